@@ -1,0 +1,21 @@
+package org.sentei.engine;
+
+/** Hears how far a long task is. Called from the thread that runs it. */
+public interface Progress {
+    /** Ignores everything. */
+    Progress NONE = (stage, done, total) -> {};
+
+    /**
+     * Work has advanced.
+     *
+     * @param stage what is being done, for example {@code block 3 of 12: statistics}
+     * @param done units finished over the whole task
+     * @param total units of the whole task
+     */
+    void advanced(String stage, long done, long total);
+
+    /** Asked between units of work; true ends the run without leaving output. */
+    default boolean cancelled() {
+        return false;
+    }
+}

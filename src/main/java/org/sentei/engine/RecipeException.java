@@ -1,0 +1,14 @@
+package org.sentei.engine;
+
+/** A recipe cannot be carried out. The message names the key or site, the fact and the nearest valid name. */
+public final class RecipeException extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+
+    public RecipeException(String message) {
+        super(message);
+    }
+
+    public RecipeException(String message, Throwable cause) {
+        super(message, cause);
+    }
+}

@@ -1,0 +1,91 @@
+package org.sentei.kernel;
+
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * Runs ops on one device.
+ *
+ * <p>A backend belongs to the thread that opened it and has one compute stream: ops run in the order they are given.
+ * {@link #run(Op)} may return before the work is done; errors surface at {@code run} or at {@link #sync}, never later.
+ * {@link #copyOut} waits for the ops that write the view.
+ */
+public interface Backend extends AutoCloseable {
+    DeviceInfo info();
+
+    /** A pure question: whether {@link #run(Op)} accepts this op. */
+    boolean supports(Op op);
+
+    /**
+     * New memory of {@code bytes} bytes, aligned to at least 64 bytes, with unspecified content.
+     *
+     * @throws DeviceException OUT_OF_MEMORY with the size
+     */
+    Buffer allocate(long bytes);
+
+    /** Copies packed rows from host memory into a view; {@code source} holds exactly {@code target.bytes()} bytes. */
+    void copyIn(MemorySegment source, View target);
+
+    /** Copies a view into packed rows of host memory; {@code target} holds exactly {@code source.bytes()} bytes. */
+    void copyOut(View source, MemorySegment target);
+
+    /**
+     * Runs one op.
+     *
+     * @throws DeviceException UNSUPPORTED for an op this backend does not have; others as they occur
+     */
+    void run(Op op);
+
+    /** Waits until all work is done. */
+    void sync();
+
+    /** Prepares ops that will run many times; close the result before the views' scope. */
+    Sequence prepare(List<Op> ops);
+
+    /** Runs a prepared sequence {@code times} times. */
+    void run(Sequence sequence, int times);
+
+    /** Frees the device; calling it again does nothing. */
+    @Override
+    void close();
+
+    /** Finds one kind of backend; registered as a service. Asking must be quiet and must not open anything. */
+    interface Provider {
+        /** Name as {@code --backend} takes it. */
+        String name();
+
+        /** Preference of {@code auto}: higher is faster. */
+        int rank();
+
+        /** Empty when {@link #open} can succeed, otherwise the reason and its remedy. */
+        Optional<String> unavailableBecause();
+
+        /**
+         * Opens the device.
+         *
+         * @throws DeviceException when it is not available
+         */
+        Backend open(Options options);
+    }
+
+    /**
+     * How to open a backend.
+     *
+     * @param device index of the device
+     * @param threads host threads to compute with; results do not depend on it
+     */
+    record Options(int device, int threads) {
+        public Options {
+            if (device < 0 || threads < 1) {
+                throw new IllegalArgumentException(
+                        "device must be >= 0 and threads >= 1, not " + device + " and " + threads);
+            }
+        }
+
+        /** Device 0 and one thread a processor. */
+        public static Options defaults() {
+            return new Options(0, Runtime.getRuntime().availableProcessors());
+        }
+    }
+}

@@ -1,0 +1,15 @@
+package org.sentei.kernel;
+
+import java.util.List;
+
+/**
+ * Ops prepared once and run many times, always in this order: a CUDA graph where the backend has them, a plain loop
+ * elsewhere.
+ */
+public interface Sequence extends AutoCloseable {
+    List<Op> ops();
+
+    /** Frees what was prepared; calling it again does nothing. */
+    @Override
+    void close();
+}

@@ -1,0 +1,54 @@
+package org.sentei.model;
+
+/**
+ * A weight matrix that a method can edit: one linear layer.
+ *
+ * @param name the layer's name, for example {@code model.layers.0.self_attn.q_proj}; what recipes match and reports print
+ * @param weight name of the weight tensor in the file
+ * @param bias name of the bias tensor, or null when the layer has none
+ * @param rows outputs
+ * @param cols inputs
+ * @param transposed true when the file stores cols x rows (inputs first)
+ * @param block index of the block it belongs to; -1 outside of blocks
+ * @param input key of the activation it reads: sites of a block with equal keys read the same values
+ */
+public record Site(
+        String name,
+        String weight,
+        String bias,
+        long rows,
+        long cols,
+        boolean transposed,
+        Role role,
+        int block,
+        String input) {
+
+    /** What a layer does in its block. */
+    public enum Role {
+        QUERY(true),
+        KEY(true),
+        VALUE(true),
+        QUERY_KEY_VALUE(true),
+        ATTENTION_OUTPUT(false),
+        GATE(true),
+        UP(true),
+        DOWN(false),
+        HEAD(true),
+        OTHER(true);
+
+        private final boolean readsNormalized;
+
+        Role(boolean readsNormalized) {
+            this.readsNormalized = readsNormalized;
+        }
+
+        /** Whether layers of this role read the output of a normalization: the by-name rule of STADE-W. */
+        public boolean readsNormalized() {
+            return readsNormalized;
+        }
+    }
+
+    public long parameters() {
+        return rows * cols;
+    }
+}

@@ -1,0 +1,81 @@
+package org.sentei.tensor;
+
+import java.util.Locale;
+
+/**
+ * Element types of model files.
+ *
+ * <p>The names are those of the safetensors format. Every type can be carried through unchanged; only the types for which
+ * {@link #isFloating()} holds can be read as numbers by {@link Floats}.
+ */
+public enum DType {
+    F64(64),
+    F32(32),
+    F16(16),
+    BF16(16),
+    I64(64),
+    I32(32),
+    I16(16),
+    I8(8),
+    U64(64),
+    U32(32),
+    U16(16),
+    U8(8),
+    BOOL(8),
+    C64(64),
+    F8_E4M3(8),
+    F8_E5M2(8),
+    F8_E8M0(8),
+    F6_E2M3(6),
+    F6_E3M2(6),
+    F4(4);
+
+    private final int bits;
+
+    DType(int bits) {
+        this.bits = bits;
+    }
+
+    /** Size of one element in bits. */
+    public int bits() {
+        return bits;
+    }
+
+    /**
+     * Size of one element in bytes.
+     *
+     * @throws IllegalStateException for types narrower than a byte
+     */
+    public int bytes() {
+        if (bits % 8 != 0) {
+            throw new IllegalStateException(this + " elements are " + bits + " bits wide, not whole bytes");
+        }
+        return bits / 8;
+    }
+
+    /**
+     * Bytes that {@code elements} packed elements occupy.
+     *
+     * @throws ArithmeticException when the product overflows or is no whole number of bytes
+     */
+    public long bytesFor(long elements) {
+        long total = Math.multiplyExact(elements, bits);
+        if (total % 8 != 0) {
+            throw new ArithmeticException(elements + " elements of " + this + " are not a whole number of bytes");
+        }
+        return total / 8;
+    }
+
+    /** True for the types {@link Floats} converts: F64, F32, F16 and BF16. */
+    public boolean isFloating() {
+        return switch (this) {
+            case F64, F32, F16, BF16 -> true;
+            default -> false;
+        };
+    }
+
+    /** The name as configuration files write it, for example {@code bf16}. */
+    public String label() {
+        return name().toLowerCase(Locale.ROOT);
+    }
+}
