@@ -83,7 +83,7 @@ public record View(Buffer buffer, long offset, long rows, long cols, long stride
 
     /** True when both views lie in one buffer and their byte ranges intersect. */
     public boolean overlaps(View other) {
-        return buffer == other.buffer && offset < other.offset + other.span() && other.offset < offset + span();
+        return buffer.equals(other.buffer) && offset < other.offset + other.span() && other.offset < offset + span();
     }
 
     /** For example {@code F32 64x4096}. */
