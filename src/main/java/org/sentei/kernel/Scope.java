@@ -91,7 +91,7 @@ public final class Scope implements AutoCloseable {
     }
 
     private void checkThread() {
-        if (Thread.currentThread() != owner) {
+        if (!Thread.currentThread().equals(owner)) {
             throw new WrongThreadException("scope belongs to " + owner + ", used by " + Thread.currentThread());
         }
     }
