@@ -59,7 +59,7 @@ public final class BitMask {
     }
 
     public boolean get(long row, long col) {
-        return (words[index(row, col)] >>> (col % 32) & 1) != 0;
+        return ((words[index(row, col)] >>> (col % 32)) & 1) != 0;
     }
 
     public void set(long row, long col) {

@@ -29,6 +29,8 @@ public final class Shape {
     }
 
     /**
+     * The shape with these dimensions.
+     *
      * @throws IllegalArgumentException for a negative dimension
      * @throws ArithmeticException when the number of elements exceeds a {@code long}
      */
