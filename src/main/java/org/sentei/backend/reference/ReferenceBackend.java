@@ -1,0 +1,475 @@
+package org.sentei.backend.reference;
+
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import org.sentei.kernel.Activate;
+import org.sentei.kernel.ApplyMask;
+import org.sentei.kernel.Attention;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Buffer;
+import org.sentei.kernel.Cast;
+import org.sentei.kernel.ColumnMoments;
+import org.sentei.kernel.CountValues;
+import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.DeviceInfo;
+import org.sentei.kernel.Embedding;
+import org.sentei.kernel.Gemm;
+import org.sentei.kernel.HostBuffer;
+import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.Op;
+import org.sentei.kernel.RmsNorm;
+import org.sentei.kernel.Rotary;
+import org.sentei.kernel.ScoreHistogram;
+import org.sentei.kernel.ScoreSelect;
+import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.Sequence;
+import org.sentei.kernel.SquaredError;
+import org.sentei.kernel.View;
+import org.sentei.tensor.BitMask;
+
+/**
+ * Runs every op as its definition says. Sums are fp64 and rounded once to the output's type; nothing here is fast.
+ */
+final class ReferenceBackend implements Backend {
+    static final String NAME = "reference";
+
+    private final Thread owner = Thread.currentThread();
+    private boolean closed;
+
+    @Override
+    public DeviceInfo info() {
+        return new DeviceInfo(
+                NAME,
+                "Java virtual machine",
+                "Java " + Runtime.version(),
+                Runtime.getRuntime().maxMemory(),
+                "");
+    }
+
+    @Override
+    public boolean supports(Op op) {
+        return true;
+    }
+
+    @Override
+    public Buffer allocate(long bytes) {
+        check("allocating");
+        return new HostBuffer(NAME, bytes);
+    }
+
+    @Override
+    public void copyIn(MemorySegment source, View target) {
+        check("copying in");
+        HostBuffer.copyIn(NAME, source, target);
+    }
+
+    @Override
+    public void copyOut(View source, MemorySegment target) {
+        check("copying out");
+        HostBuffer.copyOut(NAME, source, target);
+    }
+
+    @Override
+    public void sync() {
+        check("waiting");
+    }
+
+    @Override
+    public Sequence prepare(List<Op> ops) {
+        check("preparing a sequence");
+        return new OpLoop(ops);
+    }
+
+    @Override
+    public void run(Sequence sequence, int times) {
+        for (int i = 0; i < times; i++) {
+            sequence.ops().forEach(this::run);
+        }
+    }
+
+    @Override
+    public void close() {
+        closed = true;
+    }
+
+    @Override
+    public void run(Op op) {
+        check("running " + op.name());
+        switch (op) {
+            case Activate activate -> activate(activate);
+            case ApplyMask apply -> applyMask(apply);
+            case Attention attention -> attention(attention);
+            case Cast cast -> cast(cast);
+            case ColumnMoments moments -> columnMoments(moments);
+            case CountValues count -> countValues(count);
+            case Embedding embedding -> embedding(embedding);
+            case Gemm gemm -> gemm(gemm);
+            case LayerNorm norm -> layerNorm(norm);
+            case RmsNorm norm -> rmsNorm(norm);
+            case Rotary rotary -> rotary(rotary);
+            case ScoreHistogram histogram -> scoreHistogram(histogram);
+            case ScoreSelect select -> scoreSelect(select);
+            case SquaredError error -> squaredError(error);
+        }
+    }
+
+    private static void activate(Activate op) {
+        Matrix x = new Matrix(op.x());
+        Matrix multiplier = op.multiplier() == null ? null : new Matrix(op.multiplier());
+        Matrix y = new Matrix(op.y());
+        for (long i = 0; i < x.rows(); i++) {
+            for (long j = 0; j < x.cols(); j++) {
+                double value = activation(op.function(), x.get(i, j));
+                y.set(i, j, multiplier == null ? value : value * multiplier.get(i, j));
+            }
+        }
+    }
+
+    private static double activation(Activate.Function function, double x) {
+        return switch (function) {
+            case RELU -> Math.max(x, 0);
+            case GELU -> x * (0.5 * ErrorFunction.complement(-x / Math.sqrt(2)));
+            case GELU_TANH -> 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
+            case SILU -> x / (1 + Math.exp(-x));
+        };
+    }
+
+    private static void applyMask(ApplyMask op) {
+        Matrix weights = new Matrix(op.weights());
+        Matrix mask = new Matrix(op.mask());
+        Matrix mean = op.mean() == null ? null : new Matrix(op.mean());
+        Matrix bias = op.bias() == null ? null : new Matrix(op.bias());
+        for (long i = 0; i < weights.rows(); i++) {
+            double shift = 0;
+            for (long j = 0; j < weights.cols(); j++) {
+                if (((mask.getInt(i, j / 32) >>> (j % 32)) & 1) != 0) {
+                    shift += mean == null ? 0 : weights.get(i, j) * mean.get(0, j);
+                    weights.set(i, j, 0);
+                }
+            }
+            if (bias != null) {
+                bias.add(0, i, shift);
+            }
+        }
+    }
+
+    private static void attention(Attention op) {
+        Attention.Geometry geometry = op.geometry();
+        Matrix query = new Matrix(op.query());
+        Matrix key = new Matrix(op.key());
+        Matrix value = new Matrix(op.value());
+        Matrix visible = op.visible() == null ? null : new Matrix(op.visible());
+        Matrix output = new Matrix(op.output());
+        long length = geometry.length();
+        int size = geometry.headSize();
+        double[] weights = new double[Math.toIntExact(length)];
+        for (long token = 0; token < query.rows(); token++) {
+            long sequence = token / length;
+            long position = token % length;
+            long start = sequence * length;
+            for (int head = 0; head < geometry.heads(); head++) {
+                int keyHead = head / (geometry.heads() / geometry.keyHeads());
+                double largest = Double.NEGATIVE_INFINITY;
+                for (int k = 0; k < length; k++) {
+                    boolean seen = (!geometry.causal() || k <= position)
+                            && (geometry.window() == 0 || k > position - geometry.window())
+                            && (visible == null || visible.getInt(sequence, k) != 0);
+                    weights[k] = seen
+                            ? geometry.scale()
+                                    * dot(query, token, (long) head * size, key, start + k, (long) keyHead * size, size)
+                            : Double.NEGATIVE_INFINITY;
+                    largest = Math.max(largest, weights[k]);
+                }
+                double total = 0;
+                for (int k = 0; k < length; k++) {
+                    weights[k] = weights[k] == Double.NEGATIVE_INFINITY ? 0 : Math.exp(weights[k] - largest);
+                    total += weights[k];
+                }
+                for (int c = 0; c < size; c++) {
+                    double sum = 0;
+                    for (int k = 0; k < length; k++) {
+                        if (weights[k] != 0) {
+                            sum += weights[k] * value.get(start + k, (long) keyHead * size + c);
+                        }
+                    }
+                    output.set(token, (long) head * size + c, total == 0 ? 0 : sum / total);
+                }
+            }
+        }
+    }
+
+    private static double dot(Matrix a, long rowA, long colA, Matrix b, long rowB, long colB, long size) {
+        double sum = 0;
+        for (long i = 0; i < size; i++) {
+            sum += a.get(rowA, colA + i) * b.get(rowB, colB + i);
+        }
+        return sum;
+    }
+
+    private static void cast(Cast op) {
+        Matrix source = new Matrix(op.source());
+        Matrix target = new Matrix(op.target());
+        for (long i = 0; i < source.rows(); i++) {
+            for (long j = 0; j < source.cols(); j++) {
+                if (op.transpose()) {
+                    target.set(j, i, source.get(i, j));
+                } else {
+                    target.set(i, j, source.get(i, j));
+                }
+            }
+        }
+    }
+
+    private static void columnMoments(ColumnMoments op) {
+        Matrix x = new Matrix(op.x());
+        Matrix count = new Matrix(op.count());
+        Matrix moments = new Matrix(op.moments());
+        long before = count.getLong(0, 0);
+        long added = x.rows();
+        if (added == 0) {
+            return;
+        }
+        long after = before + added;
+        for (long j = 0; j < x.cols(); j++) {
+            double sum = 0;
+            for (long i = 0; i < added; i++) {
+                sum += x.get(i, j);
+            }
+            double batchMean = sum / added;
+            double batchM2 = 0;
+            double squares = 0;
+            for (long i = 0; i < added; i++) {
+                double value = x.get(i, j);
+                batchM2 += (value - batchMean) * (value - batchMean);
+                squares += value * value;
+            }
+            double difference = batchMean - moments.get(ColumnMoments.MEAN, j);
+            moments.add(ColumnMoments.MEAN, j, difference * added / after);
+            moments.add(ColumnMoments.M2, j, batchM2 + difference * difference * ((double) before * added / after));
+            moments.add(ColumnMoments.SUM_OF_SQUARES, j, squares);
+        }
+        count.setLong(0, 0, after);
+    }
+
+    private static void countValues(CountValues op) {
+        Matrix x = new Matrix(op.x());
+        long zeros = 0;
+        long nans = 0;
+        long infinities = 0;
+        for (long i = 0; i < x.rows(); i++) {
+            for (long j = 0; j < x.cols(); j++) {
+                double value = x.get(i, j);
+                zeros += value == 0 ? 1 : 0;
+                nans += Double.isNaN(value) ? 1 : 0;
+                infinities += Double.isInfinite(value) ? 1 : 0;
+            }
+        }
+        Matrix counts = new Matrix(op.counts());
+        counts.setLong(0, 0, zeros);
+        counts.setLong(0, 1, nans);
+        counts.setLong(0, 2, infinities);
+    }
+
+    private static void embedding(Embedding op) {
+        Matrix table = new Matrix(op.table());
+        Matrix ids = new Matrix(op.ids());
+        Matrix output = new Matrix(op.output());
+        for (long i = 0; i < output.rows(); i++) {
+            int id = ids.getInt(0, i);
+            if (id < 0 || id >= table.rows()) {
+                throw new DeviceException(
+                        NAME,
+                        "embedding",
+                        0,
+                        "id " + id + " at position " + i + " is outside the table of " + table.rows(),
+                        DeviceException.Kind.LAUNCH);
+            }
+            for (long j = 0; j < output.cols(); j++) {
+                output.set(i, j, op.accumulate() ? output.get(i, j) + table.get(id, j) : table.get(id, j));
+            }
+        }
+    }
+
+    private static void gemm(Gemm op) {
+        Matrix a = new Matrix(op.a());
+        Matrix b = new Matrix(op.b());
+        Matrix bias = op.bias() == null ? null : new Matrix(op.bias());
+        Matrix c = new Matrix(op.c());
+        for (long i = 0; i < c.rows(); i++) {
+            for (long j = 0; j < c.cols(); j++) {
+                double sum = 0;
+                for (long k = 0; k < a.cols(); k++) {
+                    sum += a.get(i, k) * (op.transposeB() ? b.get(j, k) : b.get(k, j));
+                }
+                sum += bias == null ? 0 : bias.get(0, j);
+                c.set(i, j, op.accumulate() ? c.get(i, j) + sum : sum);
+            }
+        }
+    }
+
+    private static void layerNorm(LayerNorm op) {
+        Matrix x = new Matrix(op.x());
+        Matrix gain = new Matrix(op.gain());
+        Matrix bias = new Matrix(op.bias());
+        Matrix y = new Matrix(op.y());
+        for (long i = 0; i < x.rows(); i++) {
+            double mean = 0;
+            for (long j = 0; j < x.cols(); j++) {
+                mean += x.get(i, j) / x.cols();
+            }
+            double variance = 0;
+            for (long j = 0; j < x.cols(); j++) {
+                variance += (x.get(i, j) - mean) * (x.get(i, j) - mean) / x.cols();
+            }
+            double scale = 1 / Math.sqrt(variance + op.epsilon());
+            for (long j = 0; j < x.cols(); j++) {
+                y.set(i, j, (x.get(i, j) - mean) * scale * gain.get(0, j) + bias.get(0, j));
+            }
+        }
+    }
+
+    private static void rmsNorm(RmsNorm op) {
+        Matrix x = new Matrix(op.x());
+        Matrix gain = new Matrix(op.gain());
+        Matrix y = new Matrix(op.y());
+        for (long i = 0; i < x.rows(); i++) {
+            double squares = 0;
+            for (long j = 0; j < x.cols(); j++) {
+                squares += x.get(i, j) * x.get(i, j);
+            }
+            double scale = 1 / Math.sqrt(squares / x.cols() + op.epsilon());
+            for (long j = 0; j < x.cols(); j++) {
+                y.set(i, j, x.get(i, j) * scale * gain.get(0, j));
+            }
+        }
+    }
+
+    private static void rotary(Rotary op) {
+        Matrix x = new Matrix(op.x());
+        Matrix cosine = new Matrix(op.cosine());
+        Matrix sine = new Matrix(op.sine());
+        long half = cosine.cols();
+        for (long i = 0; i < x.rows(); i++) {
+            long position = i % cosine.rows();
+            for (int head = 0; head < op.heads(); head++) {
+                long first = 2L * head * half;
+                for (long j = 0; j < half; j++) {
+                    double low = x.get(i, first + j);
+                    double high = x.get(i, first + half + j);
+                    x.set(i, first + j, low * cosine.get(position, j) - high * sine.get(position, j));
+                    x.set(i, first + half + j, high * cosine.get(position, j) + low * sine.get(position, j));
+                }
+            }
+        }
+    }
+
+    private static void scoreHistogram(ScoreHistogram op) {
+        Matrix weights = new Matrix(op.weights());
+        Matrix scale = op.scale() == null ? null : new Matrix(op.scale());
+        Matrix histogram = new Matrix(op.histogram());
+        for (long i = 0; i < weights.rows(); i++) {
+            for (long j = 0; j < weights.cols(); j++) {
+                int key = key(weights, scale, i, j);
+                int high = key >>> ScoreHistogram.LOW_BITS;
+                int low = key & ((1 << ScoreHistogram.LOW_BITS) - 1);
+                switch (op.half()) {
+                    case HIGH -> histogram.setLong(0, high, histogram.getLong(0, high) + 1);
+                    case LOW -> {
+                        if (high == op.prefix()) {
+                            histogram.setLong(0, low, histogram.getLong(0, low) + 1);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    private static int key(Matrix weights, Matrix scale, long row, long col) {
+        return ScoreSelect.key((float) weights.get(row, col), scale == null ? 1 : (float) scale.get(0, col));
+    }
+
+    private static void scoreSelect(ScoreSelect op) {
+        Matrix weights = new Matrix(op.weights());
+        Matrix scale = op.scale() == null ? null : new Matrix(op.scale());
+        Matrix mask = new Matrix(op.mask());
+        int words = BitMask.wordsPerRow(weights.cols());
+        long tiesLeft = op.selection() instanceof Selection.Cut cut ? cut.ties() : 0;
+        for (long i = 0; i < weights.rows(); i++) {
+            for (int word = 0; word < words; word++) {
+                mask.setInt(i, word, 0);
+            }
+            switch (op.selection()) {
+                case Selection.Row(long prune) -> pruneSmallest(weights, scale, mask, i, 0, weights.cols(), prune);
+                case Selection.Groups(int prune, int size) -> {
+                    for (long first = 0; first < weights.cols(); first += size) {
+                        pruneSmallest(weights, scale, mask, i, first, size, prune);
+                    }
+                }
+                case Selection.Cut(int cut, long _) -> {
+                    for (long j = 0; j < weights.cols(); j++) {
+                        int key = key(weights, scale, i, j);
+                        boolean tie = key == cut && tiesLeft > 0;
+                        if (key < cut || tie) {
+                            prune(mask, i, j);
+                        }
+                        tiesLeft -= tie ? 1 : 0;
+                    }
+                }
+            }
+        }
+    }
+
+    /** The definition: a stable ascending sort of the keys, of which the first {@code prune} are marked. */
+    private static void pruneSmallest(
+            Matrix weights, Matrix scale, Matrix mask, long row, long first, long size, long prune) {
+        Integer[] order = new Integer[Math.toIntExact(size)];
+        Arrays.setAll(order, j -> j);
+        Arrays.sort(order, Comparator.comparingInt(j -> key(weights, scale, row, first + j)));
+        for (int rank = 0; rank < prune; rank++) {
+            prune(mask, row, first + order[rank]);
+        }
+    }
+
+    private static void prune(Matrix mask, long row, long col) {
+        mask.setInt(row, col / 32, mask.getInt(row, col / 32) | (1 << (col % 32)));
+    }
+
+    private static void squaredError(SquaredError op) {
+        Matrix expected = new Matrix(op.expected());
+        Matrix actual = new Matrix(op.actual());
+        double difference = 0;
+        double norm = 0;
+        for (long i = 0; i < expected.rows(); i++) {
+            for (long j = 0; j < expected.cols(); j++) {
+                double gap = expected.get(i, j) - actual.get(i, j);
+                difference += gap * gap;
+                norm += expected.get(i, j) * expected.get(i, j);
+            }
+        }
+        Matrix sums = new Matrix(op.sums());
+        sums.add(0, 0, difference);
+        sums.add(0, 1, norm);
+    }
+
+    private void check(String call) {
+        if (!Thread.currentThread().equals(owner)) {
+            throw new WrongThreadException(
+                    "backend reference belongs to " + owner + ", used by " + Thread.currentThread());
+        }
+        if (closed) {
+            throw new DeviceException(NAME, call, 0, "the backend is closed", DeviceException.Kind.INTERNAL);
+        }
+    }
+
+    /** Ops in a list: this backend has nothing to prepare. */
+    private record OpLoop(List<Op> ops) implements Sequence {
+        private OpLoop {
+            ops = List.copyOf(ops);
+        }
+
+        @Override
+        public void close() {}
+    }
+}

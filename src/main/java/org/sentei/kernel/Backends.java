@@ -1,0 +1,59 @@
+package org.sentei.kernel;
+
+import java.util.Comparator;
+import java.util.List;
+import java.util.ServiceLoader;
+import java.util.stream.Collectors;
+
+/** Finds the backends on the class or module path. */
+public final class Backends {
+    /** The name that stands for the fastest backend that is available. */
+    public static final String AUTO = "auto";
+
+    private Backends() {}
+
+    /** All registered providers, fastest first. */
+    public static List<Backend.Provider> providers() {
+        return ServiceLoader.load(Backend.Provider.class).stream()
+                .map(ServiceLoader.Provider::get)
+                .sorted(Comparator.comparingInt(Backend.Provider::rank).reversed())
+                .toList();
+    }
+
+    /**
+     * The provider with this name, or for {@link #AUTO} the fastest that is available.
+     *
+     * @throws DeviceException UNSUPPORTED when there is none, or it is not available, with the reason
+     */
+    public static Backend.Provider find(String name) {
+        List<Backend.Provider> providers = providers();
+        if (name.equals(AUTO)) {
+            return providers.stream()
+                    .filter(provider -> provider.unavailableBecause().isEmpty())
+                    .findFirst()
+                    .orElseThrow(() -> unsupported(
+                            AUTO,
+                            "no backend is available: "
+                                    + providers.stream()
+                                            .map(provider -> provider.name() + ": "
+                                                    + provider.unavailableBecause()
+                                                            .orElseThrow())
+                                            .collect(Collectors.joining("; "))));
+        }
+        Backend.Provider found = providers.stream()
+                .filter(provider -> provider.name().equals(name))
+                .findFirst()
+                .orElseThrow(() -> unsupported(
+                        name,
+                        "there is no such backend; this build has "
+                                + providers.stream().map(Backend.Provider::name).collect(Collectors.joining(", "))));
+        found.unavailableBecause().ifPresent(reason -> {
+            throw unsupported(name, reason);
+        });
+        return found;
+    }
+
+    private static DeviceException unsupported(String backend, String reason) {
+        return new DeviceException(backend, "opening the backend", 0, reason, DeviceException.Kind.UNSUPPORTED);
+    }
+}

@@ -1,0 +1,191 @@
+package org.sentei.kernel;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.SplittableRandom;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Floats;
+
+/**
+ * Runs a case of {@link OpCases} on a backend and holds the result against the reference.
+ *
+ * <p>Around every operand, and in the gaps between its rows, stand guard bytes that must survive; outputs are poisoned
+ * with NaN bits first; every case runs twice and must give the same bits.
+ */
+public final class Conformance {
+    private static final int GUARD_BYTES = 192;
+    private static final byte GUARD = (byte) 0xA5;
+    private static final byte POISON = (byte) 0xFF;
+    private static final double UNIT_ROUNDOFF = 0x1p-24;
+
+    private final Backend candidate;
+    private final Backend reference;
+
+    public Conformance(Backend candidate, Backend reference) {
+        this.candidate = candidate;
+        this.reference = reference;
+    }
+
+    /**
+     * What came of one case.
+     *
+     * @param worstError largest error in units of what the tolerance allows, 0 for exact agreement
+     * @param failure what went wrong and where, empty when the case passed
+     */
+    public record Result(OpCase opCase, double worstError, Optional<String> failure) {}
+
+    /** Runs one case with operands drawn from {@code seed}. */
+    public Result check(OpCase opCase, long seed) {
+        try (Arena arena = Arena.ofConfined()) {
+            List<MemorySegment> inputs = inputs(opCase, seed, arena);
+            List<MemorySegment> expected = run(reference, opCase, inputs, arena);
+            List<MemorySegment> actual = run(candidate, opCase, inputs, arena);
+            List<MemorySegment> again = run(candidate, opCase, inputs, arena);
+            double worst = 0;
+            for (int i = 0; i < inputs.size(); i++) {
+                OpCase.Operand operand = opCase.operands().get(i);
+                if (operand.role() == OpCase.Role.READ) {
+                    continue;
+                }
+                if (actual.get(i).mismatch(again.get(i)) >= 0) {
+                    throw new Mismatch(operand.name() + " differs between two runs");
+                }
+                worst = Math.max(worst, compare(opCase.tolerance(), operand, expected.get(i), actual.get(i)));
+            }
+            return new Result(opCase, worst, Optional.empty());
+        } catch (Mismatch | DeviceException e) {
+            String line = opCase.name() + " with seed " + seed + " on "
+                    + candidate.info().backend() + ": " + e.getMessage();
+            return new Result(opCase, Double.POSITIVE_INFINITY, Optional.of(line));
+        }
+    }
+
+    private static List<MemorySegment> inputs(OpCase opCase, long seed, Arena arena) {
+        List<MemorySegment> inputs = new ArrayList<>();
+        SplittableRandom random = new SplittableRandom(seed);
+        for (OpCase.Operand operand : opCase.operands()) {
+            MemorySegment packed = arena.allocate(
+                    operand.rows() * operand.cols() * operand.dtype().bytes(), 8);
+            if (operand.role() == OpCase.Role.WRITE) {
+                packed.fill(POISON);
+            } else {
+                operand.fill().fill(random.split(), packed, operand.rows(), operand.cols());
+            }
+            inputs.add(packed);
+        }
+        return inputs;
+    }
+
+    /** The packed content of every operand after the op has run. */
+    private static List<MemorySegment> run(Backend backend, OpCase opCase, List<MemorySegment> inputs, Arena arena) {
+        try (Scope scope = new Scope(backend)) {
+            List<View> views = new ArrayList<>();
+            for (int i = 0; i < inputs.size(); i++) {
+                views.add(guarded(scope, opCase.operands().get(i), inputs.get(i)));
+            }
+            backend.run(opCase.build().apply(views));
+            backend.sync();
+            List<MemorySegment> outputs = new ArrayList<>();
+            for (int i = 0; i < inputs.size(); i++) {
+                OpCase.Operand operand = opCase.operands().get(i);
+                MemorySegment output = arena.allocate(inputs.get(i).byteSize(), 8);
+                backend.copyOut(views.get(i), output);
+                checkGuards(backend, views.get(i), operand);
+                if (operand.role() == OpCase.Role.READ && output.mismatch(inputs.get(i)) >= 0) {
+                    throw new Mismatch("the input " + operand.name() + " was changed");
+                }
+                outputs.add(output);
+            }
+            return outputs;
+        }
+    }
+
+    private static View guarded(Scope scope, OpCase.Operand operand, MemorySegment packed) {
+        long stride = operand.cols() + operand.gap();
+        long span = operand.rows() * stride * operand.dtype().bytes();
+        View whole = scope.matrix(DType.U8, 1, span + 2 * GUARD_BYTES);
+        try (Arena arena = Arena.ofConfined()) {
+            scope.backend().copyIn(arena.allocate(whole.bytes()).fill(GUARD), whole);
+            scope.backend().sync();
+        }
+        View view = new View(whole.buffer(), GUARD_BYTES, operand.rows(), operand.cols(), stride, operand.dtype());
+        scope.backend().copyIn(packed, view);
+        return view;
+    }
+
+    private static void checkGuards(Backend backend, View view, OpCase.Operand operand) {
+        try (Arena arena = Arena.ofConfined()) {
+            View whole = View.of(view.buffer(), DType.U8, 1, view.buffer().bytes());
+            MemorySegment bytes = arena.allocate(whole.bytes());
+            backend.copyOut(whole, bytes);
+            long rowBytes = view.cols() * view.dtype().bytes();
+            long strideBytes = view.stride() * view.dtype().bytes();
+            for (long i = 0; i < bytes.byteSize(); i++) {
+                long position = i - view.offset();
+                boolean inside = position >= 0
+                        && strideBytes > 0
+                        && position / strideBytes < view.rows()
+                        && position % strideBytes < rowBytes;
+                if (!inside && bytes.get(ValueLayout.JAVA_BYTE, i) != GUARD) {
+                    throw new Mismatch("a byte outside of " + operand.name() + " was written, " + position
+                            + " bytes from its start");
+                }
+            }
+        }
+    }
+
+    /** The largest error in units of the tolerance. */
+    private static double compare(
+            Tolerance tolerance, OpCase.Operand operand, MemorySegment expected, MemorySegment actual) {
+        if (!operand.dtype().isFloating() || tolerance instanceof Tolerance.Exact) {
+            long mismatch = expected.mismatch(actual);
+            if (mismatch >= 0) {
+                long index = mismatch / operand.dtype().bytes();
+                throw new Mismatch(at(operand, index) + " differs from the reference in byte "
+                        + mismatch % operand.dtype().bytes());
+            }
+            return 0;
+        }
+        double terms = ((Tolerance.Rounding) tolerance).terms();
+        double worst = 0;
+        for (long row = 0; row < operand.rows(); row++) {
+            double scale = Float.MIN_NORMAL;
+            for (long col = 0; col < operand.cols(); col++) {
+                double value = Math.abs(Floats.get(operand.dtype(), expected, row * operand.cols() + col));
+                scale = Double.isFinite(value) ? Math.max(scale, value) : scale;
+            }
+            double allowed = terms * UNIT_ROUNDOFF * scale;
+            for (long col = 0; col < operand.cols(); col++) {
+                long index = row * operand.cols() + col;
+                double wanted = Floats.get(operand.dtype(), expected, index);
+                double got = Floats.get(operand.dtype(), actual, index);
+                if (Double.compare(wanted, got) == 0) {
+                    continue;
+                }
+                double error = Math.abs(wanted - got) / allowed;
+                if (!(error <= 1)) {
+                    throw new Mismatch(at(operand, index) + " is " + got + " instead of " + wanted + ", " + error
+                            + " times the allowed error");
+                }
+                worst = Math.max(worst, error);
+            }
+        }
+        return worst;
+    }
+
+    private static String at(OpCase.Operand operand, long index) {
+        return operand.name() + "[" + index / operand.cols() + ", " + index % operand.cols() + "]";
+    }
+
+    private static final class Mismatch extends RuntimeException {
+        private static final long serialVersionUID = 1L;
+
+        Mismatch(String message) {
+            super(message);
+        }
+    }
+}

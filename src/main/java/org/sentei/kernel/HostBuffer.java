@@ -1,0 +1,106 @@
+package org.sentei.kernel;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/** Buffer in host memory, aligned to 64 bytes: what backends that compute on the host allocate. */
+public final class HostBuffer implements Buffer {
+    private static final long ALIGNMENT = 64;
+
+    private final Arena arena = Arena.ofConfined();
+    private final MemorySegment segment;
+    private final String backend;
+    private boolean closed;
+
+    /**
+     * New memory of {@code bytes} bytes.
+     *
+     * @throws DeviceException OUT_OF_MEMORY with the size
+     */
+    public HostBuffer(String backend, long bytes) {
+        this.backend = backend;
+        try {
+            segment = arena.allocate(bytes, ALIGNMENT);
+        } catch (OutOfMemoryError e) {
+            arena.close();
+            throw new DeviceException(
+                    backend,
+                    "allocating " + bytes + " bytes",
+                    "the host has no memory of this size left; use a smaller batch",
+                    DeviceException.Kind.OUT_OF_MEMORY,
+                    e);
+        }
+    }
+
+    @Override
+    public long bytes() {
+        return segment.byteSize();
+    }
+
+    /**
+     * The memory of a view, from its first element to the end of its last.
+     *
+     * @throws DeviceException INTERNAL for a buffer of another backend, or one that is closed
+     */
+    public static MemorySegment segment(String backend, View view) {
+        if (!(view.buffer() instanceof HostBuffer buffer) || !buffer.backend.equals(backend)) {
+            throw new DeviceException(
+                    backend, "using " + view, 0, "it lies in another backend's memory", DeviceException.Kind.INTERNAL);
+        }
+        if (buffer.closed) {
+            throw new DeviceException(
+                    backend, "using " + view, 0, "its scope is closed already", DeviceException.Kind.INTERNAL);
+        }
+        return buffer.segment.asSlice(view.offset(), view.span());
+    }
+
+    /** {@link Backend#copyIn} for host memory. */
+    public static void copyIn(String backend, MemorySegment source, View target) {
+        checkSize(backend, source, target);
+        copyRows(source, rowBytes(target), segment(backend, target), strideBytes(target), target);
+    }
+
+    /** {@link Backend#copyOut} for host memory. */
+    public static void copyOut(String backend, View source, MemorySegment target) {
+        checkSize(backend, target, source);
+        copyRows(segment(backend, source), strideBytes(source), target, rowBytes(source), source);
+    }
+
+    @Override
+    public void close() {
+        if (!closed) {
+            closed = true;
+            arena.close();
+        }
+    }
+
+    private static long rowBytes(View view) {
+        return view.cols() * view.dtype().bytes();
+    }
+
+    private static long strideBytes(View view) {
+        return view.stride() * view.dtype().bytes();
+    }
+
+    private static void copyRows(
+            MemorySegment source, long sourceStride, MemorySegment target, long targetStride, View view) {
+        if (view.isPacked() || view.bytes() == 0) {
+            MemorySegment.copy(source, 0, target, 0, view.bytes());
+            return;
+        }
+        for (long row = 0; row < view.rows(); row++) {
+            MemorySegment.copy(source, row * sourceStride, target, row * targetStride, rowBytes(view));
+        }
+    }
+
+    private static void checkSize(String backend, MemorySegment host, View view) {
+        if (host.byteSize() != view.bytes()) {
+            throw new DeviceException(
+                    backend,
+                    "copying " + view,
+                    0,
+                    "the host side has " + host.byteSize() + " bytes instead of " + view.bytes(),
+                    DeviceException.Kind.INTERNAL);
+        }
+    }
+}

@@ -1,0 +1,567 @@
+package org.sentei.kernel;
+
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.TreeSet;
+import java.util.function.DoubleSupplier;
+import java.util.function.Function;
+import org.sentei.kernel.OpCase.Fill;
+import org.sentei.kernel.OpCase.Operand;
+import org.sentei.kernel.OpCase.Role;
+import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.tensor.BitMask;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Floats;
+
+/**
+ * The one catalogue of cases: the conformance tests, {@code sentei doctor} and the benchmarks read it.
+ *
+ * <p>Sizes are 1, 2, primes, powers of two and their neighbours, and some beyond any tile; values are random-signed, all
+ * equal, tied, sorted, denormal, infinite or NaN.
+ */
+public final class OpCases {
+    private static final Tolerance EXACT = new Tolerance.Exact();
+    /** An elementary function may lose some units in the last place to its polynomial. */
+    private static final Tolerance ELEMENTARY = new Tolerance.Rounding(16);
+
+    private static final int[] WIDTHS = {1, 2, 7, 31, 32, 33, 64, 127, 129, 257};
+
+    private OpCases() {}
+
+    /** All cases, grouped by op. */
+    public static List<OpCase> all() {
+        List<OpCase> cases = new ArrayList<>();
+        activate(cases);
+        applyMask(cases);
+        attention(cases);
+        cast(cases);
+        columnMoments(cases);
+        countValues(cases);
+        embedding(cases);
+        gemm(cases);
+        norms(cases);
+        rotary(cases);
+        scoreHistogram(cases);
+        scoreSelect(cases);
+        squaredError(cases);
+        return List.copyOf(cases);
+    }
+
+    private static void activate(List<OpCase> cases) {
+        for (Activate.Function function : Activate.Function.values()) {
+            for (int cols : new int[] {1, 31, 129, 1025}) {
+                for (boolean gated : new boolean[] {false, true}) {
+                    cases.add(activation(function, 3, cols, gated, normal(2)));
+                }
+            }
+            cases.add(activation(function, 2, 64, false, uniform(-40, 40)));
+            cases.add(activation(function, 2, 67, false, uniform(-1e-38, 1e-38)));
+            cases.add(new OpCase(
+                    Activate.class,
+                    function + " in place",
+                    ELEMENTARY,
+                    List.of(update("x", 5, 37, normal(1))),
+                    views -> new Activate(function, views.get(0), null, views.get(0))));
+        }
+        cases.add(activation(Activate.Function.RELU, 1, 65, false, special(normal(1))));
+        cases.add(activation(Activate.Function.SILU, 1, 65, false, nan(normal(1))));
+    }
+
+    private static OpCase activation(Activate.Function function, long rows, long cols, boolean gated, Fill fill) {
+        List<Operand> operands = new ArrayList<>(
+                List.of(read("x", DType.F32, rows, cols, 3, fill), write("y", DType.F32, rows, cols, 1)));
+        if (gated) {
+            operands.add(read("multiplier", rows, cols, normal(1)));
+        }
+        return new OpCase(
+                Activate.class,
+                function + " " + rows + "x" + cols + (gated ? " gated" : "") + fill,
+                ELEMENTARY,
+                operands,
+                views -> new Activate(function, views.get(0), gated ? views.get(2) : null, views.get(1)));
+    }
+
+    private static void applyMask(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            for (boolean biased : new boolean[] {false, true}) {
+                List<Operand> operands = new ArrayList<>(List.of(
+                        new Operand("weights", Role.UPDATE, DType.F32, 5, cols, 2, normal(1)),
+                        read("mask", DType.I32, 5, BitMask.wordsPerRow(cols), 1, maskBits(cols))));
+                if (biased) {
+                    operands.add(read("mean", 1, cols, normal(1)));
+                    operands.add(update("bias", 1, 5, normal(1)));
+                }
+                cases.add(new OpCase(
+                        ApplyMask.class,
+                        "5x" + cols + (biased ? " bias" : ""),
+                        new Tolerance.Rounding(2),
+                        operands,
+                        views -> new ApplyMask(
+                                views.get(0),
+                                views.get(1),
+                                biased ? views.get(2) : null,
+                                biased ? views.get(3) : null)));
+            }
+        }
+    }
+
+    private static void attention(List<OpCase> cases) {
+        attention(cases, "one token", 1, new Attention.Geometry(1, 1, 1, 1, 1f, false, 0), false);
+        attention(cases, "bidirectional", 2, new Attention.Geometry(3, 3, 7, 5, 0.4f, false, 0), false);
+        attention(cases, "bidirectional padded", 3, new Attention.Geometry(4, 4, 8, 17, 0.35f, false, 0), true);
+        attention(cases, "causal", 2, new Attention.Geometry(2, 2, 16, 33, 0.25f, true, 0), false);
+        attention(cases, "causal grouped", 2, new Attention.Geometry(6, 2, 32, 64, 0.18f, true, 0), false);
+        attention(cases, "causal one key head", 1, new Attention.Geometry(5, 1, 12, 31, 0.3f, true, 0), false);
+        attention(cases, "causal window", 2, new Attention.Geometry(4, 2, 16, 65, 0.25f, true, 8), false);
+        attention(cases, "causal padded", 2, new Attention.Geometry(2, 1, 64, 129, 0.125f, true, 0), true);
+        attention(cases, "beyond a tile", 1, new Attention.Geometry(2, 2, 128, 300, 0.09f, true, 0), false);
+        attention(cases, "sharp", 1, new Attention.Geometry(2, 2, 8, 40, 30f, false, 0), false);
+    }
+
+    private static void attention(
+            List<OpCase> cases, String label, long sequences, Attention.Geometry geometry, boolean padded) {
+        long tokens = sequences * geometry.length();
+        long width = (long) geometry.heads() * geometry.headSize();
+        long keyWidth = (long) geometry.keyHeads() * geometry.headSize();
+        List<Operand> operands = new ArrayList<>(List.of(
+                read("query", DType.F32, tokens, width, 1, normal(1)),
+                read("key", DType.F32, tokens, keyWidth, 2, normal(1)),
+                read("value", DType.F32, tokens, keyWidth, 0, normal(1)),
+                write("output", DType.F32, tokens, width, 5)));
+        if (padded) {
+            operands.add(read("visible", DType.I32, sequences, geometry.length(), 0, padding()));
+        }
+        // A softmax turns the absolute error of a logit into a relative error of its weight.
+        double terms = 16 + 4 * Math.abs(geometry.scale()) * geometry.headSize() * 4 + geometry.length();
+        cases.add(new OpCase(
+                Attention.class,
+                label,
+                new Tolerance.Rounding(terms),
+                operands,
+                views -> new Attention(
+                        views.get(0),
+                        views.get(1),
+                        views.get(2),
+                        padded ? views.get(4) : null,
+                        views.get(3),
+                        geometry)));
+    }
+
+    private static void cast(List<OpCase> cases) {
+        DType[] types = {DType.F64, DType.F32, DType.F16, DType.BF16};
+        for (DType from : types) {
+            for (DType to : types) {
+                for (boolean transpose : new boolean[] {false, true}) {
+                    cases.add(cast(from, to, transpose, 5, 67, of(from, normal(1))));
+                }
+            }
+        }
+        for (DType to : types) {
+            cases.add(cast(DType.F32, to, false, 3, 33, special(normal(1))));
+            cases.add(cast(DType.F32, to, false, 3, 65, uniform(-1e-39, 1e-39)));
+            cases.add(cast(DType.F32, to, false, 1, 130, uniform(-1e-7, 1e-7)));
+            cases.add(cast(DType.F32, to, true, 130, 67, normal(1000)));
+        }
+    }
+
+    private static OpCase cast(DType from, DType to, boolean transpose, long rows, long cols, Fill fill) {
+        return new OpCase(
+                Cast.class,
+                from.label() + " to " + to.label() + " " + rows + "x" + cols + (transpose ? " transposed" : "") + fill,
+                EXACT,
+                List.of(
+                        read("source", from, rows, cols, 3, fill),
+                        write("target", to, transpose ? cols : rows, transpose ? rows : cols, 2)),
+                views -> new Cast(views.get(0), views.get(1), transpose));
+    }
+
+    private static void columnMoments(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            cases.add(moments("65x" + cols, 65, cols, 0, normal(1)));
+            cases.add(moments("merged 3x" + cols, 3, cols, 40, normal(1)));
+        }
+        cases.add(moments("one row", 1, 33, 0, normal(1)));
+        cases.add(moments("no rows", 0, 33, 5, normal(1)));
+        cases.add(moments("tall", 5000, 17, 0, normal(3)));
+        cases.add(moments("constant", 100, 16, 0, constant(0.1)));
+    }
+
+    private static OpCase moments(String label, long rows, long cols, long before, Fill fill) {
+        Fill state = (random, packed, stateRows, stateCols) -> {
+            for (long i = 0; i < stateRows * stateCols; i++) {
+                Floats.set(DType.F64, packed, i, before == 0 ? 0 : before * random.nextDouble());
+            }
+        };
+        return new OpCase(
+                ColumnMoments.class,
+                label,
+                // Sums are fp64 between blocks and fp32 within; M2 may cancel what the mean carries.
+                new Tolerance.Rounding(64),
+                List.of(
+                        read("x", DType.F32, rows, cols, 4, fill),
+                        new Operand("count", Role.UPDATE, DType.I64, 1, 1, 0, longs(before)),
+                        new Operand("moments", Role.UPDATE, DType.F64, 3, cols, 1, state)),
+                views -> new ColumnMoments(views.get(0), views.get(1), views.get(2)));
+    }
+
+    private static void countValues(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            cases.add(count("3x" + cols, 3, cols, special(sparse(normal(1)))));
+        }
+        cases.add(count("denormals are no zeros", 2, 65, uniform(-1e-40, 1e-40)));
+        cases.add(count("NaN", 2, 65, nan(normal(1))));
+        cases.add(count("many", 70, 1025, sparse(normal(1))));
+    }
+
+    private static OpCase count(String label, long rows, long cols, Fill fill) {
+        return new OpCase(
+                CountValues.class,
+                label,
+                EXACT,
+                List.of(read("x", DType.F32, rows, cols, 5, fill), write("counts", DType.I64, 1, 3, 0)),
+                views -> new CountValues(views.get(0), views.get(1)));
+    }
+
+    private static void embedding(List<OpCase> cases) {
+        for (boolean accumulate : new boolean[] {false, true}) {
+            for (int tokens : new int[] {1, 7, 300}) {
+                cases.add(new OpCase(
+                        Embedding.class,
+                        tokens + " tokens" + (accumulate ? " accumulated" : ""),
+                        EXACT,
+                        List.of(
+                                read("table", DType.F32, 11, 33, 1, normal(1)),
+                                read("ids", DType.I32, 1, tokens, 0, ints(11)),
+                                accumulate
+                                        ? new Operand("output", Role.UPDATE, DType.F32, tokens, 33, 2, normal(1))
+                                        : write("output", DType.F32, tokens, 33, 2)),
+                        views -> new Embedding(views.get(0), views.get(1), views.get(2), accumulate)));
+            }
+        }
+    }
+
+    private static void gemm(List<OpCase> cases) {
+        long[][] sizes = {{1, 1, 1}, {2, 3, 5}, {7, 31, 13}, {33, 64, 65}, {64, 127, 32}, {129, 65, 257}, {300, 40, 20}
+        };
+        for (long[] size : sizes) {
+            for (boolean transpose : new boolean[] {false, true}) {
+                for (boolean accumulate : new boolean[] {false, true}) {
+                    cases.add(gemm(size[0], size[1], size[2], transpose, accumulate, size[2] % 2 == 1));
+                }
+            }
+        }
+        cases.add(gemm(3, 0, 4, true, false, true));
+    }
+
+    private static OpCase gemm(long m, long k, long n, boolean transpose, boolean accumulate, boolean biased) {
+        List<Operand> operands = new ArrayList<>(List.of(
+                read("a", DType.F32, m, k, 1, normal(1)),
+                read("b", DType.F32, transpose ? n : k, transpose ? k : n, 2, normal(1)),
+                accumulate
+                        ? new Operand("c", Role.UPDATE, DType.F32, m, n, 3, normal(1))
+                        : write("c", DType.F32, m, n, 3)));
+        if (biased) {
+            operands.add(read("bias", 1, n, normal(1)));
+        }
+        return new OpCase(
+                Gemm.class,
+                m + "x" + k + "x" + n + (transpose ? " transposed" : "") + (accumulate ? " accumulated" : "")
+                        + (biased ? " bias" : ""),
+                new Tolerance.Rounding(8 + 2 * k),
+                operands,
+                views -> new Gemm(
+                        views.get(0), views.get(1), transpose, biased ? views.get(3) : null, views.get(2), accumulate));
+    }
+
+    private static void norms(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            for (double spread : new double[] {1, 1e-4}) {
+                String label = "3x" + cols + (spread == 1 ? "" : " small");
+                Tolerance tolerance = new Tolerance.Rounding(16 + cols);
+                cases.add(new OpCase(
+                        RmsNorm.class,
+                        label,
+                        tolerance,
+                        List.of(
+                                read("x", DType.F32, 3, cols, 1, normal(spread)),
+                                read("gain", 1, cols, normal(1)),
+                                write("y", DType.F32, 3, cols, 2)),
+                        views -> new RmsNorm(views.get(0), views.get(1), views.get(2), 1e-6f)));
+                cases.add(new OpCase(
+                        LayerNorm.class,
+                        label,
+                        tolerance,
+                        List.of(
+                                read("x", DType.F32, 3, cols, 1, normal(spread)),
+                                read("gain", 1, cols, normal(1)),
+                                read("bias", 1, cols, normal(1)),
+                                write("y", DType.F32, 3, cols, 2)),
+                        views -> new LayerNorm(views.get(0), views.get(1), views.get(2), views.get(3), 1e-5f)));
+            }
+        }
+        cases.add(new OpCase(
+                RmsNorm.class,
+                "in place",
+                new Tolerance.Rounding(80),
+                List.of(update("x", 70, 64, normal(1)), read("gain", 1, 64, normal(1))),
+                views -> new RmsNorm(views.get(0), views.get(1), views.get(0), 1e-6f)));
+        cases.add(new OpCase(
+                LayerNorm.class,
+                "in place",
+                new Tolerance.Rounding(80),
+                List.of(update("x", 70, 64, normal(1)), read("gain", 1, 64, normal(1)), read("bias", 1, 64, normal(1))),
+                views -> new LayerNorm(views.get(0), views.get(1), views.get(2), views.get(0), 1e-5f)));
+    }
+
+    private static void rotary(List<OpCase> cases) {
+        long[][] sizes = {{1, 1, 1, 1}, {2, 3, 2, 4}, {1, 17, 6, 16}, {3, 33, 1, 31}, {2, 130, 4, 64}};
+        for (long[] size : sizes) {
+            long tokens = size[0] * size[1];
+            int heads = (int) size[2];
+            long half = size[3];
+            cases.add(new OpCase(
+                    Rotary.class,
+                    tokens + " tokens, " + heads + " heads of " + 2 * half,
+                    new Tolerance.Rounding(8),
+                    List.of(
+                            new Operand("x", Role.UPDATE, DType.F32, tokens, 2 * half * heads, 3, normal(1)),
+                            read("cosine", size[1], half, uniform(-1, 1)),
+                            read("sine", size[1], half, uniform(-1, 1))),
+                    views -> new Rotary(views.get(0), views.get(1), views.get(2), heads)));
+        }
+    }
+
+    private static void scoreHistogram(List<OpCase> cases) {
+        int oneHigh = ScoreSelect.key(1, 1) >>> ScoreHistogram.LOW_BITS;
+        for (int cols : new int[] {1, 33, 257}) {
+            cases.add(histogram("high 9x" + cols, 9, cols, true, ScoreHistogram.Half.HIGH, 0, normal(1)));
+            cases.add(histogram("low 9x" + cols, 9, cols, true, ScoreHistogram.Half.LOW, oneHigh, uniform(0.99, 1.01)));
+            cases.add(histogram(
+                    "low magnitudes 9x" + cols, 9, cols, false, ScoreHistogram.Half.LOW, 0, sparse(normal(1))));
+        }
+        cases.add(histogram("special", 3, 65, false, ScoreHistogram.Half.HIGH, 0, nan(special(normal(1)))));
+    }
+
+    private static OpCase histogram(
+            String label, long rows, long cols, boolean scaled, ScoreHistogram.Half half, int prefix, Fill fill) {
+        List<Operand> operands = new ArrayList<>(List.of(
+                read("weights", DType.F32, rows, cols, 2, fill),
+                new Operand("histogram", Role.UPDATE, DType.I64, 1, half.bins(), 0, longs(3))));
+        if (scaled) {
+            operands.add(read("scale", 1, cols, uniform(0.9, 1.1)));
+        }
+        return new OpCase(
+                ScoreHistogram.class,
+                label,
+                EXACT,
+                operands,
+                views -> new ScoreHistogram(views.get(0), scaled ? views.get(2) : null, half, prefix, views.get(1)));
+    }
+
+    private static void scoreSelect(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            for (long prune : new TreeSet<>(List.of(0L, 1L, cols / 2L, cols - 1L, (long) cols))) {
+                cases.add(select("row " + prune + " of " + cols, 4, cols, true, new Selection.Row(prune), normal(1)));
+            }
+        }
+        for (int cols : new int[] {4095, 4096, 4097}) {
+            for (Fill fill : List.of(normal(1), ties(), sorted(), sparse(normal(1)), outliers(), constant(0.5))) {
+                cases.add(select("row half of " + cols + fill, 3, cols, false, new Selection.Row(cols / 2), fill));
+            }
+        }
+        cases.add(select("row most of 1031", 5, 1031, true, new Selection.Row(1030), normal(1)));
+        cases.add(select("row few of 1031", 5, 1031, true, new Selection.Row(3), normal(1)));
+        cases.add(select("row special", 4, 129, false, new Selection.Row(100), special(normal(1))));
+        cases.add(select("row NaN", 4, 129, false, new Selection.Row(128), nan(normal(1))));
+        cases.add(select("row denormal", 4, 129, false, new Selection.Row(64), uniform(-1e-40, 1e-40)));
+        cases.add(select("row underflow", 4, 129, true, new Selection.Row(64), uniform(-1e-38, 1e-38)));
+        cases.add(select("many rows", 131, 70, true, new Selection.Row(35), normal(1)));
+        int[][] patterns = {{0, 4}, {1, 2}, {2, 4}, {4, 8}, {3, 4}, {4, 4}, {1, 1}, {1, 7}, {16, 32}, {20, 40}};
+        for (int[] pattern : patterns) {
+            for (Fill fill : List.of(normal(1), ties(), constant(0), nan(special(normal(1))))) {
+                Selection groups = new Selection.Groups(pattern[0], pattern[1]);
+                long cols = pattern[1] * 11L;
+                cases.add(select(pattern[0] + ":" + pattern[1] + fill, 5, cols, true, groups, fill));
+            }
+        }
+        cases.add(select("cut", 7, 130, true, new Selection.Cut(ScoreSelect.key(0.5f, 1), 0), normal(1)));
+        cases.add(select("cut with ties", 7, 130, false, new Selection.Cut(ScoreSelect.key(2, 1), 100), ties()));
+        cases.add(select("cut all ties", 70, 33, false, new Selection.Cut(0, 1000), constant(0)));
+        cases.add(select("cut everything", 3, 65, false, new Selection.Cut(Integer.MAX_VALUE, 500), nan(normal(1))));
+    }
+
+    private static OpCase select(String label, long rows, long cols, boolean scaled, Selection selection, Fill fill) {
+        List<Operand> operands = new ArrayList<>(List.of(
+                read("weights", DType.F32, rows, cols, 3, fill),
+                write("mask", DType.I32, rows, BitMask.wordsPerRow(cols), 1)));
+        if (scaled) {
+            operands.add(read("scale", 1, cols, uniform(0, 2)));
+        }
+        return new OpCase(
+                ScoreSelect.class,
+                label,
+                EXACT,
+                operands,
+                views -> new ScoreSelect(views.get(0), scaled ? views.get(2) : null, views.get(1), selection));
+    }
+
+    private static void squaredError(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            cases.add(new OpCase(
+                    SquaredError.class,
+                    "67x" + cols,
+                    new Tolerance.Rounding(4),
+                    List.of(
+                            read("expected", DType.F32, 67, cols, 1, normal(1)),
+                            read("actual", DType.F32, 67, cols, 2, normal(1)),
+                            new Operand("sums", Role.UPDATE, DType.F64, 1, 2, 0, of(DType.F64, uniform(0, 1)))),
+                    views -> new SquaredError(views.get(0), views.get(1), views.get(2))));
+        }
+    }
+
+    private static Operand read(String name, DType dtype, long rows, long cols, long gap, Fill fill) {
+        return new Operand(name, Role.READ, dtype, rows, cols, gap, fill);
+    }
+
+    private static Operand read(String name, long rows, long cols, Fill fill) {
+        return read(name, DType.F32, rows, cols, 0, fill);
+    }
+
+    private static Operand write(String name, DType dtype, long rows, long cols, long gap) {
+        return new Operand(name, Role.WRITE, dtype, rows, cols, gap, constant(0));
+    }
+
+    private static Operand update(String name, long rows, long cols, Fill fill) {
+        return new Operand(name, Role.UPDATE, DType.F32, rows, cols, 0, fill);
+    }
+
+    /** A fill of F32 elements that says in a case's label what it is, unless that is the usual thing. */
+    private record Profile(String suffix, Fill fill) implements Fill {
+        @Override
+        public void fill(SplittableRandom random, MemorySegment packed, long rows, long cols) {
+            fill.fill(random, packed, rows, cols);
+        }
+
+        @Override
+        public String toString() {
+            return suffix;
+        }
+    }
+
+    private static Fill profile(String suffix, Function<SplittableRandom, DoubleSupplier> values) {
+        return new Profile(suffix, (random, packed, rows, cols) -> {
+            DoubleSupplier supplier = values.apply(random);
+            for (long i = 0; i < rows * cols; i++) {
+                Floats.set(DType.F32, packed, i, supplier.getAsDouble());
+            }
+        });
+    }
+
+    private static Fill normal(double spread) {
+        return profile(spread == 1 ? "" : " spread " + spread, random -> () -> spread * random.nextGaussian());
+    }
+
+    private static Fill uniform(double low, double high) {
+        return profile(" in " + low + ".." + high, random -> () -> low + (high - low) * random.nextDouble());
+    }
+
+    private static Fill constant(double value) {
+        return profile(" all " + value, random -> () -> value);
+    }
+
+    /** A handful of magnitudes, both signs. */
+    private static Fill ties() {
+        return profile(" ties", random -> () -> random.nextInt(-3, 4));
+    }
+
+    private static Fill sorted() {
+        return profile(" sorted", random -> {
+            double[] last = {0};
+            return () -> last[0] += 1e-3 * random.nextDouble();
+        });
+    }
+
+    private static Fill outliers() {
+        return profile(" outliers", random -> () -> random.nextGaussian() * (random.nextInt(50) == 0 ? 1e4 : 1));
+    }
+
+    /** Seven of eight elements become a zero of either sign. */
+    private static Fill sparse(Fill base) {
+        return overlay(" sparse", base, 8, 0.0, -0.0, 0.0, 0.0, -0.0, 0.0, 0.0);
+    }
+
+    private static Fill special(Fill base) {
+        return overlay(
+                " special", base, 12, Double.POSITIVE_INFINITY, Double.NEGATIVE_INFINITY, 0.0, -0.0, Float.MAX_VALUE);
+    }
+
+    private static Fill nan(Fill base) {
+        return overlay(" NaN", base, 9, Double.NaN);
+    }
+
+    /** One in {@code of} elements, for each of the values, is replaced by it. */
+    private static Fill overlay(String suffix, Fill base, int of, double... values) {
+        return new Profile(base + suffix, (random, packed, rows, cols) -> {
+            base.fill(random, packed, rows, cols);
+            for (long i = 0; i < rows * cols; i++) {
+                int draw = random.nextInt(of);
+                if (draw < values.length) {
+                    Floats.set(DType.F32, packed, i, values[draw]);
+                }
+            }
+        });
+    }
+
+    /** The same values in another floating type. */
+    private static Fill of(DType dtype, Fill base) {
+        return new Profile(base.toString(), (random, packed, rows, cols) -> {
+            MemorySegment values = MemorySegment.ofArray(new float[Math.toIntExact(rows * cols)]);
+            base.fill(random, values, rows, cols);
+            for (long i = 0; i < rows * cols; i++) {
+                Floats.set(dtype, packed, i, Floats.get(DType.F32, values, i));
+            }
+        });
+    }
+
+    private static Fill longs(long value) {
+        return (random, packed, rows, cols) -> {
+            for (long i = 0; i < rows * cols; i++) {
+                packed.setAtIndex(ValueLayout.JAVA_LONG, i, value);
+            }
+        };
+    }
+
+    private static Fill ints(int bound) {
+        return (random, packed, rows, cols) -> {
+            for (long i = 0; i < rows * cols; i++) {
+                packed.setAtIndex(ValueLayout.JAVA_INT, i, random.nextInt(bound));
+            }
+        };
+    }
+
+    /** Every second bit on average, none beyond the last column. */
+    private static Fill maskBits(long maskedCols) {
+        return (random, packed, rows, cols) -> {
+            for (long i = 0; i < rows * cols; i++) {
+                boolean last = i % cols == cols - 1 && maskedCols % 32 != 0;
+                int used = last ? (1 << (maskedCols % 32)) - 1 : -1;
+                packed.setAtIndex(ValueLayout.JAVA_INT, i, random.nextInt() & used);
+            }
+        };
+    }
+
+    /** Sequences padded on the right by different amounts; the last one sees nothing at all. */
+    private static Fill padding() {
+        return (random, packed, rows, cols) -> {
+            long[] lengths = new long[Math.toIntExact(rows)];
+            Arrays.setAll(lengths, row -> row == rows - 1 ? 0 : random.nextLong(1, cols + 1));
+            for (long i = 0; i < rows * cols; i++) {
+                packed.setAtIndex(ValueLayout.JAVA_INT, i, i % cols < lengths[(int) (i / cols)] ? 1 : 0);
+            }
+        };
+    }
+}

@@ -1,0 +1,14 @@
+package org.sentei.kernel;
+
+/** How far a result may lie from the reference's; see docs/numerics.md. Nothing that is NaN is ever within it. */
+public sealed interface Tolerance {
+    /** Every bit must agree: masks, counts, integers, conversions. */
+    record Exact() implements Tolerance {}
+
+    /**
+     * {@code |actual - expected| <= terms * 2^-24 * scale}, where scale is the largest finite magnitude in the expected
+     * row: the bound of an fp32 computation that adds {@code terms} rounded values. Infinities must agree, and NaN may
+     * stand only where the reference has NaN.
+     */
+    record Rounding(double terms) implements Tolerance {}
+}

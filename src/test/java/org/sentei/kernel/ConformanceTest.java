@@ -1,0 +1,75 @@
+package org.sentei.kernel;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.DynamicContainer;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestFactory;
+
+/** Every case of the catalogue on every available backend, against the reference. */
+class ConformanceTest {
+    private static final long SEED = 20260101;
+
+    @TestFactory
+    Stream<DynamicContainer> everyBackendAgreesWithTheReference() {
+        return available().stream()
+                .map(provider -> DynamicContainer.dynamicContainer(
+                        provider.name(),
+                        OpCases.all().stream()
+                                .collect(Collectors.groupingBy(opCase -> Op.stem(opCase.op())))
+                                .entrySet()
+                                .stream()
+                                .sorted(Map.Entry.comparingByKey())
+                                .map(op -> DynamicTest.dynamicTest(
+                                        op.getKey(), () -> checkAll(provider, op.getValue())))));
+    }
+
+    private static void checkAll(Backend.Provider provider, List<OpCase> cases) {
+        try (Backend candidate = provider.open(Backend.Options.defaults());
+                Backend reference = Backends.find("reference").open(Backend.Options.defaults())) {
+            Conformance conformance = new Conformance(candidate, reference);
+            assertThat(cases.stream().flatMap(opCase -> conformance.check(opCase, SEED).failure().stream()))
+                    .isEmpty();
+        }
+    }
+
+    @Test
+    void everyOpHasCases() {
+        Set<String> covered = OpCases.all().stream()
+                .map(opCase -> Op.stem(opCase.op()))
+                .collect(Collectors.toCollection(TreeSet::new));
+        assertThat(covered)
+                .containsExactlyElementsOf(Arrays.stream(Op.class.getPermittedSubclasses())
+                        .map(op -> Op.stem(op.asSubclass(Op.class)))
+                        .sorted(Comparator.naturalOrder())
+                        .toList());
+    }
+
+    @Test
+    void caseNamesAreUnique() {
+        assertThat(OpCases.all().stream().map(OpCase::name)).doesNotHaveDuplicates();
+    }
+
+    @Test
+    void requiredBackendsAreAvailable() {
+        String required = System.getenv("SENTEI_REQUIRE_BACKENDS");
+        assertThat(available().stream().map(Backend.Provider::name))
+                .as("backends required by SENTEI_REQUIRE_BACKENDS")
+                .containsAll(required == null ? List.of("reference") : List.of(required.split(",")));
+    }
+
+    private static List<Backend.Provider> available() {
+        return Backends.providers().stream()
+                .filter(provider -> provider.unavailableBecause().isEmpty())
+                .toList();
+    }
+}
