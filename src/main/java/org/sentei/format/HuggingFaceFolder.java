@@ -1,0 +1,327 @@
+package org.sentei.format;
+
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonToken;
+import java.io.IOException;
+import java.io.InputStream;
+import java.lang.foreign.Arena;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.Collection;
+import java.util.Collections;
+import java.util.HexFormat;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.function.Predicate;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+import org.sentei.model.ModelConfig;
+import org.sentei.model.ModelException;
+import org.sentei.model.TensorSource;
+import org.sentei.tensor.Tensor;
+
+/**
+ * An open Hugging Face model folder: config.json and the weights, either {@code model.safetensors} or the shards that
+ * {@code model.safetensors.index.json} lists.
+ *
+ * <p>All weight files are mapped and checked when the folder is opened. Tensors may be read from any thread and are valid
+ * until {@link #close()}.
+ */
+public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
+    static final String CONFIG = "config.json";
+    static final String SINGLE = "model.safetensors";
+    static final String INDEX = "model.safetensors.index.json";
+
+    private static final int MAX_CONFIG_BYTES = 4 << 20;
+    private static final int MAX_INDEX_BYTES = 100_000_000;
+
+    /** File names of weights in formats that are not read here. */
+    static final Predicate<String> OTHER_WEIGHTS = Pattern.compile(
+                    ".*\\.(bin|pt|pth|ckpt|h5|msgpack|gguf|onnx|onnx_data|safetensors)(\\.index\\.json)?")
+            .asMatchPredicate();
+
+    private final Path folder;
+    private final ModelConfig config;
+    private final Arena arena;
+    private final SortedMap<String, Safetensors> weights;
+    private final Map<String, Safetensors> byTensor;
+
+    private HuggingFaceFolder(
+            Path folder,
+            ModelConfig config,
+            Arena arena,
+            SortedMap<String, Safetensors> weights,
+            Map<String, Safetensors> byTensor) {
+        this.folder = folder;
+        this.config = config;
+        this.arena = arena;
+        this.weights = weights;
+        this.byTensor = byTensor;
+    }
+
+    /**
+     * Opens a folder.
+     *
+     * @throws FormatException when it is no such folder, or a file of it is missing, damaged, or lies outside
+     */
+    public static HuggingFaceFolder open(Path folder) {
+        if (!Files.isDirectory(folder)) {
+            throw new FormatException(folder + (Files.exists(folder) ? " is no folder" : " does not exist")
+                    + ": give a Hugging Face folder with " + CONFIG + " and " + SINGLE);
+        }
+        if (!Files.exists(folder.resolve(CONFIG))) {
+            throw new FormatException("folder " + folder + " has no " + CONFIG
+                    + ": give a Hugging Face folder, which holds it beside " + SINGLE);
+        }
+        Path configFile = inside(folder, CONFIG);
+        ModelConfig config = new ModelConfig(
+                folder.resolve(CONFIG).toString(),
+                Collections.unmodifiableMap(Json.object(Json.bytes(configFile, MAX_CONFIG_BYTES), configFile)));
+        Arena arena = Arena.ofShared();
+        try {
+            SortedMap<String, Safetensors> weights = new TreeMap<>();
+            Map<String, Safetensors> byTensor;
+            if (Files.exists(folder.resolve(SINGLE))) {
+                Safetensors file = Safetensors.map(inside(folder, SINGLE), arena);
+                weights.put(SINGLE, file);
+                byTensor = new LinkedHashMap<>();
+                file.names().forEach(name -> byTensor.put(name, file));
+            } else if (Files.exists(folder.resolve(INDEX))) {
+                byTensor = openShards(folder, arena, weights);
+            } else {
+                throw noWeights(folder);
+            }
+            return new HuggingFaceFolder(folder, config, arena, weights, byTensor);
+        } catch (RuntimeException e) {
+            arena.close();
+            throw e;
+        }
+    }
+
+    /** The folder as it was given. */
+    public Path path() {
+        return folder;
+    }
+
+    public ModelConfig config() {
+        return config;
+    }
+
+    /** All names, shard by shard, each in its header's order. */
+    @Override
+    public Collection<String> names() {
+        return Collections.unmodifiableCollection(byTensor.keySet());
+    }
+
+    @Override
+    public boolean contains(String name) {
+        return byTensor.containsKey(name);
+    }
+
+    @Override
+    public Tensor tensor(String name) {
+        Safetensors file = byTensor.get(name);
+        if (file == null) {
+            throw new ModelException("model " + folder + " has no tensor " + name
+                    + ": its weights do not belong to its " + CONFIG + ", or it is of another kind");
+        }
+        return file.tensor(name);
+    }
+
+    /** Unmaps the weights; every tensor becomes invalid. */
+    @Override
+    public void close() {
+        if (arena.scope().isAlive()) {
+            arena.close();
+        }
+    }
+
+    /** Weight files by their names in the folder. */
+    SortedMap<String, Safetensors> weights() {
+        return weights;
+    }
+
+    /** Name of the weight file that holds a tensor. */
+    String weightFileOf(String tensor) {
+        Safetensors file = byTensor.get(tensor);
+        return weights.entrySet().stream()
+                .filter(entry -> entry.getValue().equals(file))
+                .map(Map.Entry::getKey)
+                .findFirst()
+                .orElseThrow(() -> new ModelException("model " + folder + " has no tensor " + tensor));
+    }
+
+    /** Bytes of the model's files: configuration, index and weights, without tokenizer and others. */
+    public long bytes() {
+        return modelFiles().values().stream()
+                .mapToLong(file -> file.toFile().length())
+                .sum();
+    }
+
+    /**
+     * One hash of configuration, index and weights: the SHA-256, in hexadecimal, of what {@code sha256sum} prints for these
+     * files sorted by name.
+     */
+    public String sha256() {
+        StringBuilder list = new StringBuilder();
+        modelFiles()
+                .forEach((name, file) ->
+                        list.append(sha256(file)).append("  ").append(name).append('\n'));
+        return HexFormat.of().formatHex(newSha256().digest(list.toString().getBytes(StandardCharsets.UTF_8)));
+    }
+
+    private SortedMap<String, Path> modelFiles() {
+        SortedMap<String, Path> files = new TreeMap<>();
+        weights.forEach((name, file) -> files.put(name, file.file()));
+        files.put(CONFIG, folder.resolve(CONFIG));
+        if (!weights.containsKey(SINGLE)) {
+            files.put(INDEX, folder.resolve(INDEX));
+        }
+        return files;
+    }
+
+    /**
+     * The real path of a file of the folder.
+     *
+     * <p>Links may not lead out of the folder, or a hostile one would smuggle a file of the user into the output. The one
+     * exception is the hub's download cache, where {@code snapshots/<revision>} links to {@code blobs} beside it.
+     *
+     * @throws FormatException when it leads outside or cannot be resolved
+     */
+    static Path inside(Path folder, String name) {
+        try {
+            Path root = folder.toRealPath();
+            Path file = root.resolve(name).toRealPath();
+            Path parent = root.getParent();
+            boolean cached =
+                    parent != null && parent.endsWith("snapshots") && file.startsWith(parent.resolveSibling("blobs"));
+            if (!file.startsWith(root) && !cached) {
+                throw new FormatException(
+                        folder.resolve(name) + " leads out of the folder: replace the link by the file");
+            }
+            return file;
+        } catch (IOException e) {
+            throw new FormatException(folder.resolve(name) + " cannot be opened (" + e + ")", e);
+        }
+    }
+
+    /** Maps every shard of the index and returns who holds which tensor. */
+    private static Map<String, Safetensors> openShards(
+            Path folder, Arena arena, SortedMap<String, Safetensors> shards) {
+        Path index = folder.resolve(INDEX);
+        Map<String, String> listed = weightMap(Json.bytes(inside(folder, INDEX), MAX_INDEX_BYTES), index);
+        for (String shard : new LinkedHashSet<>(listed.values())) {
+            if (!isFileName(shard)) {
+                throw new FormatException(index + " lists the shard \"" + shard
+                        + "\", which is no plain file name: shards lie beside their index");
+            }
+            if (!Files.exists(folder.resolve(shard))) {
+                throw new FormatException(
+                        index + " lists the shard " + shard + ", which is not in the folder: fetch it too");
+            }
+            shards.put(shard, Safetensors.map(inside(folder, shard), arena));
+        }
+        listed.forEach((tensor, shard) -> {
+            if (!shards.get(shard).contains(tensor)) {
+                throw new FormatException(index + " says " + shard + " holds tensor " + tensor
+                        + ", but it does not: index and shards do not belong together");
+            }
+        });
+        Map<String, Safetensors> byTensor = new LinkedHashMap<>();
+        shards.forEach((shard, file) -> {
+            for (String tensor : file.names()) {
+                if (!shard.equals(listed.get(tensor))) {
+                    throw new FormatException(shard + " of folder " + folder + " holds tensor " + tensor + ", which "
+                            + INDEX + " does not list there: index and shards do not belong together");
+                }
+                byTensor.put(tensor, file);
+            }
+        });
+        return byTensor;
+    }
+
+    /** The object {@code weight_map} of an index: tensor to shard. */
+    private static Map<String, String> weightMap(byte[] document, Path index) {
+        Map<String, String> listed = null;
+        try (JsonParser parser = Json.parser(document)) {
+            Json.expect(parser.nextToken(), JsonToken.START_OBJECT, "the document", index);
+            while (parser.nextToken() == JsonToken.FIELD_NAME) {
+                boolean weightMap = parser.currentName().equals("weight_map");
+                JsonToken value = parser.nextToken();
+                if (!weightMap) {
+                    parser.skipChildren();
+                    continue;
+                }
+                Json.expect(value, JsonToken.START_OBJECT, "weight_map", index);
+                listed = new LinkedHashMap<>();
+                while (parser.nextToken() == JsonToken.FIELD_NAME) {
+                    String tensor = parser.currentName();
+                    Json.expect(parser.nextToken(), JsonToken.VALUE_STRING, "weight_map of " + tensor, index);
+                    listed.put(tensor, parser.getText());
+                }
+            }
+            if (parser.nextToken() != null) {
+                throw new FormatException(index + " goes on after its JSON object: fetch it again");
+            }
+        } catch (IOException e) {
+            throw Json.damaged(index, e);
+        }
+        if (listed == null || listed.isEmpty()) {
+            throw new FormatException(index + " has no weight_map: fetch it again");
+        }
+        return listed;
+    }
+
+    private static boolean isFileName(String name) {
+        return !name.isEmpty()
+                && !name.equals(".")
+                && !name.equals("..")
+                && name.chars().noneMatch(c -> c == '/' || c == '\\' || c == ':' || Character.isISOControl(c));
+    }
+
+    private static FormatException noWeights(Path folder) {
+        List<String> others;
+        try (Stream<Path> files = Files.list(folder)) {
+            others = files.map(file -> file.getFileName().toString())
+                    .filter(OTHER_WEIGHTS)
+                    .sorted()
+                    .limit(5)
+                    .toList();
+        } catch (IOException e) {
+            return new FormatException("folder " + folder + " cannot be read (" + e + "): check its permissions", e);
+        }
+        String remedy = others.isEmpty()
+                ? "fetch the weights too"
+                : "it has " + String.join(", ", others)
+                        + ": convert it, for example with save_pretrained of transformers";
+        return new FormatException("folder " + folder + " has neither " + SINGLE + " nor " + INDEX + "; " + remedy);
+    }
+
+    private static String sha256(Path file) {
+        MessageDigest digest = newSha256();
+        byte[] buffer = new byte[1 << 16];
+        try (InputStream in = Files.newInputStream(file)) {
+            for (int read = in.read(buffer); read >= 0; read = in.read(buffer)) {
+                digest.update(buffer, 0, read);
+            }
+        } catch (IOException e) {
+            throw new FormatException(file + " cannot be read (" + e + ")", e);
+        }
+        return HexFormat.of().formatHex(digest.digest());
+    }
+
+    private static MessageDigest newSha256() {
+        try {
+            return MessageDigest.getInstance("SHA-256");
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java platform has SHA-256", e);
+        }
+    }
+}
