@@ -1,0 +1,187 @@
+package org.sentei.engine;
+
+import java.math.BigDecimal;
+import java.math.RoundingMode;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+
+/**
+ * What is to be done to a model: ordered steps and how they are calibrated, stored and judged. {@link Recipes} reads it
+ * from YAML or JSON.
+ *
+ * @param seed seed of everything that draws
+ * @param quality gates that the result must pass
+ * @param text the recipe as its author wrote it, comments included; what the output folder gets as {@code recipe.yaml}
+ */
+public record Recipe(
+        long seed, List<Step> steps, Calibration calibration, Storage storage, Quality quality, String text) {
+
+    /** Digits after the point that a sparsity may have; bounds the exact arithmetic. */
+    static final int MAX_DECIMALS = 30;
+
+    public Recipe {
+        if (steps.isEmpty()) {
+            throw new RecipeException("recipe: steps is empty; give at least one step, for example - method: stade");
+        }
+        steps = List.copyOf(steps);
+    }
+
+    /** How a step chooses weights. */
+    public enum Method {
+        /** Smallest |w|. */
+        MAGNITUDE(false),
+        /** Smallest |w| times the norm of its input. */
+        WANDA(true),
+        /** Smallest |w| times the standard deviation of its input, with a bias update. */
+        STADE(true);
+
+        private final boolean calibrated;
+
+        Method(boolean calibrated) {
+            this.calibrated = calibrated;
+        }
+
+        /** Whether the method needs statistics of calibration data. */
+        public boolean calibrated() {
+            return calibrated;
+        }
+
+        /** The name in recipes and reports. */
+        public String key() {
+            return name().toLowerCase(Locale.ROOT);
+        }
+    }
+
+    /** Which weights share one budget. */
+    public enum Scope {
+        ROW,
+        LAYER,
+        GLOBAL
+    }
+
+    /** Which score STADE uses at a site. */
+    public enum Variant {
+        /** STADE everywhere. */
+        STADE,
+        /** By the layer's name: STADE behind attention and activation, Wanda behind a normalization. */
+        STADE_W,
+        /** By measurement: STADE where the share of mean energy reaches the threshold, Wanda elsewhere. */
+        POLICY
+    }
+
+    /** What happens to the bias update of STADE. */
+    public enum Bias {
+        PAPER,
+        OFF,
+        /** Kept where it lowers the error on held-out calibration windows. */
+        AUTO
+    }
+
+    /** How pruned weights are stored. */
+    public enum Storage {
+        /** As zeros in ordinary tensors. */
+        DENSE
+    }
+
+    /**
+     * A fixed number of pruned weights in every group of consecutive columns.
+     *
+     * @param removed weights pruned a group
+     * @param of columns a group
+     */
+    public record Pattern(int removed, int of) {
+        public Pattern {
+            if (removed < 1 || of <= removed) {
+                throw new RecipeException("pattern " + removed + ":" + of + ": N:M removes N of M consecutive columns"
+                        + " and needs 1 <= N < M, for example \"2:4\"");
+            }
+        }
+
+        @Override
+        public String toString() {
+            return removed + ":" + of;
+        }
+    }
+
+    /**
+     * One method applied to some sites.
+     *
+     * @param targets patterns over site names; empty means all linear sites but the head
+     * @param ignore patterns of sites that are left alone
+     * @param sparsity share of the weights to prune, exactly as written; with a pattern its N/M
+     * @param scope which weights share the budget; {@link Scope#ROW} with a pattern
+     * @param pattern null for unstructured sparsity
+     * @param variant null for methods other than stade
+     * @param threshold mean-energy share from which {@link Variant#POLICY} uses STADE
+     * @param bias null for methods other than stade
+     */
+    public record Step(
+            Method method,
+            List<String> targets,
+            List<String> ignore,
+            BigDecimal sparsity,
+            Scope scope,
+            Pattern pattern,
+            Variant variant,
+            double threshold,
+            Bias bias) {
+
+        public Step {
+            targets = List.copyOf(targets);
+            ignore = List.copyOf(ignore);
+            if (sparsity.scale() > MAX_DECIMALS || sparsity.signum() < 0 || sparsity.compareTo(BigDecimal.ONE) >= 0) {
+                throw new RecipeException("sparsity " + sparsity
+                        + " is outside [0, 1): give the share of weights to prune, for example 0.5");
+            }
+            if (pattern != null && scope != Scope.ROW) {
+                throw new RecipeException("scope " + scope.name().toLowerCase(Locale.ROOT) + " and pattern " + pattern
+                        + " contradict each other: N:M fixes the budget of every group; leave scope out");
+            }
+        }
+
+        /** How many of {@code n} weights go: floor(n * sparsity) in exact decimal arithmetic. */
+        public long floorCount(long n) {
+            return sparsity.multiply(BigDecimal.valueOf(n))
+                    .setScale(0, RoundingMode.FLOOR)
+                    .longValueExact();
+        }
+
+        /** How many weights of a matrix go when every row (or group of a row) has its own budget. */
+        public long countPerRow(long cols) {
+            return pattern == null ? floorCount(cols) : cols / pattern.of() * pattern.removed();
+        }
+    }
+
+    /**
+     * How much text or how many inputs calibrate the methods.
+     *
+     * @param samples windows taken from the start of the data
+     * @param length tokens a window
+     * @param sequential whether a block sees the outputs of the already compressed blocks before it
+     */
+    public record Calibration(int samples, int length, boolean sequential) {
+        /** What a recipe without the key gets. */
+        public static final Calibration DEFAULT = new Calibration(128, 256, true);
+    }
+
+    /**
+     * Gates that the compressed model must pass.
+     *
+     * @param maxPerplexityIncrease allowed relative rise of the perplexity, 0.1 = ten percent
+     * @param minCosine lowest allowed mean cosine between embeddings of the original and the compressed model
+     */
+    public record Quality(Optional<Double> maxPerplexityIncrease, Optional<Double> minCosine) {
+        /** No gate. */
+        public static final Quality NONE = new Quality(Optional.empty(), Optional.empty());
+
+        public boolean gated() {
+            return maxPerplexityIncrease.isPresent() || minCosine.isPresent();
+        }
+    }
+
+    /** Whether any step needs calibration data. */
+    public boolean calibrated() {
+        return steps.stream().anyMatch(step -> step.method().calibrated());
+    }
+}

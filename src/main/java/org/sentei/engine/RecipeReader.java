@@ -1,0 +1,446 @@
+package org.sentei.engine;
+
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.core.StreamReadConstraints;
+import com.fasterxml.jackson.core.StreamReadFeature;
+import com.fasterxml.jackson.dataformat.yaml.YAMLFactory;
+import com.fasterxml.jackson.dataformat.yaml.YAMLParser;
+import java.io.IOException;
+import java.math.BigDecimal;
+import java.math.RoundingMode;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.Stream;
+
+/**
+ * Reads a recipe strictly: every key is known to the method it stands under, occurs once and has the right form. Works on
+ * the stream of tokens, so that numbers keep the text their author wrote and every message has a line.
+ */
+final class RecipeReader {
+    static final int MAX_CHARACTERS = 256 * 1024;
+
+    private static final int MAX_DEPTH = 16;
+    private static final int MAX_NUMBER_LENGTH = 40;
+    private static final int MAX_PATTERN_LENGTH = 512;
+
+    private static final List<String> TOP_KEYS = List.of("seed", "steps", "calibration", "storage", "quality");
+    private static final List<String> SELECTING_KEYS =
+            List.of("method", "targets", "ignore", "sparsity", "scope", "pattern");
+    private static final Map<Recipe.Method, List<String>> STEP_KEYS = Map.of(
+            Recipe.Method.MAGNITUDE, SELECTING_KEYS,
+            Recipe.Method.WANDA, SELECTING_KEYS,
+            Recipe.Method.STADE,
+                    Stream.concat(SELECTING_KEYS.stream(), Stream.of("variant", "threshold", "bias"))
+                            .toList());
+    /** Methods and parameters of the recipe language that this version does not carry out. */
+    private static final List<String> LATER_METHODS = List.of("sparsegpt", "attention", "quantize", "easier", "pmp");
+
+    private static final Map<String, String> LATER_KEYS = Map.of("damping", "sparsegpt", "block", "sparsegpt");
+
+    private final String source;
+    private final String text;
+
+    private RecipeReader(String source, String text) {
+        this.source = source;
+        this.text = text;
+    }
+
+    /** @param source what the recipe is called in messages */
+    static Recipe read(String source, String text, boolean json) {
+        if (text.length() > MAX_CHARACTERS) {
+            throw new RecipeException(source + ": has " + text.length() + " characters, a recipe has at most "
+                    + MAX_CHARACTERS + "; use patterns instead of long lists of sites");
+        }
+        // JSON without tabs is YAML too, which is what the output folder's recipe.yaml promises; no JSON string has a raw tab.
+        RecipeReader reader = new RecipeReader(source, json ? text.replace("\t", "  ") : text);
+        return reader.recipe(reader.parse(json));
+    }
+
+    // ---- tokens to values
+
+    private sealed interface Value {
+        int line();
+    }
+
+    private record Scalar(String text, int line) implements Value {}
+
+    private record Items(List<Value> values, int line) implements Value {}
+
+    private record Mapping(String path, Map<String, Value> values, int line) implements Value {}
+
+    private Value parse(boolean json) {
+        StreamReadConstraints limits = StreamReadConstraints.builder()
+                .maxNestingDepth(MAX_DEPTH)
+                .maxStringLength(MAX_CHARACTERS)
+                .build();
+        JsonFactory factory = json
+                ? JsonFactory.builder()
+                        .streamReadConstraints(limits)
+                        .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+                        .build()
+                : YAMLFactory.builder()
+                        .streamReadConstraints(limits)
+                        .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+                        .build();
+        try (JsonParser parser = factory.createParser(text)) {
+            if (parser.nextToken() == null) {
+                throw new RecipeException(source
+                        + ": is empty; a recipe has steps, for example: steps: [{method: stade, sparsity: 0.5}]");
+            }
+            Value value = value(parser, "");
+            if (parser.nextToken() != null) {
+                throw at(line(parser), "a second document begins; a recipe file holds exactly one");
+            }
+            return value;
+        } catch (JsonProcessingException broken) {
+            String fact = broken.getOriginalMessage().lines().findFirst().orElse("");
+            int line = broken.getLocation() == null ? 0 : broken.getLocation().getLineNr();
+            throw new RecipeException(
+                    source + (line > 0 ? " line " + line : "") + ": is not valid " + (json ? "JSON" : "YAML") + ": "
+                            + fact,
+                    broken);
+        } catch (IOException broken) {
+            throw new RecipeException(source + ": cannot be read: " + broken.getMessage(), broken);
+        }
+    }
+
+    private Value value(JsonParser parser, String path) throws IOException {
+        int line = line(parser);
+        if (parser instanceof YAMLParser yaml && (yaml.isCurrentAlias() || yaml.getObjectId() != null)) {
+            throw at(
+                    line,
+                    "anchors and aliases (& and *) are not allowed in recipes; write the value out, and put"
+                            + " patterns that begin with * in quotes");
+        }
+        JsonToken token = parser.currentToken();
+        if (token == JsonToken.START_OBJECT) {
+            Map<String, Value> values = new LinkedHashMap<>();
+            while (parser.nextToken() != JsonToken.END_OBJECT) {
+                String key = parser.currentName();
+                parser.nextToken();
+                values.put(key, value(parser, path.isEmpty() ? key : path + "." + key));
+            }
+            return new Mapping(path, values, line);
+        }
+        if (token == JsonToken.START_ARRAY) {
+            List<Value> values = new ArrayList<>();
+            while (parser.nextToken() != JsonToken.END_ARRAY) {
+                values.add(value(parser, path + "[" + (values.size() + 1) + "]"));
+            }
+            return new Items(List.copyOf(values), line);
+        }
+        if (token == JsonToken.VALUE_NULL || parser.getText().isEmpty()) {
+            throw at(line, path + " has no value; give one or remove the key");
+        }
+        return new Scalar(parser.getText(), line);
+    }
+
+    private static int line(JsonParser parser) {
+        return parser.currentTokenLocation().getLineNr();
+    }
+
+    private RecipeException at(int line, String message) {
+        return new RecipeException(source + " line " + line + ": " + message);
+    }
+
+    // ---- values to records
+
+    private Recipe recipe(Value root) {
+        if (!(root instanceof Mapping top)) {
+            throw at(root.line(), "a recipe is a mapping with the keys " + String.join(", ", TOP_KEYS));
+        }
+        known(top, TOP_KEYS);
+        if (!(top.values().get("steps") instanceof Items items)) {
+            throw at(top.line(), "steps is missing or not a list; give at least one step, for example - method: stade");
+        }
+        List<Recipe.Step> steps = new ArrayList<>();
+        for (Value item : items.values()) {
+            steps.add(step(item, steps.size() + 1));
+        }
+        return new Recipe(
+                integer(top, "seed", 0, 0, Long.MAX_VALUE), steps, calibration(top), storage(top), quality(top), text);
+    }
+
+    private Recipe.Step step(Value value, int number) {
+        if (!(value instanceof Mapping step)) {
+            throw at(value.line(), "step " + number + " is not a mapping; write for example - method: stade");
+        }
+        Recipe.Method method = method(step, number);
+        List<String> keys = STEP_KEYS.get(method);
+        for (Map.Entry<String, Value> entry : step.values().entrySet()) {
+            String key = entry.getKey();
+            String owner = STEP_KEYS.get(Recipe.Method.STADE).contains(key) ? "stade" : LATER_KEYS.get(key);
+            if (owner != null && !keys.contains(key)) {
+                throw at(
+                        entry.getValue().line(),
+                        step.path() + "." + key + " is a parameter of " + owner + ", not of " + method.key()
+                                + "; remove it");
+            }
+        }
+        known(step, keys);
+
+        Recipe.Pattern pattern = pattern(step);
+        Recipe.Variant variant = null;
+        Recipe.Bias bias = null;
+        double threshold = 0.1;
+        if (method == Recipe.Method.STADE) {
+            variant = choice(step, "variant", Recipe.Variant.class, Recipe.Variant.STADE);
+            bias = choice(step, "bias", Recipe.Bias.class, Recipe.Bias.AUTO);
+            threshold = decimal(step, "threshold").map(BigDecimal::doubleValue).orElse(threshold);
+            Value given = step.values().get("threshold");
+            if (given != null) {
+                if (variant != Recipe.Variant.POLICY) {
+                    throw at(given.line(), step.path() + ".threshold belongs to variant: policy; remove one of them");
+                }
+                if (!(threshold >= 0 && threshold <= 1)) {
+                    throw at(given.line(), step.path() + ".threshold is a share of energy in [0, 1], not " + threshold);
+                }
+            }
+        }
+        try {
+            return new Recipe.Step(
+                    method,
+                    patterns(step, "targets"),
+                    patterns(step, "ignore"),
+                    sparsity(step, pattern),
+                    choice(step, "scope", Recipe.Scope.class, Recipe.Scope.ROW),
+                    pattern,
+                    variant,
+                    threshold,
+                    bias);
+        } catch (RecipeException refused) {
+            throw new RecipeException(
+                    source + " line " + step.line() + ": " + step.path() + ": " + refused.getMessage(), refused);
+        }
+    }
+
+    private Recipe.Method method(Mapping step, int number) {
+        List<String> names =
+                Stream.of(Recipe.Method.values()).map(Recipe.Method::key).toList();
+        if (!(step.values().get("method") instanceof Scalar(String name, int line))) {
+            throw at(step.line(), "step " + number + " has no method; give one of " + String.join(", ", names));
+        }
+        if (LATER_METHODS.contains(name)) {
+            throw at(
+                    line,
+                    step.path() + ".method: this version does not have " + name + " yet; it has "
+                            + String.join(", ", names));
+        }
+        if (!names.contains(name)) {
+            throw at(
+                    line,
+                    step.path() + ".method: there is no method " + name + "; the nearest is " + Nearest.to(name, names)
+                            + " (of " + String.join(", ", names) + ")");
+        }
+        return Stream.of(Recipe.Method.values())
+                .filter(method -> method.key().equals(name))
+                .findFirst()
+                .orElseThrow();
+    }
+
+    private BigDecimal sparsity(Mapping step, Recipe.Pattern pattern) {
+        Optional<BigDecimal> given = decimal(step, "sparsity");
+        if (pattern == null) {
+            return given.orElseThrow(() -> at(
+                    step.line(),
+                    step.path() + " has no sparsity; give the share of weights to prune, for example sparsity: 0.5"));
+        }
+        BigDecimal removed = BigDecimal.valueOf(pattern.removed());
+        BigDecimal of = BigDecimal.valueOf(pattern.of());
+        if (given.isPresent() && given.get().multiply(of).compareTo(removed) != 0) {
+            throw at(
+                    step.values().get("sparsity").line(),
+                    step.path() + ": sparsity " + given.get() + " contradicts pattern " + pattern + ", which prunes "
+                            + pattern.removed() + " of " + pattern.of() + "; leave sparsity out");
+        }
+        return given.orElseGet(
+                () -> removed.divide(of, Recipe.MAX_DECIMALS, RoundingMode.DOWN).stripTrailingZeros());
+    }
+
+    private Recipe.Pattern pattern(Mapping step) {
+        Value value = step.values().get("pattern");
+        if (value == null) {
+            return null;
+        }
+        String name = scalar(value, step.path() + ".pattern");
+        if (name.equals("unstructured")) {
+            return null;
+        }
+        if (!name.matches("[1-9][0-9]{0,3}:[1-9][0-9]{0,3}")) {
+            throw at(
+                    value.line(),
+                    step.path() + ".pattern is unstructured or N:M (N of M consecutive columns are"
+                            + " removed, 1 <= N < M), for example \"2:4\"; not " + name);
+        }
+        int colon = name.indexOf(':');
+        try {
+            return new Recipe.Pattern(
+                    Integer.parseInt(name.substring(0, colon)), Integer.parseInt(name.substring(colon + 1)));
+        } catch (RecipeException refused) {
+            throw new RecipeException(
+                    source + " line " + value.line() + ": " + step.path() + "." + refused.getMessage(), refused);
+        }
+    }
+
+    private List<String> patterns(Mapping step, String key) {
+        Value value = step.values().get(key);
+        if (value == null) {
+            return List.of();
+        }
+        String path = step.path() + "." + key;
+        if (!(value instanceof Items(List<Value> items, int line)) || items.isEmpty()) {
+            throw at(value.line(), path + " is a list of patterns, for example [\"*.q_proj\", \"*.k_proj\"]");
+        }
+        List<String> patterns = new ArrayList<>();
+        for (Value item : items) {
+            String pattern = scalar(item, path);
+            if (pattern.isEmpty() || pattern.length() > MAX_PATTERN_LENGTH) {
+                throw at(line, path + ": a pattern has 1 to " + MAX_PATTERN_LENGTH + " characters");
+            }
+            patterns.add(pattern);
+        }
+        return patterns;
+    }
+
+    private Recipe.Calibration calibration(Mapping top) {
+        Recipe.Calibration usual = Recipe.Calibration.DEFAULT;
+        return section(top, "calibration", List.of("samples", "length", "sequential"))
+                .map(given -> new Recipe.Calibration(
+                        (int) integer(given, "samples", usual.samples(), 1, 1_000_000),
+                        (int) integer(given, "length", usual.length(), 2, 1_000_000),
+                        truth(given, "sequential", usual.sequential())))
+                .orElse(usual);
+    }
+
+    private Recipe.Storage storage(Mapping top) {
+        if (top.values().get("storage") instanceof Scalar(String name, int line) && name.equals("bitmask")) {
+            throw at(line, "storage: this version does not have bitmask storage yet; use dense");
+        }
+        return choice(top, "storage", Recipe.Storage.class, Recipe.Storage.DENSE);
+    }
+
+    private Recipe.Quality quality(Mapping top) {
+        return section(top, "quality", List.of("max_perplexity_increase", "min_cosine"))
+                .map(given -> new Recipe.Quality(
+                        gate(given, "max_perplexity_increase", 0, 1e6), gate(given, "min_cosine", -1, 1)))
+                .orElse(Recipe.Quality.NONE);
+    }
+
+    private Optional<Double> gate(Mapping quality, String key, double least, double most) {
+        Optional<Double> gate = decimal(quality, key).map(BigDecimal::doubleValue);
+        if (gate.isPresent() && !(gate.get() >= least && gate.get() <= most)) {
+            throw at(
+                    quality.values().get(key).line(),
+                    "quality." + key + " must lie in [" + least + ", " + most + "], not " + gate.get());
+        }
+        return gate;
+    }
+
+    // ---- single values
+
+    private void known(Mapping mapping, List<String> keys) {
+        for (Map.Entry<String, Value> entry : mapping.values().entrySet()) {
+            if (!keys.contains(entry.getKey())) {
+                String path = mapping.path().isEmpty() ? entry.getKey() : mapping.path() + "." + entry.getKey();
+                throw at(
+                        entry.getValue().line(),
+                        "unknown key " + path + "; the nearest is " + Nearest.to(entry.getKey(), keys)
+                                + " (known here: " + String.join(", ", keys) + ")");
+            }
+        }
+    }
+
+    private Optional<Mapping> section(Mapping top, String key, List<String> keys) {
+        Value value = top.values().get(key);
+        if (value == null) {
+            return Optional.empty();
+        }
+        if (!(value instanceof Mapping section)) {
+            throw at(value.line(), key + " is a mapping with the keys " + String.join(", ", keys));
+        }
+        known(section, keys);
+        return Optional.of(section);
+    }
+
+    private String scalar(Value value, String path) {
+        if (!(value instanceof Scalar(String content, int line))) {
+            throw at(value.line(), path + " is a single value, not a list or a mapping");
+        }
+        return content;
+    }
+
+    private <E extends Enum<E>> E choice(Mapping mapping, String key, Class<E> type, E usual) {
+        Value value = mapping.values().get(key);
+        if (value == null) {
+            return usual;
+        }
+        String path = mapping.path().isEmpty() ? key : mapping.path() + "." + key;
+        String name = scalar(value, path);
+        List<String> names = Stream.of(type.getEnumConstants())
+                .map(choice -> choice.name().toLowerCase(Locale.ROOT).replace('_', '-'))
+                .toList();
+        int index = names.indexOf(name);
+        if (index < 0) {
+            throw at(
+                    value.line(),
+                    path + " cannot be " + name + "; the nearest is " + Nearest.to(name, names) + " (of "
+                            + String.join(", ", names) + ")");
+        }
+        return type.getEnumConstants()[index];
+    }
+
+    private boolean truth(Mapping mapping, String key, boolean usual) {
+        Value value = mapping.values().get(key);
+        if (value == null) {
+            return usual;
+        }
+        return switch (scalar(value, mapping.path() + "." + key)) {
+            case "true" -> true;
+            case "false" -> false;
+            case String other -> throw at(value.line(), mapping.path() + "." + key + " is true or false, not " + other);
+        };
+    }
+
+    private long integer(Mapping mapping, String key, long usual, long least, long most) {
+        Value value = mapping.values().get(key);
+        if (value == null) {
+            return usual;
+        }
+        String path = mapping.path().isEmpty() ? key : mapping.path() + "." + key;
+        String digits = scalar(value, path);
+        if (digits.matches("0|[1-9][0-9]{0,18}")) {
+            BigDecimal number = new BigDecimal(digits);
+            if (number.compareTo(BigDecimal.valueOf(least)) >= 0 && number.compareTo(BigDecimal.valueOf(most)) <= 0) {
+                return number.longValueExact();
+            }
+        }
+        throw at(value.line(), path + " is a whole number from " + least + " to " + most + ", not " + digits);
+    }
+
+    private Optional<BigDecimal> decimal(Mapping mapping, String key) {
+        Value value = mapping.values().get(key);
+        if (value == null) {
+            return Optional.empty();
+        }
+        String path = mapping.path() + "." + key;
+        String digits = scalar(value, path);
+        if (digits.length() > MAX_NUMBER_LENGTH
+                || !digits.matches("-?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][-+]?[0-9]{1,2})?")) {
+            throw at(value.line(), path + " is a decimal number such as 0.5, not " + digits);
+        }
+        BigDecimal number = new BigDecimal(digits);
+        if (number.scale() > Recipe.MAX_DECIMALS) {
+            throw at(
+                    value.line(),
+                    path + " has more than " + Recipe.MAX_DECIMALS + " digits after the point: " + digits);
+        }
+        return Optional.of(number);
+    }
+}

@@ -1,0 +1,94 @@
+package org.sentei.engine;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
+
+/** Recipes by name or from files. */
+public final class Recipes {
+    private static final List<String> BUILT_IN = List.of(
+            "magnitude-50",
+            "magnitude-2of4",
+            "wanda-50",
+            "wanda-2of4",
+            "stade-50",
+            "stade-2of4",
+            "stade-4of8",
+            "stade-w-50");
+
+    private Recipes() {}
+
+    /** Names of the recipes that Sentei brings along. */
+    public static List<String> builtIn() {
+        return BUILT_IN;
+    }
+
+    /**
+     * Reads a built-in recipe, or a YAML or JSON file.
+     *
+     * @param nameOrPath a name of {@link #builtIn()}, which wins over a file of this name, or a path; {@code .json} is read
+     *     as JSON, everything else as YAML
+     * @throws RecipeException when there is neither, or the recipe is not valid
+     */
+    public static Recipe load(String nameOrPath) {
+        if (BUILT_IN.contains(nameOrPath)) {
+            return RecipeReader.read("recipe " + nameOrPath, resource(nameOrPath), false);
+        }
+        Path path;
+        try {
+            path = Path.of(nameOrPath);
+        } catch (InvalidPathException invalid) {
+            throw unknown(nameOrPath);
+        }
+        if (!Files.isRegularFile(path)) {
+            throw unknown(nameOrPath);
+        }
+        return RecipeReader.read(
+                nameOrPath, text(path), nameOrPath.toLowerCase(Locale.ROOT).endsWith(".json"));
+    }
+
+    /** Reads a recipe from YAML text. */
+    public static Recipe parse(String yaml) {
+        return RecipeReader.read("recipe", yaml, false);
+    }
+
+    private static RecipeException unknown(String nameOrPath) {
+        return new RecipeException("recipe " + nameOrPath + ": is neither a file nor a built-in recipe; the nearest is "
+                + Nearest.to(nameOrPath, BUILT_IN) + " (sentei recipes lists all)");
+    }
+
+    private static String resource(String name) {
+        String resource = "recipes/" + name + ".yaml";
+        try (InputStream stream = Recipes.class.getResourceAsStream(resource)) {
+            if (stream == null) {
+                throw new IllegalStateException("resource " + resource + " is missing from the jar");
+            }
+            return new String(stream.readAllBytes(), StandardCharsets.UTF_8);
+        } catch (IOException failed) {
+            throw new UncheckedIOException("resource " + resource + " cannot be read", failed);
+        }
+    }
+
+    private static String text(Path path) {
+        try (InputStream stream = Files.newInputStream(path)) {
+            // One character more than allowed, in UTF-8's longest form, is enough to see that the file is too long.
+            byte[] bytes = stream.readNBytes(4 * (RecipeReader.MAX_CHARACTERS + 1));
+            return StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(bytes))
+                    .toString();
+        } catch (CharacterCodingException malformed) {
+            throw new RecipeException("recipe " + path + ": is not UTF-8 text; give a YAML or JSON file", malformed);
+        } catch (IOException failed) {
+            throw new RecipeException("recipe " + path + ": cannot be read: " + failed.getMessage(), failed);
+        }
+    }
+}
