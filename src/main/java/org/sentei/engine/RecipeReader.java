@@ -58,7 +58,8 @@ final class RecipeReader {
             throw new RecipeException(source + ": has " + text.length() + " characters, a recipe has at most "
                     + MAX_CHARACTERS + "; use patterns instead of long lists of sites");
         }
-        // JSON without tabs is YAML too, which is what the output folder's recipe.yaml promises; no JSON string has a raw tab.
+        // JSON without tabs is YAML too, which is what the output folder's recipe.yaml promises; no JSON string has a
+        // raw tab.
         RecipeReader reader = new RecipeReader(source, json ? text.replace("\t", "  ") : text);
         return reader.recipe(reader.parse(json));
     }

@@ -1,0 +1,134 @@
+package org.sentei.engine;
+
+import com.fasterxml.jackson.annotation.JsonInclude;
+import java.time.Instant;
+import java.util.List;
+
+/**
+ * Everything a run has to say about itself; {@link ReportWriter} turns it into {@code report.json} and
+ * {@code report.html}. Every number is finite: a NaN that gets this far is a bug and refused here.
+ *
+ * @param sentei version that ran
+ * @param seconds wall time of the whole run
+ * @param calibration null when no method needed data
+ * @param quality what was measured before and after, empty when nothing was
+ */
+public record Report(
+        String sentei,
+        Instant started,
+        double seconds,
+        long seed,
+        Model model,
+        Calibration calibration,
+        List<Binding> backends,
+        List<SiteResult> sites,
+        Totals totals,
+        List<Measure> quality,
+        List<String> warnings) {
+
+    public Report {
+        finite("report", "seconds", seconds);
+        backends = List.copyOf(backends);
+        sites = List.copyOf(sites);
+        quality = List.copyOf(quality);
+        warnings = List.copyOf(warnings);
+    }
+
+    /**
+     * The model that went in.
+     *
+     * @param sha256 hash of its weights, in hexadecimal
+     * @param parameters all parameters, embeddings included
+     * @param bytes size of the weight files
+     */
+    public record Model(String path, String sha256, String architecture, long parameters, long bytes) {}
+
+    /**
+     * The data that calibrated.
+     *
+     * @param source file or resource
+     * @param samples windows used
+     * @param tokens tokens used
+     */
+    public record Calibration(String source, String sha256, long samples, long tokens) {}
+
+    /** Which backend ran an op, on which device. */
+    public record Binding(String op, String backend, String device) {}
+
+    /**
+     * What happened to one site.
+     *
+     * @param rows outputs, whatever the file's orientation
+     * @param cols inputs
+     * @param requested sparsity the recipe asked for
+     * @param pruned weights that the mask of this run removes, already-zero weights included
+     * @param zeros all zeros afterwards
+     * @param error relative output error on calibration data, ‖Y−Ŷ‖/‖Y‖; null where nothing was measured
+     * @param seconds time spent on this site
+     * @param sparsity zeros / parameters
+     * @param pattern {@code unstructured} or N:M
+     * @param score the score used, for example {@code stade} or {@code wanda} where a variant chooses per site
+     * @param bias what happened to the bias: {@code updated}, {@code added}, {@code kept}; null where the method has no say
+     * @param meanEnergy share of the input's energy that its mean carries, Σμ²/ΣE[x²]; null where it was not measured
+     */
+    public record SiteResult(
+            String name,
+            String method,
+            long rows,
+            long cols,
+            double requested,
+            long pruned,
+            long zeros,
+            long parameters,
+            Double error,
+            double seconds,
+            double sparsity,
+            String pattern,
+            @JsonInclude(JsonInclude.Include.NON_NULL) String score,
+            @JsonInclude(JsonInclude.Include.NON_NULL) String bias,
+            @JsonInclude(JsonInclude.Include.NON_NULL) Double meanEnergy) {
+        public SiteResult {
+            finite(name, "requested", requested);
+            finite(name, "seconds", seconds);
+            finite(name, "sparsity", sparsity);
+            if (error != null) {
+                finite(name, "error", error);
+            }
+            if (meanEnergy != null) {
+                finite(name, "mean_energy", meanEnergy);
+            }
+            if (!(zeros >= 0 && zeros <= parameters && pruned >= 0 && pruned <= zeros && parameters == rows * cols)) {
+                throw new IllegalArgumentException("site " + name + ": pruned " + pruned + ", zeros " + zeros + " and "
+                        + parameters + " parameters of " + rows + "x" + cols + " do not fit together");
+            }
+        }
+    }
+
+    /**
+     * Sums over the whole model.
+     *
+     * @param parameters all parameters of the compressed model
+     * @param zeros exact zeros among them
+     * @param sparsity zeros / parameters
+     */
+    public record Totals(long parameters, long zeros, double sparsity, long bytesBefore, long bytesAfter) {
+        public Totals {
+            finite("totals", "sparsity", sparsity);
+        }
+    }
+
+    /** One measured quality, for example {@code perplexity}, of the original and of the compressed model. */
+    public record Measure(String metric, double before, double after) {
+        public Measure {
+            finite(metric, "before", before);
+            finite(metric, "after", after);
+        }
+    }
+
+    private static void finite(String subject, String name, double value) {
+        if (!Double.isFinite(value)) {
+            throw new IllegalArgumentException(
+                    subject + ": " + name + " is " + value + ", a report has finite numbers");
+        }
+    }
+}
