@@ -214,7 +214,7 @@ final class ReportPage {
         }
         html.append("<div class=\"plot\"><div class=\"axis\" aria-hidden=\"true\">");
         Svg svg = new Svg(label, "bars", PLOT_WIDTH, PLOT_HEIGHT, true);
-        int ticks = 4;
+        int ticks = 5;
         for (int i = 0; i <= ticks; i++) {
             html.append("<span>").append(significant(top * (ticks - i) / ticks)).append("</span>");
             svg.line("grid", 0, PLOT_HEIGHT * i / ticks, PLOT_WIDTH, PLOT_HEIGHT * i / ticks);
@@ -344,13 +344,13 @@ final class ReportPage {
         };
     }
 
-    /** The smallest of 1, 2, 2.5, 5 times a power of ten that is not below {@code value}; 1 for zero. */
+    /** The smallest of 1, 2.5, 5 times a power of ten that is not below {@code value}; 1 for zero. */
     private static double ceiling(double value) {
         if (value <= 0) {
             return 1;
         }
         double power = Math.pow(10, Math.floor(Math.log10(value)));
-        for (double digit : new double[] {1, 2, 2.5, 5}) {
+        for (double digit : new double[] {1, 2.5, 5}) {
             if (digit * power >= value) {
                 return digit * power;
             }
