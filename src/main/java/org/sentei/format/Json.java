@@ -26,8 +26,8 @@ final class Json {
                     .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS)
                     .streamReadConstraints(StreamReadConstraints.builder()
                             .maxNestingDepth(64)
-                            .maxNameLength(1024)
-                            .maxStringLength(1 << 20)
+                            .maxNameLength(1 << 16)
+                            .maxStringLength(1 << 24)
                             .maxNumberLength(100)
                             .build())
                     .build())
@@ -71,6 +71,23 @@ final class Json {
             @SuppressWarnings("unchecked") // Jackson reads JSON objects into maps with String keys
             Map<String, Object> values = MAPPER.readValue(parser, Map.class);
             return values;
+        } catch (IOException e) {
+            throw damaged(source, e);
+        }
+    }
+
+    /**
+     * Checks that a document is one valid JSON object.
+     *
+     * @throws FormatException when it is not
+     */
+    static void check(byte[] document, Object source) {
+        try (JsonParser parser = parser(document)) {
+            expect(parser.nextToken(), JsonToken.START_OBJECT, "the document", source);
+            parser.skipChildren();
+            if (parser.nextToken() != null) {
+                throw new FormatException(source + " goes on after its JSON object: fetch it again");
+            }
         } catch (IOException e) {
             throw damaged(source, e);
         }

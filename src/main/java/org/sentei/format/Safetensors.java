@@ -32,6 +32,7 @@ public final class Safetensors {
     private static final long MAX_HEADER_BYTES = 100_000_000;
 
     private static final int MAX_TENSORS = 1_000_000;
+    private static final int MAX_NAME = 1024;
     private static final int MAX_RANK = 64;
     private static final int PREFIX_BYTES = 8;
     private static final String METADATA = "__metadata__";
@@ -150,9 +151,9 @@ public final class Safetensors {
                 checkMetadata(file, parser, value);
                 continue;
             }
-            if (name.isEmpty() || name.chars().anyMatch(Character::isISOControl)) {
-                throw new FormatException(file + " has a tensor whose name is empty or holds control characters:"
-                        + " the file is damaged or hostile");
+            if (name.isEmpty() || name.length() > MAX_NAME || name.chars().anyMatch(Character::isISOControl)) {
+                throw new FormatException(file + " has a tensor whose name is empty, longer than " + MAX_NAME
+                        + " or holds control characters: the file is damaged or hostile");
             }
             if (entries.size() == MAX_TENSORS) {
                 throw new FormatException(file + " has more than " + MAX_TENSORS + " tensors: split it into shards");

@@ -1,0 +1,163 @@
+package org.sentei.format;
+
+import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
+import ai.djl.huggingface.tokenizers.jni.LibUtils;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.locks.ReadWriteLock;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
+import java.util.stream.Stream;
+
+/**
+ * Text to token ids by a {@code tokenizer.json}.
+ *
+ * <p>Texts are encoded whole: padding and truncation are off whatever the file says. May be used from any thread.
+ */
+public final class TextTokenizer implements AutoCloseable {
+    private static final int MAX_FILE_BYTES = 256 << 20;
+
+    private final Path file;
+    private final HuggingFaceTokenizer tokenizer;
+    /** The native side crashes on a tokenizer that was closed: encoding holds the read lock, closing the write lock. */
+    private final ReadWriteLock use = new ReentrantReadWriteLock();
+
+    private TextTokenizer(Path file, HuggingFaceTokenizer tokenizer) {
+        this.file = file;
+        this.tokenizer = tokenizer;
+    }
+
+    /**
+     * Opens a tokenizer.
+     *
+     * @param file a {@code tokenizer.json}
+     * @throws FormatException when it is absent or damaged, or the native tokenizer library does not load
+     */
+    public static TextTokenizer open(Path file) {
+        byte[] json = Json.bytes(file, MAX_FILE_BYTES);
+        // the native parser ends the process on some of what is no JSON
+        Json.check(json, file);
+        if (!Library.FAILURE.isEmpty()) {
+            throw new FormatException(file + " cannot be used, the tokenizer library does not load (" + Library.FAILURE
+                    + "): it needs ai.djl.huggingface:tokenizers on the class path, a supported system and a"
+                    + " java.io.tmpdir that allows execution");
+        }
+        Map<String, String> whole = Map.of("padding", "false", "truncation", "false");
+        try {
+            return new TextTokenizer(file, HuggingFaceTokenizer.newInstance(new ByteArrayInputStream(json), whole));
+        } catch (IOException | RuntimeException e) {
+            throw new FormatException(
+                    file + " is no usable tokenizer (" + e.getMessage() + "): fetch the tokenizer.json of the model",
+                    e);
+        }
+    }
+
+    /**
+     * The ids of a text of any length.
+     *
+     * @param addSpecialTokens whether to add what the model's own template asks for, such as {@code [CLS]} and {@code [SEP]}
+     * @throws FormatException when the tokenizer fails on the text
+     * @throws IllegalStateException when it is closed
+     */
+    public int[] encode(String text, boolean addSpecialTokens) {
+        return encode(List.of(text), addSpecialTokens).getFirst();
+    }
+
+    /** The ids of each text, as {@link #encode(String, boolean)} gives them: rows of different lengths. */
+    public List<int[]> encode(List<String> texts, boolean addSpecialTokens) {
+        use.readLock().lock();
+        try {
+            if (tokenizer.isReleased()) {
+                throw new IllegalStateException("tokenizer " + file + " is closed");
+            }
+            List<int[]> all = new ArrayList<>(texts.size());
+            for (String text : texts) {
+                all.add(ids(text, addSpecialTokens));
+            }
+            return all;
+        } finally {
+            use.readLock().unlock();
+        }
+    }
+
+    @Override
+    public void close() {
+        use.writeLock().lock();
+        try {
+            tokenizer.close();
+        } finally {
+            use.writeLock().unlock();
+        }
+    }
+
+    private int[] ids(String text, boolean addSpecialTokens) {
+        long[] wide;
+        try {
+            wide = tokenizer.encode(text, addSpecialTokens, false).getIds();
+        } catch (RuntimeException e) {
+            throw new FormatException(
+                    file + " cannot encode the text (" + e.getMessage() + "): fetch the tokenizer.json of the model",
+                    e);
+        }
+        int[] ids = new int[wide.length];
+        for (int i = 0; i < ids.length; i++) {
+            ids[i] = Math.toIntExact(wide[i]);
+        }
+        return ids;
+    }
+
+    /** Loads the native library once, offline, from a private folder that is gone afterwards. */
+    private static final class Library {
+        /** Why it did not load; empty when it did. */
+        static final String FAILURE = load();
+
+        private static final String LOG_LEVEL = "org.slf4j.simpleLogger.log.ai.djl";
+        private static final String CACHE = "ENGINE_CACHE_DIR";
+
+        private static String load() {
+            System.setProperty("ai.djl.offline", "true");
+            System.setProperty("OPT_OUT_TRACKING", "true");
+            if (System.getProperty(LOG_LEVEL) == null) {
+                System.setProperty(LOG_LEVEL, "error");
+            }
+            Path folder = null;
+            String before = System.getProperty(CACHE);
+            try {
+                folder = Files.createTempDirectory("sentei-tokenizers-");
+                System.setProperty(CACHE, folder.toString());
+                LibUtils.checkStatus();
+                return "";
+            } catch (IOException | RuntimeException | LinkageError e) {
+                Throwable cause = e;
+                while (cause.getCause() != null) {
+                    cause = cause.getCause();
+                }
+                return cause.toString();
+            } finally {
+                if (before == null) {
+                    System.clearProperty(CACHE);
+                } else {
+                    System.setProperty(CACHE, before);
+                }
+                if (folder != null) {
+                    delete(folder);
+                }
+            }
+        }
+
+        private static void delete(Path folder) {
+            try (Stream<Path> files = Files.walk(folder)) {
+                files.sorted(Comparator.reverseOrder())
+                        .forEach(file -> file.toFile().delete());
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        }
+    }
+}
