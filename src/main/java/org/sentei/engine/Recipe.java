@@ -158,11 +158,12 @@ public record Recipe(
      *
      * @param samples windows taken from the start of the data
      * @param length tokens a window
-     * @param sequential whether a block sees the outputs of the already compressed blocks before it
+     * @param sequential whether a block sees the outputs of the already compressed blocks before it; empty leaves it to the
+     *     model: folders do, ONNX graphs, whose sessions would have to be built anew for every block, do not
      */
-    public record Calibration(int samples, int length, boolean sequential) {
+    public record Calibration(int samples, int length, Optional<Boolean> sequential) {
         /** What a recipe without the key gets. */
-        public static final Calibration DEFAULT = new Calibration(128, 256, true);
+        public static final Calibration DEFAULT = new Calibration(128, 256, Optional.empty());
     }
 
     /**

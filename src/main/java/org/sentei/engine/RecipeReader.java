@@ -316,7 +316,7 @@ final class RecipeReader {
                 .map(given -> new Recipe.Calibration(
                         (int) integer(given, "samples", usual.samples(), 1, 1_000_000),
                         (int) integer(given, "length", usual.length(), 2, 1_000_000),
-                        truth(given, "sequential", usual.sequential())))
+                        truth(given, "sequential")))
                 .orElse(usual);
     }
 
@@ -397,14 +397,14 @@ final class RecipeReader {
         return type.getEnumConstants()[index];
     }
 
-    private boolean truth(Mapping mapping, String key, boolean usual) {
+    private Optional<Boolean> truth(Mapping mapping, String key) {
         Value value = mapping.values().get(key);
         if (value == null) {
-            return usual;
+            return Optional.empty();
         }
         return switch (scalar(value, mapping.path() + "." + key)) {
-            case "true" -> true;
-            case "false" -> false;
+            case "true" -> Optional.of(true);
+            case "false" -> Optional.of(false);
             case String other -> throw at(value.line(), mapping.path() + "." + key + " is true or false, not " + other);
         };
     }

@@ -1,6 +1,8 @@
 package org.sentei.model;
 
+import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
+import org.sentei.tensor.Tensor;
 
 /**
  * A linear layer on the device.
@@ -18,5 +20,28 @@ public record LinearWeights(Site site, View weight, View bias) {
             throw new IllegalArgumentException(
                     "site " + site.name() + " has " + site.rows() + " outputs, its bias is " + bias);
         }
+    }
+
+    /**
+     * Brings one layer onto the device.
+     *
+     * @throws ModelException when a tensor is missing or holds NaN or infinite values
+     */
+    public static LinearWeights load(Site site, TensorSource tensors, Scope scope) {
+        WeightLoader loader = new WeightLoader(scope);
+        LinearWeights linear = load(site, tensors, loader);
+        loader.checkFinite();
+        return linear;
+    }
+
+    /** As above, leaving the check for finite values to the loader's user. */
+    static LinearWeights load(Site site, TensorSource tensors, WeightLoader loader) {
+        Tensor weight = tensors.tensor(site.weight());
+        return new LinearWeights(
+                site,
+                site.transposed()
+                        ? loader.transposed(weight, site.rows(), site.cols())
+                        : loader.matrix(weight, site.rows(), site.cols()),
+                site.bias() == null ? null : loader.matrix(tensors.tensor(site.bias()), 1, site.rows()));
     }
 }

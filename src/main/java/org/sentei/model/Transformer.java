@@ -294,7 +294,7 @@ public final class Transformer {
         WeightLoader loader = new WeightLoader(scope);
         Map<Role, LinearWeights> linears = new EnumMap<>(Role.class);
         for (Site site : block.sites()) {
-            linears.put(site.role(), loadLinear(site, loader));
+            linears.put(site.role(), LinearWeights.load(site, tensors, loader));
         }
         BlockWeights weights = new BlockWeights(
                 index,
@@ -324,20 +324,10 @@ public final class Transformer {
                         spec.embeddings().tableWidth(),
                         spec.width());
             }
-            linear = loadLinear(spec.head().site(), loader);
+            linear = LinearWeights.load(spec.head().site(), tensors, loader);
         }
         loader.checkFinite();
         return new HeadWeights(norm, projection, linear);
-    }
-
-    private LinearWeights loadLinear(Site site, WeightLoader loader) {
-        Tensor weight = tensors.tensor(site.weight());
-        return new LinearWeights(
-                site,
-                site.transposed()
-                        ? loader.transposed(weight, site.rows(), site.cols())
-                        : loader.matrix(weight, site.rows(), site.cols()),
-                site.bias() == null ? null : loader.matrix(tensors.tensor(site.bias()), 1, site.rows()));
     }
 
     private NormWeights loadNorm(String base, WeightLoader loader) {

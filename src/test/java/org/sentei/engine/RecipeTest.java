@@ -49,7 +49,7 @@ class RecipeTest {
         assertThat(step.variant()).isEqualTo(Recipe.Variant.POLICY);
         assertThat(step.threshold()).isEqualTo(0.2);
         assertThat(step.bias()).isEqualTo(Recipe.Bias.OFF);
-        assertThat(recipe.calibration()).isEqualTo(new Recipe.Calibration(64, 128, false));
+        assertThat(recipe.calibration()).isEqualTo(new Recipe.Calibration(64, 128, Optional.of(false)));
         assertThat(recipe.quality()).isEqualTo(new Recipe.Quality(Optional.of(0.1), Optional.empty()));
         assertThat(recipe.text()).isEqualTo(FULL);
     }
@@ -59,7 +59,7 @@ class RecipeTest {
         Recipe recipe = Recipes.parse("steps: [{method: stade, sparsity: .25}]");
         Recipe.Step step = recipe.steps().getFirst();
         assertThat(recipe.seed()).isZero();
-        assertThat(recipe.calibration()).isEqualTo(new Recipe.Calibration(128, 256, true));
+        assertThat(recipe.calibration()).isEqualTo(new Recipe.Calibration(128, 256, Optional.empty()));
         assertThat(recipe.quality().gated()).isFalse();
         assertThat(step.targets()).isEmpty();
         assertThat(step.scope()).isEqualTo(Recipe.Scope.ROW);

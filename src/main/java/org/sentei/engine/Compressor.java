@@ -1,0 +1,430 @@
+package org.sentei.engine;
+
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.Supplier;
+import java.util.stream.Collectors;
+import org.sentei.engine.Recipe.Step;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.CountValues;
+import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Scope;
+import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.SquaredError;
+import org.sentei.kernel.View;
+import org.sentei.method.Masking;
+import org.sentei.method.Moments;
+import org.sentei.method.Selector;
+import org.sentei.method.WeightScore;
+import org.sentei.model.Edit;
+import org.sentei.model.LinearWeights;
+import org.sentei.model.Site;
+import org.sentei.model.TensorSource;
+import org.sentei.tensor.BitMask;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Floats;
+import org.sentei.tensor.Tensor;
+
+/**
+ * Decides what becomes of every targeted site: walks the model group by group, collects statistics, selects, measures the
+ * error each site makes on the data it reads, and lets the walk go on with the consequences.
+ */
+final class Compressor {
+    private final Map<Site, Step> steps;
+    private final Set<Site> biasPossible;
+    private final TensorSource tensors;
+    private final boolean hasData;
+    private final Scope scope;
+    private final Progress progress;
+
+    /**
+     * Prepares a run.
+     *
+     * @param steps the step of every targeted site, in the model's order
+     * @param biasPossible sites whose bias may change or come into being
+     * @param hasData whether walks can observe calibration data
+     */
+    Compressor(
+            Map<Site, Step> steps,
+            Set<Site> biasPossible,
+            TensorSource tensors,
+            boolean hasData,
+            Scope scope,
+            Progress progress) {
+        this.steps = steps;
+        this.biasPossible = biasPossible;
+        this.tensors = tensors;
+        this.hasData = hasData;
+        this.scope = scope;
+        this.progress = progress;
+    }
+
+    /**
+     * What became of one site.
+     *
+     * @param bias what happened to the bias, null where the method has no say in it
+     * @param meanEnergy null where it was not measured
+     * @param error relative output error on all calibration data, null without data
+     */
+    record Outcome(
+            Edit edit,
+            Step step,
+            WeightScore score,
+            BiasFate bias,
+            Double meanEnergy,
+            long zeros,
+            Double error,
+            double seconds) {}
+
+    /** What happened to a site's bias. */
+    enum BiasFate {
+        UPDATED,
+        ADDED,
+        KEPT
+    }
+
+    /**
+     * Runs the whole model.
+     *
+     * @param walk starts a walk over the model from the beginning
+     * @throws RunException when a statistic or error is not finite, or the run was cancelled
+     */
+    List<Outcome> run(Supplier<Walk> walk) {
+        Map<Site, Decision> global = decideGlobally(walk);
+        List<Outcome> outcomes = new ArrayList<>();
+        try (Walk main = walk.get()) {
+            int stages = main.groups() * 3;
+            for (int group = 0; ; group++) {
+                Optional<Walk.Group> next = main.next();
+                if (next.isEmpty()) {
+                    return outcomes;
+                }
+                try (Walk.Group open = next.get()) {
+                    String label = "group " + (group + 1) + " of " + main.groups();
+                    outcomes.addAll(compress(open, global, label, group * 3, stages));
+                }
+            }
+        }
+    }
+
+    private List<Outcome> compress(Walk.Group group, Map<Site, Decision> global, String label, int done, int stages) {
+        List<Site> sites = targeted(group);
+        advance(label + ": statistics", done, stages);
+        long observing = System.nanoTime();
+        Map<String, Statistics> statistics = observe(
+                group, sites.stream().filter(site -> !global.containsKey(site)).toList());
+        double shared = sites.isEmpty() ? 0 : seconds(observing) / sites.size();
+        List<Draft> drafts = new ArrayList<>();
+        for (Site site : sites) {
+            long started = System.nanoTime();
+            Decision decision = global.get(site);
+            if (decision == null) {
+                decision = decide(site, statistics.get(site.input()));
+            }
+            drafts.add(draft(group.weights(site), decision, shared, started));
+        }
+        advance(label + ": errors", done + 1, stages);
+        Map<Site, Double> errors = hasData && !sites.isEmpty() ? measure(group, drafts) : Map.of();
+        advance(label + ": outputs", done + 2, stages);
+        group.commit(drafts.stream().map(Draft::edit).toList());
+        advance(label + ": done", done + 3, stages);
+        return drafts.stream()
+                .map(draft -> draft.outcome(errors.get(draft.edit().site())))
+                .toList();
+    }
+
+    private List<Site> targeted(Walk.Group group) {
+        return group.sites().stream().filter(steps::containsKey).toList();
+    }
+
+    private void advance(String stage, int done, int stages) {
+        if (progress.cancelled() || Thread.currentThread().isInterrupted()) {
+            throw new RunException("the run was interrupted; nothing was written");
+        }
+        progress.advanced(stage, done, stages);
+    }
+
+    /** How a site's scores are made, what is selected, and what the bias may take up. */
+    private record Decision(WeightScore score, Selection selection, Statistics statistics) {
+        float[] scale() {
+            return score.scale(statistics == null ? null : statistics.all());
+        }
+    }
+
+    /** Moments of one activation: of the samples that fit, of those that judge, and of both. */
+    private record Statistics(Moments fitting, Moments heldOut, Moments all) {}
+
+    private Map<String, Statistics> observe(Walk.Group group, List<Site> sites) {
+        Map<String, Long> widths = new LinkedHashMap<>();
+        sites.stream()
+                .filter(site -> steps.get(site).method().calibrated())
+                .forEach(site -> widths.put(site.input(), site.cols()));
+        if (widths.isEmpty()) {
+            return Map.of();
+        }
+        Map<String, Statistics> statistics = new HashMap<>();
+        try (Scope local = scope.child()) {
+            Map<String, Moments.Collector> fitting = collectors(widths, local);
+            Map<String, Moments.Collector> heldOut = collectors(widths, local);
+            group.observe((key, rows, held) -> {
+                Moments.Collector collector = (held ? heldOut : fitting).get(key);
+                if (collector != null) {
+                    collector.add(rows);
+                }
+            });
+            for (String key : widths.keySet()) {
+                Moments fit = fitting.get(key).moments();
+                Moments held = heldOut.get(key).moments();
+                statistics.put(key, new Statistics(fit, held, fit.merge(held)));
+            }
+        }
+        for (Site site : sites) {
+            Statistics seen = statistics.get(site.input());
+            if (seen != null && (!seen.all().isFinite() || seen.all().count() < 2)) {
+                throw new RunException("site " + site.name() + ": the statistics of its input over "
+                        + seen.all().count() + " tokens are not finite; look for overflow in the layers before it,"
+                        + " or calibrate on other data");
+            }
+        }
+        return statistics;
+    }
+
+    private static Map<String, Moments.Collector> collectors(Map<String, Long> widths, Scope scope) {
+        return widths.entrySet().stream()
+                .collect(Collectors.toMap(Map.Entry::getKey, entry -> new Moments.Collector(scope, entry.getValue())));
+    }
+
+    private Decision decide(Site site, Statistics statistics) {
+        Step step = steps.get(site);
+        WeightScore score = score(site, step, statistics);
+        Selection selection = switch (step.scope()) {
+            case ROW ->
+                step.pattern() == null
+                        ? new Selection.Row(step.countPerRow(site.cols()))
+                        : new Selection.Groups(
+                                step.pattern().removed(), step.pattern().of());
+            case LAYER ->
+                cuts(
+                                List.of(site),
+                                Map.of(site, new Decision(score, null, statistics)),
+                                step.floorCount(site.parameters()))
+                        .getFirst();
+            case GLOBAL -> throw new IllegalStateException("a global budget is decided over all sites at once");
+        };
+        return new Decision(score, selection, statistics);
+    }
+
+    private static WeightScore score(Site site, Step step, Statistics statistics) {
+        return switch (step.method()) {
+            case MAGNITUDE -> WeightScore.MAGNITUDE;
+            case WANDA -> WeightScore.WANDA;
+            case STADE ->
+                switch (step.variant()) {
+                    case STADE -> WeightScore.STADE;
+                    case STADE_W -> site.role().readsNormalized() ? WeightScore.WANDA : WeightScore.STADE;
+                    case POLICY ->
+                        statistics.all().meanEnergyShare() >= step.threshold() ? WeightScore.STADE : WeightScore.WANDA;
+                };
+        };
+    }
+
+    /** Budgets that span sites need all scores before the first cut: one dense pass collects what they are made of. */
+    private Map<Site, Decision> decideGlobally(Supplier<Walk> walk) {
+        Map<Step, List<Site>> budgets = steps.entrySet().stream()
+                .filter(entry -> entry.getValue().scope() == Recipe.Scope.GLOBAL)
+                .collect(Collectors.groupingBy(
+                        Map.Entry::getValue,
+                        LinkedHashMap::new,
+                        Collectors.mapping(Map.Entry::getKey, Collectors.toList())));
+        if (budgets.isEmpty()) {
+            return Map.of();
+        }
+        List<Site> sites = budgets.values().stream().flatMap(List::stream).toList();
+        Map<String, Statistics> statistics = new HashMap<>();
+        if (sites.stream().anyMatch(site -> steps.get(site).method().calibrated())) {
+            try (Walk dense = walk.get()) {
+                for (Optional<Walk.Group> next = dense.next(); next.isPresent(); next = dense.next()) {
+                    try (Walk.Group group = next.get()) {
+                        statistics.putAll(observe(
+                                group,
+                                group.sites().stream().filter(sites::contains).toList()));
+                        group.commit(List.of());
+                    }
+                }
+            }
+        }
+        Map<Site, Decision> decisions = new HashMap<>();
+        budgets.forEach((step, spanned) -> {
+            Map<Site, Decision> scored = new HashMap<>();
+            long parameters = 0;
+            for (Site site : spanned) {
+                Statistics seen = statistics.get(site.input());
+                scored.put(site, new Decision(score(site, step, seen), null, seen));
+                parameters += site.parameters();
+            }
+            List<Selection.Cut> cuts = cuts(spanned, scored, step.floorCount(parameters));
+            for (int i = 0; i < cuts.size(); i++) {
+                Decision decision = scored.get(spanned.get(i));
+                decisions.put(spanned.get(i), new Decision(decision.score(), cuts.get(i), decision.statistics()));
+            }
+        });
+        return decisions;
+    }
+
+    private List<Selection.Cut> cuts(List<Site> sites, Map<Site, Decision> scored, long prune) {
+        return Selector.cuts(
+                scope,
+                sites.size(),
+                (index, local) -> new Selector.Scored(
+                        LinearWeights.load(sites.get(index), tensors, local).weight(),
+                        upload(local, scored.get(sites.get(index)).scale())),
+                prune);
+    }
+
+    private static View upload(Scope scope, float[] values) {
+        if (values == null) {
+            return null;
+        }
+        View view = scope.matrix(1, values.length);
+        scope.backend().copyIn(MemorySegment.ofArray(values), view);
+        return view;
+    }
+
+    /** An outcome that still lacks its error. */
+    private record Draft(
+            Edit edit, Step step, WeightScore score, BiasFate bias, Double meanEnergy, long zeros, double seconds) {
+        Outcome outcome(Double error) {
+            return new Outcome(edit, step, score, bias, meanEnergy, zeros, error, seconds);
+        }
+    }
+
+    private Draft draft(LinearWeights dense, Decision decision, double sharedSeconds, long started) {
+        Site site = dense.site();
+        Step step = steps.get(site);
+        try (Scope local = scope.child()) {
+            Selector.Scored scored = new Selector.Scored(dense.weight(), upload(local, decision.scale()));
+            BitMask mask = Selector.select(local, scored, decision.selection());
+            Optional<float[]> shift = biasShift(dense, mask, decision, step, local);
+            Tensor bias = shift.map(values -> shifted(site, values)).orElse(null);
+            BiasFate fate = null;
+            if (step.method() == Recipe.Method.STADE) {
+                fate = bias == null ? BiasFate.KEPT : site.bias() == null ? BiasFate.ADDED : BiasFate.UPDATED;
+            }
+            return new Draft(
+                    new Edit(site, mask, bias),
+                    step,
+                    decision.score(),
+                    fate,
+                    decision.statistics() == null
+                            ? null
+                            : Double.valueOf(decision.statistics().all().meanEnergyShare()),
+                    zeros(Masking.pruned(local, dense.weight(), mask), local),
+                    sharedSeconds + seconds(started));
+        }
+    }
+
+    private Optional<float[]> biasShift(LinearWeights dense, BitMask mask, Decision decision, Step step, Scope local) {
+        if (step.method() != Recipe.Method.STADE
+                || decision.score() != WeightScore.STADE
+                || step.bias() == Recipe.Bias.OFF
+                || !biasPossible.contains(dense.site())) {
+            return Optional.empty();
+        }
+        Statistics statistics = decision.statistics();
+        if (step.bias() == Recipe.Bias.AUTO
+                && !Masking.lowersError(
+                        Masking.biasShift(
+                                local,
+                                dense.weight(),
+                                mask,
+                                statistics.fitting().means()),
+                        Masking.biasShift(
+                                local,
+                                dense.weight(),
+                                mask,
+                                statistics.heldOut().means()))) {
+            return Optional.empty();
+        }
+        return Optional.of(
+                Masking.biasShift(local, dense.weight(), mask, statistics.all().means()));
+    }
+
+    /** The new bias as the file will hold it: what runs on from here equals what will be written. */
+    private Tensor shifted(Site site, float[] shift) {
+        DType stored = tensors.tensor(site.bias() == null ? site.weight() : site.bias())
+                .dtype();
+        float[] bias = site.bias() == null ? new float[shift.length] : Floats.toArray(tensors.tensor(site.bias()));
+        MemorySegment rounded = MemorySegment.ofArray(new long[(bias.length * Double.BYTES + 7) / 8]);
+        for (int i = 0; i < bias.length; i++) {
+            Floats.set(stored, rounded, i, (double) bias[i] + shift[i]);
+            bias[i] = (float) Floats.get(stored, rounded, i);
+        }
+        return Edits.bias(site, bias);
+    }
+
+    private static long zeros(View weights, Scope scope) {
+        View counts = scope.matrix(DType.I64, 1, 3);
+        long[] values = new long[3];
+        scope.backend().run(new CountValues(weights, counts));
+        scope.backend().copyOut(counts, MemorySegment.ofArray(values));
+        return values[0];
+    }
+
+    /** Relative output error of every site: one more dense pass, each site run with its old and its new weights. */
+    private Map<Site, Double> measure(Walk.Group group, List<Draft> drafts) {
+        Backend backend = scope.backend();
+        try (Scope local = scope.child()) {
+            Map<String, List<Trial>> trials = drafts.stream()
+                    .map(draft -> trial(group.weights(draft.edit().site()), draft.edit(), local))
+                    .collect(Collectors.groupingBy(trial -> trial.dense().site().input()));
+            group.observe((key, rows, _) -> {
+                for (Trial trial : trials.getOrDefault(key, List.of())) {
+                    try (Scope batch = local.child()) {
+                        View expected = output(trial.dense(), rows, batch);
+                        View actual = output(trial.edited(), rows, batch);
+                        backend.run(new SquaredError(expected, actual, trial.sums()));
+                        backend.sync();
+                    }
+                }
+            });
+            return trials.values().stream()
+                    .flatMap(List::stream)
+                    .collect(Collectors.toMap(trial -> trial.dense().site(), this::relativeError));
+        }
+    }
+
+    private record Trial(LinearWeights dense, LinearWeights edited, View sums) {}
+
+    private static Trial trial(LinearWeights dense, Edit edit, Scope scope) {
+        View sums = scope.matrix(DType.F64, 1, 2);
+        scope.backend().copyIn(MemorySegment.ofArray(new double[2]), sums);
+        return new Trial(dense, Edits.apply(edit, dense, scope), sums);
+    }
+
+    private static View output(LinearWeights linear, View input, Scope scope) {
+        View output = scope.matrix(input.rows(), linear.site().rows());
+        scope.backend().run(new Gemm(input, linear.weight(), true, linear.bias(), output, false));
+        return output;
+    }
+
+    private double relativeError(Trial trial) {
+        double[] sums = new double[2];
+        scope.backend().copyOut(trial.sums(), MemorySegment.ofArray(sums));
+        double error = sums[0] == 0 ? 0 : Math.sqrt(sums[0] / sums[1]);
+        if (!Double.isFinite(error)) {
+            throw new RunException("site " + trial.dense().site().name() + ": its output error is " + error
+                    + " on the calibration data; its outputs are not finite or all zero");
+        }
+        return error;
+    }
+
+    private static double seconds(long since) {
+        return (System.nanoTime() - since) * 1e-9;
+    }
+}

@@ -1,0 +1,53 @@
+package org.sentei.engine;
+
+import java.util.List;
+import java.util.Optional;
+import org.sentei.kernel.View;
+import org.sentei.model.Edit;
+import org.sentei.model.LinearWeights;
+import org.sentei.model.Site;
+
+/**
+ * Carries calibration data through a model, group of sites by group of sites: a group is a block, or a whole graph. Only one
+ * group's weights are on the device at a time.
+ */
+interface Walk extends AutoCloseable {
+    /** How many groups there are. */
+    int groups();
+
+    /** Opens the next group, which must be closed before the one after it; empty at the end. */
+    Optional<Group> next();
+
+    @Override
+    void close();
+
+    /** Sites that are decided together, from the same inputs. */
+    interface Group extends AutoCloseable {
+        List<Site> sites();
+
+        /** The site's weights as they are in the file, on the device until the group closes. */
+        LinearWeights weights(Site site);
+
+        /** Runs all calibration data through the group as it is in the file; what earlier groups committed is in the data. */
+        void observe(InputObserver observer);
+
+        /** Says what becomes of the group, so that the next groups see its consequences. */
+        void commit(List<Edit> edits);
+
+        @Override
+        void close();
+    }
+
+    /** Sees what the sites of a group read. */
+    @FunctionalInterface
+    interface InputObserver {
+        /**
+         * Some rows of one activation.
+         *
+         * @param key {@link Site#input()} of the sites that read it
+         * @param rows F32 tokens x features, valid during the call
+         * @param heldOut whether the rows are of the last quarter of the calibration samples, which only judges
+         */
+        void input(String key, View rows, boolean heldOut);
+    }
+}
