@@ -1,0 +1,217 @@
+package org.sentei.format;
+
+import com.google.protobuf.CodedInputStream;
+import com.google.protobuf.CodedOutputStream;
+import com.google.protobuf.UnsafeByteOperations;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.channels.FileChannel.MapMode;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.Collection;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.stream.Collectors;
+import org.sentei.format.onnx.proto.GraphProto;
+import org.sentei.format.onnx.proto.ModelProto;
+import org.sentei.format.onnx.proto.ValueInfoProto;
+import org.sentei.model.Edit;
+import org.sentei.model.ModelException;
+import org.sentei.model.Site;
+import org.sentei.model.TensorSource;
+import org.sentei.tensor.Tensor;
+
+/**
+ * An ONNX model, mapped and checked, with its linear layers, and the way to write it back with edits.
+ *
+ * <p>The tensors are the initializers and the values of Constant nodes. Memory handed out is valid until {@link #close};
+ * nothing is ever written to the file itself. Fields, operators and element types that are not known here travel through
+ * unchanged.
+ */
+public final class OnnxFile implements TensorSource, AutoCloseable {
+    private final Path path;
+    private final Arena arena;
+    private final ModelProto model;
+    private final OnnxGraph graph;
+    private final OnnxTensors tensors;
+    private final Set<String> names;
+    private final List<OnnxSites.Found> found;
+
+    private OnnxFile(Path path, Arena arena, ModelProto model) {
+        this.path = path;
+        this.arena = arena;
+        this.model = model;
+        if (!model.hasGraph() || model.getGraph().getNodeCount() == 0) {
+            throw new FormatException(path + ": there is no graph with nodes in it; it is no ONNX model, or damaged");
+        }
+        this.graph = new OnnxGraph(model.getGraph(), path.toString());
+        this.tensors = new OnnxTensors(path, arena);
+        tensors.mapExternals(model.getGraph());
+        graph.constants().forEach(tensors::validate);
+        this.names = graph.constants().entrySet().stream()
+                .filter(entry ->
+                        OnnxTensors.dtype(entry.getValue().getDataType()).isPresent())
+                .map(Map.Entry::getKey)
+                .collect(Collectors.toCollection(LinkedHashSet::new));
+        this.found = new OnnxSites(graph).find();
+    }
+
+    /**
+     * Maps a model and checks its structure, every constant tensor, and every file it points to.
+     *
+     * @throws FormatException when the file is missing, damaged, hostile, or larger than one protobuf message can be
+     */
+    public static OnnxFile open(Path path) {
+        if (!Files.isRegularFile(path)) {
+            throw new FormatException(path + " is no file; name an ONNX model");
+        }
+        Arena arena = Arena.ofShared();
+        try {
+            return new OnnxFile(path, arena, parse(path, map(path, arena)));
+        } catch (OutOfMemoryError e) {
+            arena.close();
+            throw new FormatException(
+                    path + ": its graph does not fit into the Java heap; the file is damaged, or raise -Xmx", e);
+        } catch (RuntimeException e) {
+            arena.close();
+            throw e;
+        }
+    }
+
+    private static MemorySegment map(Path path, Arena arena) {
+        try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
+            if (channel.size() > Integer.MAX_VALUE) {
+                throw new FormatException(path + " has " + channel.size()
+                        + " bytes, but an ONNX file ends at 2 GiB; save the model with external data");
+            }
+            return channel.map(MapMode.READ_ONLY, 0, channel.size(), arena);
+        } catch (IOException e) {
+            throw new FormatException(path + " cannot be read: " + e.getMessage() + "; check its permissions", e);
+        }
+    }
+
+    private static ModelProto parse(Path path, MemorySegment bytes) {
+        CodedInputStream input =
+                UnsafeByteOperations.unsafeWrap(bytes.asByteBuffer()).newCodedInput();
+        input.enableAliasing(true);
+        try {
+            ModelProto model = ModelProto.parseFrom(input);
+            input.checkLastTagWas(0);
+            return model;
+        } catch (IOException e) {
+            throw new FormatException(
+                    path + " is no ONNX model, or truncated (" + e.getMessage() + "); fetch or export it again", e);
+        }
+    }
+
+    /** The file that was opened. */
+    public Path path() {
+        return path;
+    }
+
+    @Override
+    public Collection<String> names() {
+        return names;
+    }
+
+    @Override
+    public boolean contains(String name) {
+        return names.contains(name);
+    }
+
+    @Override
+    public Tensor tensor(String name) {
+        if (!names.contains(name)) {
+            throw new ModelException(
+                    path + " has no constant tensor \"" + name + "\"; it has " + names.size() + " under other names");
+        }
+        return tensors.tensor(name, graph.constants().get(name));
+    }
+
+    /**
+     * The linear layers in the order they run: every matrix of floating numbers that MatMul takes as its second operand,
+     * or Gemm without alpha, beta and transA, directly or through Identity, Cast and Transpose.
+     *
+     * <p>A matrix that several such nodes share is one site, which reads the input of the first of them. A matrix that is
+     * used in any other way as well is no site, for pruning it would change more than a linear layer: an embedding tied
+     * to the output projection (Gather), a matrix used both as it is and transposed, the left operand of MatMul, one that
+     * is an output of the graph or read inside of a nested graph.
+     *
+     * <p>The name is that of the bias or the weight without its ending ({@code .bias}, {@code .weight}), else the node's,
+     * else the weight's. The role follows from the name, else from the graph: HEAD for an output of the graph, if need be
+     * through an activation or a softmax, DOWN
+     * behind an activation, ATTENTION_OUTPUT behind joined heads, OTHER for the rest. {@link Site#input} is the value to
+     * tap.
+     */
+    public List<Site> sites() {
+        return found.stream().map(OnnxSites.Found::site).toList();
+    }
+
+    /**
+     * The serialized model with more graph outputs, for running it.
+     *
+     * @param values names of values of the main graph
+     * @param arena owner of the copy
+     * @throws ModelException when the graph has no such value
+     */
+    public MemorySegment tapped(Collection<String> values, Arena arena) {
+        ModelProto.Builder copy = model.toBuilder();
+        GraphProto.Builder edited = copy.getGraphBuilder();
+        for (String value : new LinkedHashSet<>(values)) {
+            if (!graph.defines(value)) {
+                throw new ModelException(path + ": the graph has no value \"" + value + "\" to tap");
+            }
+            if (!graph.isOutput(value)) {
+                edited.addOutput(ValueInfoProto.newBuilder().setName(value));
+            }
+        }
+        ModelProto tapped = copy.build();
+        MemorySegment bytes = arena.allocate(OnnxWriter.size(path, tapped));
+        ByteBuffer buffer = bytes.asByteBuffer();
+        try {
+            CodedOutputStream output = CodedOutputStream.newInstance(buffer);
+            tapped.writeTo(output);
+            output.flush();
+        } catch (IOException e) {
+            throw new UncheckedIOException("cannot serialize " + path, e);
+        }
+        return bytes;
+    }
+
+    /** The folder that locations of external data are relative to. */
+    public Path folder() {
+        return path.toAbsolutePath().getParent();
+    }
+
+    /**
+     * Writes the model with edits: pruned weights become zero bits in the file's own type and orientation, a new bias
+     * goes where the old one was. A bias that other nodes read too is copied first; one where there was none becomes a
+     * third input of Gemm, or an Add behind MatMul.
+     *
+     * <p>Everything else stays field for field. Edited tensors keep their kind of storage, except that values in typed
+     * fields (float_data) come out as raw bytes. External data is copied to the same names beside the target. Files
+     * appear complete or not at all, the model last.
+     *
+     * @param target the new file; with external data, in another folder than this one
+     * @throws ModelException when an edit is not for a site of this file, or its bias cannot be changed
+     * @throws FormatException when external data cannot be kept apart
+     * @throws UncheckedIOException when writing fails; the target is as it was
+     */
+    public void write(Path target, List<Edit> edits) {
+        new OnnxWriter(path, model, graph, tensors, found).write(target, edits);
+    }
+
+    @Override
+    public void close() {
+        if (arena.scope().isAlive()) {
+            arena.close();
+        }
+    }
+}

@@ -1,0 +1,148 @@
+package org.sentei.model.onnx;
+
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collection;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Consumer;
+import org.sentei.model.ModelException;
+import org.sentei.model.onnx.OnnxSession.Port;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Floats;
+import org.sentei.tensor.Shape;
+import org.sentei.tensor.Tensor;
+
+/** Feeds token windows to a transformer and returns one row a token, without the rows of padding. */
+public final class OnnxEncoder {
+    private static final ValueLayout.OfFloat FLOAT =
+            ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+    private static final String IDS = "input_ids";
+    private static final String MASK = "attention_mask";
+    private static final String TYPES = "token_type_ids";
+
+    private final OnnxSession session;
+
+    /**
+     * What one batch gave.
+     *
+     * @param first index of its first window
+     * @param lengths tokens of each window
+     * @param rows F32 values by name, all tokens of the first window, then of the second: tokens x features; values that
+     *     have one row a window keep it: windows x features
+     */
+    public record Batch(int first, List<Integer> lengths, Map<String, Tensor> rows) {}
+
+    /**
+     * @param session a model whose inputs are {@code input_ids} and, if it has them, {@code attention_mask} and
+     *     {@code token_type_ids}, as 32- or 64-bit integers
+     * @throws ModelException when it has other inputs
+     */
+    public OnnxEncoder(OnnxSession session) {
+        List<String> names = session.inputs().stream().map(Port::name).toList();
+        boolean known = session.inputs().stream()
+                .allMatch(input -> List.of(IDS, MASK, TYPES).contains(input.name())
+                        && (input.dtype() == DType.I64 || input.dtype() == DType.I32));
+        if (!known || !names.contains(IDS)) {
+            throw new ModelException(
+                    "the model takes " + names + ", which is no encoder of tokens; it needs the integer"
+                            + " inputs input_ids, and optionally attention_mask and token_type_ids");
+        }
+        this.session = session;
+    }
+
+    /**
+     * Runs windows in batches, padded to the longest of each batch, and hands over one batch after the other.
+     *
+     * @param windows token numbers, each window with at least one
+     * @param batch windows a batch, at least 1
+     * @param values names of outputs or tapped values
+     * @throws ModelException when a value has no rows for tokens or windows
+     */
+    public void run(List<int[]> windows, int batch, Collection<String> values, Consumer<Batch> consumer) {
+        if (batch < 1) {
+            throw new IllegalArgumentException("a batch needs at least one window, not " + batch);
+        }
+        for (int first = 0; first < windows.size(); first += batch) {
+            List<int[]> part = windows.subList(first, Math.min(windows.size(), first + batch));
+            int[] lengths = part.stream().mapToInt(window -> window.length).toArray();
+            int longest = Arrays.stream(lengths).max().orElseThrow();
+            if (Arrays.stream(lengths).anyMatch(length -> length == 0)) {
+                throw new ModelException("a window from number " + first + " on has no tokens; leave empty texts out");
+            }
+            Map<String, Tensor> rows = new LinkedHashMap<>();
+            session.run(feed(part, longest), values)
+                    .forEach((name, value) -> rows.put(name, compact(value, lengths, longest)));
+            consumer.accept(new Batch(first, Arrays.stream(lengths).boxed().toList(), rows));
+        }
+    }
+
+    private List<Tensor> feed(List<int[]> windows, int longest) {
+        List<Tensor> fed = new ArrayList<>();
+        for (Port input : session.inputs()) {
+            int width = input.dtype().bytes();
+            Shape shape = Shape.of(windows.size(), longest);
+            MemorySegment data = MemorySegment.ofArray(new byte[Math.toIntExact(shape.elements() * width)]);
+            for (int w = 0; w < windows.size(); w++) {
+                int[] window = windows.get(w);
+                for (int t = 0; t < window.length; t++) {
+                    int value = switch (input.name()) {
+                        case IDS -> window[t];
+                        case MASK -> 1;
+                        default -> 0;
+                    };
+                    long index = (long) w * longest + t;
+                    if (width == 8) {
+                        data.set(ValueLayout.JAVA_LONG_UNALIGNED, index * 8, value);
+                    } else {
+                        data.set(ValueLayout.JAVA_INT_UNALIGNED, index * 4, value);
+                    }
+                }
+            }
+            fed.add(new Tensor(input.name(), input.dtype(), shape, data));
+        }
+        return fed;
+    }
+
+    private static Tensor compact(Tensor value, int[] lengths, int longest) {
+        long[] shape = value.shape().toArray();
+        int windows = lengths.length;
+        boolean tokens = shape.length >= 2 && shape[0] == windows && shape[1] == longest && shape.length != 2;
+        boolean flat = shape.length == 2 && shape[0] == (long) windows * longest;
+        boolean pooled = shape.length == 2 && shape[0] == windows;
+        if (!value.dtype().isFloating() || !(tokens || flat || pooled)) {
+            throw new ModelException(
+                    "value \"" + value.name() + "\" is " + value.dtype() + " " + value.shape() + " for " + windows
+                            + " windows of " + longest + " tokens, which gives no row to a token; tap another value");
+        }
+        long features = 1;
+        for (int i = tokens ? 2 : 1; i < shape.length; i++) {
+            features *= shape[i];
+        }
+        boolean perToken = tokens || flat;
+        long rows = perToken ? Arrays.stream(lengths).asLongStream().sum() : windows;
+        MemorySegment data = MemorySegment.ofArray(new float[Math.toIntExact(rows * features)]);
+        long to = 0;
+        for (int w = 0; w < windows; w++) {
+            long from = perToken ? (long) w * longest * features : w * features;
+            long count = perToken ? lengths[w] * features : features;
+            copy(value, from, data, to, count);
+            to += count;
+        }
+        return new Tensor(value.name(), DType.F32, Shape.of(rows, features), data);
+    }
+
+    private static void copy(Tensor from, long start, MemorySegment to, long at, long count) {
+        if (from.dtype() == DType.F32) {
+            MemorySegment.copy(from.data(), start * Float.BYTES, to, at * Float.BYTES, count * Float.BYTES);
+            return;
+        }
+        for (long i = 0; i < count; i++) {
+            to.set(FLOAT, (at + i) * Float.BYTES, (float) Floats.get(from.dtype(), from.data(), start + i));
+        }
+    }
+}

@@ -1,0 +1,236 @@
+package org.sentei.model.onnx;
+
+import ai.onnxruntime.NodeInfo;
+import ai.onnxruntime.OnnxJavaType;
+import ai.onnxruntime.OnnxTensor;
+import ai.onnxruntime.OnnxValue;
+import ai.onnxruntime.OrtEnvironment;
+import ai.onnxruntime.OrtException;
+import ai.onnxruntime.OrtLoggingLevel;
+import ai.onnxruntime.OrtSession;
+import ai.onnxruntime.TensorInfo;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collection;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import org.sentei.model.ModelException;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Shape;
+import org.sentei.tensor.Tensor;
+
+/**
+ * One loaded ONNX model, ready to run on the CPU.
+ *
+ * <p>One run uses {@code threads} threads that sleep while they wait. A session may be used by several threads.
+ */
+public final class OnnxSession implements AutoCloseable {
+    private final String name;
+    private final OrtEnvironment environment;
+    private final OrtSession session;
+    private final List<Port> inputs;
+    private final List<Port> outputs;
+
+    /**
+     * A named input or output of a graph.
+     *
+     * @param dtype element type; null for an output whose values are no tensor we can read
+     * @param dimensions -1 where the size is free; empty when nothing is known
+     */
+    public record Port(String name, DType dtype, List<Long> dimensions) {}
+
+    private OnnxSession(String name, OrtEnvironment environment, OrtSession session) throws OrtException {
+        this.name = name;
+        this.environment = environment;
+        this.session = session;
+        this.inputs = ports(session.getInputInfo());
+        this.outputs = ports(session.getOutputInfo());
+    }
+
+    /**
+     * Loads a serialized model.
+     *
+     * @param name what messages call the model, usually its path
+     * @param model the serialized model; copied
+     * @param folder where external data is
+     * @param threads threads of one operator, at least 1
+     * @throws ModelException when ONNX Runtime refuses the model
+     */
+    public static OnnxSession open(String name, MemorySegment model, Path folder, int threads) {
+        if (threads < 1) {
+            throw new IllegalArgumentException("a session needs at least one thread, not " + threads);
+        }
+        OrtEnvironment environment = OrtEnvironment.getEnvironment(OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR, "sentei");
+        try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
+            options.setIntraOpNumThreads(threads);
+            options.setInterOpNumThreads(1);
+            options.addConfigEntry("session.intra_op.allow_spinning", "0");
+            options.addConfigEntry("session.model_external_initializers_file_folder_path", folder.toString());
+            options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR);
+            OrtSession session = environment.createSession(model.asByteBuffer(), options);
+            try {
+                return new OnnxSession(name, environment, session);
+            } catch (OrtException e) {
+                session.close();
+                throw e;
+            }
+        } catch (OrtException e) {
+            throw new ModelException(
+                    name + ": ONNX Runtime cannot load the model (" + e.getMessage()
+                            + "); check it with another ONNX tool or export it again",
+                    e);
+        }
+    }
+
+    public List<Port> inputs() {
+        return inputs;
+    }
+
+    /** The graph's own outputs in their order, then the tapped values. */
+    public List<Port> outputs() {
+        return outputs;
+    }
+
+    /**
+     * Runs the graph once.
+     *
+     * @param values one tensor for every input, by name
+     * @param wanted names of outputs to fetch
+     * @return the outputs in the order of {@code wanted}, in memory of their own
+     * @throws ModelException for a missing or unknown name, a wrong element type, or when the graph fails
+     */
+    public Map<String, Tensor> run(Collection<Tensor> values, Collection<String> wanted) {
+        check(values, wanted);
+        Map<String, OnnxTensor> fed = new LinkedHashMap<>();
+        try (Arena scratch = Arena.ofConfined()) {
+            for (Tensor value : values) {
+                MemorySegment direct = scratch.allocate(value.data().byteSize(), Long.BYTES);
+                direct.copyFrom(value.data());
+                fed.put(
+                        value.name(),
+                        OnnxTensor.createTensor(
+                                environment,
+                                direct.asByteBuffer().order(ByteOrder.nativeOrder()),
+                                value.shape().toArray(),
+                                javaType(value)));
+            }
+            try (OrtSession.Result result = session.run(fed, new LinkedHashSet<>(wanted))) {
+                Map<String, Tensor> fetched = new LinkedHashMap<>();
+                for (String output : wanted) {
+                    fetched.put(output, copy(output, result.get(output).orElseThrow()));
+                }
+                return fetched;
+            }
+        } catch (OrtException e) {
+            throw new ModelException(
+                    name + ": ONNX Runtime failed while running (" + e.getMessage()
+                            + "); check the input's shape and values",
+                    e);
+        } finally {
+            fed.values().forEach(OnnxTensor::close);
+        }
+    }
+
+    private void check(Collection<Tensor> values, Collection<String> wanted) {
+        List<String> missing = new ArrayList<>(inputs.stream().map(Port::name).toList());
+        for (Tensor value : values) {
+            Port port = inputs.stream()
+                    .filter(input -> input.name().equals(value.name()))
+                    .findFirst()
+                    .orElseThrow(
+                            () -> new ModelException(name + " has no input \"" + value.name() + "\"; its inputs are "
+                                    + inputs.stream().map(Port::name).toList()));
+            if (port.dtype() != value.dtype()) {
+                throw new ModelException(name + ": input \"" + value.name() + "\" takes " + port.dtype() + ", not "
+                        + value.dtype() + "; convert the values");
+            }
+            missing.remove(value.name());
+        }
+        if (!missing.isEmpty()) {
+            throw new ModelException(name + ": inputs " + missing + " are missing; feed every input of the model");
+        }
+        List<String> known = outputs.stream().map(Port::name).toList();
+        for (String output : wanted) {
+            if (!known.contains(output)) {
+                throw new ModelException(name + " has no output \"" + output + "\"; its outputs are " + known);
+            }
+        }
+    }
+
+    private Tensor copy(String output, OnnxValue value) {
+        if (!(value instanceof OnnxTensor tensor)) {
+            throw notReadable(output, value.getInfo().toString());
+        }
+        DType dtype = dtype(tensor.getInfo().onnxType);
+        ByteBuffer bytes = dtype == null ? null : tensor.getByteBuffer();
+        if (bytes == null) {
+            throw notReadable(output, tensor.getInfo().toString());
+        }
+        return new Tensor(output, dtype, Shape.of(tensor.getInfo().getShape()), MemorySegment.ofBuffer(bytes));
+    }
+
+    private ModelException notReadable(String output, String type) {
+        return new ModelException(name + ": output \"" + output + "\" is " + type + "; ask for a tensor of numbers");
+    }
+
+    private static List<Port> ports(Map<String, NodeInfo> infos) {
+        return infos.values().stream()
+                .map(info -> info.getInfo() instanceof TensorInfo tensor
+                        ? new Port(
+                                info.getName(),
+                                dtype(tensor.onnxType),
+                                Arrays.stream(tensor.getShape()).boxed().toList())
+                        : new Port(info.getName(), null, List.of()))
+                .toList();
+    }
+
+    private OnnxJavaType javaType(Tensor tensor) {
+        return switch (tensor.dtype()) {
+            case F32 -> OnnxJavaType.FLOAT;
+            case F64 -> OnnxJavaType.DOUBLE;
+            case F16 -> OnnxJavaType.FLOAT16;
+            case BF16 -> OnnxJavaType.BFLOAT16;
+            case I64 -> OnnxJavaType.INT64;
+            case I32 -> OnnxJavaType.INT32;
+            case I16 -> OnnxJavaType.INT16;
+            case I8 -> OnnxJavaType.INT8;
+            case U8 -> OnnxJavaType.UINT8;
+            case BOOL -> OnnxJavaType.BOOL;
+            case U64, U32, U16, C64, F8_E4M3, F8_E5M2, F8_E8M0, F6_E2M3, F6_E3M2, F4 ->
+                throw new ModelException(name + ": input \"" + tensor.name() + "\" of " + tensor.dtype()
+                        + " cannot be fed; use a model with another input type");
+        };
+    }
+
+    private static DType dtype(TensorInfo.OnnxTensorType type) {
+        return switch (type) {
+            case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT -> DType.F32;
+            case ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE -> DType.F64;
+            case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 -> DType.F16;
+            case ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16 -> DType.BF16;
+            case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 -> DType.I64;
+            case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 -> DType.I32;
+            case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16 -> DType.I16;
+            case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8 -> DType.I8;
+            case ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 -> DType.U8;
+            case ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL -> DType.BOOL;
+            default -> null;
+        };
+    }
+
+    @Override
+    public void close() {
+        try {
+            session.close();
+        } catch (OrtException e) {
+            throw new ModelException(name + ": ONNX Runtime cannot close the model (" + e.getMessage() + ")", e);
+        }
+    }
+}
