@@ -2,12 +2,9 @@ package org.sentei.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.lang.foreign.Arena;
-import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -25,7 +22,6 @@ import org.sentei.tensor.Tensor;
 
 /** One small random model of every architecture, against the outputs that the transformers library gave for it. */
 class GoldenForwardTest {
-    private static final Path MODELS = Path.of("src/test/resources/models");
     private static final List<String> FIXTURES = List.of(
             "bert",
             "gpt2",
@@ -44,8 +40,6 @@ class GoldenForwardTest {
     /** Largest error in units of the output's standard deviation. */
     private static final double TOLERANCE = 2e-4;
 
-    private static final ObjectMapper JSON = new ObjectMapper();
-
     @TestFactory
     Stream<DynamicContainer> outputsMatchThoseOfTransformers() {
         return AvailableBackends.providers().stream()
@@ -54,19 +48,20 @@ class GoldenForwardTest {
                         FIXTURES.stream()
                                 .flatMap(fixture -> Stream.of(
                                         DynamicTest.dynamicTest(
-                                                fixture, () -> check(provider, fixture, readConfig(fixture))),
+                                                fixture, () -> check(provider, fixture, Fixtures.config(fixture))),
                                         DynamicTest.dynamicTest(
                                                 fixture + " with a configuration of transformers 4",
-                                                () -> check(provider, fixture, asVersion4(readConfig(fixture))))))));
+                                                () -> check(
+                                                        provider, fixture, asVersion4(Fixtures.config(fixture))))))));
     }
 
     @Test
-    void everyArchitectureHasAFixture() throws IOException {
+    void everyArchitectureHasAFixture() {
         assertThat(Architectures.supported()).isNotEmpty();
         for (String type : Architectures.supported()) {
             boolean found = false;
             for (String fixture : FIXTURES) {
-                found |= type.equals(readConfig(fixture).get("model_type"));
+                found |= type.equals(Fixtures.config(fixture).get("model_type"));
             }
             assertThat(found).as(type).isTrue();
         }
@@ -74,27 +69,24 @@ class GoldenForwardTest {
 
     private static void check(Backend.Provider provider, String fixture, Map<String, Object> config)
             throws IOException {
-        JsonNode expected =
-                JSON.readTree(MODELS.resolve(fixture, "expected.json").toFile());
+        JsonNode expected = Fixtures.JSON.readTree(
+                Fixtures.MODELS.resolve(fixture, "expected.json").toFile());
         TokenBatch batch = TokenBatch.of(
-                JSON.convertValue(expected.get("input_ids"), int[][].class),
-                JSON.convertValue(expected.get("attention_mask"), int[][].class));
-        float[] values = JSON.convertValue(expected.get("values"), float[].class);
-        try (HuggingFaceFolder folder = HuggingFaceFolder.open(MODELS.resolve(fixture));
+                Fixtures.JSON.convertValue(expected.get("input_ids"), int[][].class),
+                Fixtures.JSON.convertValue(expected.get("attention_mask"), int[][].class));
+        float[] values = Fixtures.JSON.convertValue(expected.get("values"), float[].class);
+        try (HuggingFaceFolder folder = HuggingFaceFolder.open(Fixtures.MODELS.resolve(fixture));
                 Backend backend = provider.open(Backend.Options.defaults());
                 Arena arena = Arena.ofConfined()) {
             Tensor output =
                     Transformer.of(new ModelConfig(fixture, config), folder).forward(batch, backend, arena);
-            assertThat(output.shape()).isEqualTo(Shape.of(JSON.convertValue(expected.get("shape"), long[].class)));
+            assertThat(output.shape())
+                    .isEqualTo(Shape.of(Fixtures.JSON.convertValue(expected.get("shape"), long[].class)));
             double error = largestError(Floats.toArray(output), values) / standardDeviation(values);
             assertThat(error <= TOLERANCE)
                     .as("largest error over standard deviation is %s", error)
                     .isTrue();
         }
-    }
-
-    private static Map<String, Object> readConfig(String fixture) throws IOException {
-        return JSON.readValue(MODELS.resolve(fixture, "config.json").toFile(), new TypeReference<>() {});
     }
 
     /** The names and places that transformers 4 gives the same settings. */
