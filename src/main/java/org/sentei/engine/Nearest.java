@@ -16,23 +16,29 @@ public final class Nearest {
                 .orElse("");
     }
 
-    /** Levenshtein distance of the first {@value #LONGEST} characters. */
+    /** Optimal string alignment of the first {@value #LONGEST} characters: insert, delete, change or swap neighbours. */
     private static int distance(String left, String right) {
         int rows = Math.min(left.length(), LONGEST);
         int cols = Math.min(right.length(), LONGEST);
-        int[] above = new int[cols + 1];
-        for (int j = 0; j <= cols; j++) {
-            above[j] = j;
-        }
-        for (int i = 1; i <= rows; i++) {
-            int[] row = new int[cols + 1];
-            row[0] = i;
-            for (int j = 1; j <= cols; j++) {
+        int[][] distance = new int[rows + 1][cols + 1];
+        for (int i = 0; i <= rows; i++) {
+            for (int j = 0; j <= cols; j++) {
+                if (i == 0 || j == 0) {
+                    distance[i][j] = i + j;
+                    continue;
+                }
                 int change = left.charAt(i - 1) == right.charAt(j - 1) ? 0 : 1;
-                row[j] = Math.min(above[j - 1] + change, 1 + Math.min(above[j], row[j - 1]));
+                int best =
+                        Math.min(distance[i - 1][j - 1] + change, 1 + Math.min(distance[i - 1][j], distance[i][j - 1]));
+                if (i > 1
+                        && j > 1
+                        && left.charAt(i - 1) == right.charAt(j - 2)
+                        && left.charAt(i - 2) == right.charAt(j - 1)) {
+                    best = Math.min(best, distance[i - 2][j - 2] + 1);
+                }
+                distance[i][j] = best;
             }
-            above = row;
         }
-        return above[cols];
+        return distance[rows][cols];
     }
 }

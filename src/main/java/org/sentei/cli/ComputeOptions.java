@@ -1,0 +1,77 @@
+package org.sentei.cli;
+
+import java.util.List;
+import java.util.Optional;
+import org.sentei.engine.Nearest;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Backends;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** Options of commands that compute: what to compute on. */
+final class ComputeOptions {
+    static final List<String> BACKENDS = List.of("auto", "reference", "cpu", "cuda", "opencl");
+
+    @Spec(Spec.Target.MIXEE)
+    private CommandSpec command;
+
+    @Option(
+            names = "--backend",
+            paramLabel = "NAME",
+            defaultValue = "auto",
+            description = "auto, reference, cpu, cuda or opencl. Default: ${DEFAULT-VALUE}, the fastest available.")
+    String backend;
+
+    @Option(
+            names = "--device",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Index of the device. Default: ${DEFAULT-VALUE}.")
+    int device;
+
+    @Option(
+            names = "--device-memory",
+            paramLabel = "BYTES",
+            description = "Budget of device memory in bytes. Default: what the device has.")
+    Long deviceMemory;
+
+    /** The device and threads to open it with. */
+    Backend.Options options(CommonOptions common) {
+        if (device < 0) {
+            throw new ParameterException(command.commandLine(), "--device " + device + ": an index is 0 or more");
+        }
+        if (common.threads != null && common.threads < 1) {
+            throw new ParameterException(command.commandLine(), "--threads " + common.threads + ": give 1 or more");
+        }
+        int threads = common.threads == null ? Runtime.getRuntime().availableProcessors() : common.threads;
+        return new Backend.Options(device, threads);
+    }
+
+    /**
+     * Finds the backend; called before any input is read.
+     *
+     * @throws ParameterException for a name that no version of Sentei has, or numbers out of range
+     * @throws org.sentei.kernel.DeviceException UNSUPPORTED when it is not available
+     */
+    Backend.Provider provider() {
+        if (!BACKENDS.contains(backend)) {
+            throw new ParameterException(
+                    command.commandLine(),
+                    "--backend " + backend + ": there is no such backend; the nearest is "
+                            + Nearest.to(backend, BACKENDS) + " (of " + String.join(", ", BACKENDS) + ")");
+        }
+        if (deviceMemory != null && deviceMemory <= 0) {
+            throw new ParameterException(
+                    command.commandLine(),
+                    "--device-memory " + deviceMemory + ": a budget is a positive number of bytes");
+        }
+        return Backends.find(backend);
+    }
+
+    /** The budget, empty for all the device has. */
+    Optional<Long> deviceMemory() {
+        return Optional.ofNullable(deviceMemory);
+    }
+}

@@ -1,0 +1,49 @@
+package org.sentei.cli;
+
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+
+/**
+ * Turns Ctrl-C or a polite kill into a request to stop, gives the run time to clean up, and ends the process with the exit
+ * code of an interrupted run.
+ */
+final class Interrupt implements AutoCloseable {
+    private static final long PATIENCE_SECONDS = 20;
+
+    private final AtomicBoolean requested = new AtomicBoolean();
+    private final CountDownLatch finished = new CountDownLatch(1);
+
+    private Interrupt() {}
+
+    /** Starts listening; one a process. */
+    static Interrupt listen() {
+        Interrupt interrupt = new Interrupt();
+        Runtime.getRuntime().addShutdownHook(new Thread(interrupt::shutDown, "sentei-interrupt"));
+        return interrupt;
+    }
+
+    /** Whether somebody asked the run to stop. */
+    boolean requested() {
+        return requested.get();
+    }
+
+    private void shutDown() {
+        if (finished.getCount() == 0) {
+            return; // the ordinary end of the process
+        }
+        requested.set(true);
+        try {
+            finished.await(PATIENCE_SECONDS, TimeUnit.SECONDS);
+            Runtime.getRuntime().halt(ExitCode.RUN_FAILED);
+        } catch (InterruptedException impatient) {
+            Runtime.getRuntime().halt(ExitCode.RUN_FAILED);
+        }
+    }
+
+    /** The run is over and has cleaned up. */
+    @Override
+    public void close() {
+        finished.countDown();
+    }
+}

@@ -1,0 +1,144 @@
+package org.sentei.cli;
+
+import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.List;
+import java.util.function.BooleanSupplier;
+import org.sentei.engine.Nearest;
+import org.sentei.engine.Version;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.IVersionProvider;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** The command line {@code sentei}. */
+@Command(
+        name = "sentei",
+        mixinStandardHelpOptions = true,
+        description =
+                "Prunes neural networks: reads a Hugging Face folder or an ONNX file, writes a sparse one, and says"
+                        + " what it cost.",
+        synopsisSubcommandLabel = "COMMAND",
+        versionProvider = Main.VersionLine.class,
+        footer = {
+            "",
+            "Start with:",
+            "  sentei demo                                       a real model pruned end to end",
+            "  sentei inspect MODEL                              what is in a model",
+            "  sentei compress MODEL --recipe stade-50 --out DIR the main job",
+            "",
+            "MODEL is a Hugging Face folder, an .onnx file or a name from sentei models.",
+            "sentei COMMAND --help explains each command.",
+            "",
+            "Exit codes: 0 ok, 1 internal error, 2 command line, 3 model, recipe, data or output folder,",
+            "4 backend, 5 quality gate missed, 6 run failed or interrupted."
+        })
+public final class Main implements Runnable {
+    private static final String REPORT_BUGS_AT = "the project's issue tracker";
+
+    @Spec
+    private CommandSpec spec;
+
+    private Main() {}
+
+    /** Runs one command and ends the process with its exit code. */
+    public static void main(String[] args) {
+        boolean verbose =
+                Arrays.asList(args).contains("-v") || Arrays.asList(args).contains("--verbose");
+        System.setProperty("org.slf4j.simpleLogger.defaultLogLevel", verbose ? "debug" : "error");
+        System.setProperty("org.slf4j.simpleLogger.log.ai.djl", verbose ? "info" : "error");
+        Terminal terminal = Terminal.ofProcess();
+        int code;
+        try (Interrupt interrupt = Interrupt.listen()) {
+            code = run(args, terminal, interrupt::requested);
+            terminal.out().flush();
+        }
+        System.exit(code);
+    }
+
+    /** Runs one command and returns its exit code. */
+    static int run(String[] args, Terminal terminal, BooleanSupplier cancelled) {
+        CommandLine line = new CommandLine(new Main());
+        for (Object command : commands(terminal, cancelled)) {
+            line.addSubcommand(command);
+        }
+        line.setOut(new PrintWriter(terminal.out(), true, StandardCharsets.UTF_8));
+        line.setErr(new PrintWriter(terminal.err(), true, StandardCharsets.UTF_8));
+        line.setUsageHelpWidth(100);
+        line.setCaseInsensitiveEnumValuesAllowed(true);
+        line.setParameterExceptionHandler((failure, arguments) -> syntax(failure, terminal));
+        line.setExecutionExceptionHandler((failure, command, parsed) -> failed(failure, verbose(command), terminal));
+        try {
+            return line.execute(args);
+        } catch (Error fatal) {
+            return failed(fatal, false, terminal);
+        }
+    }
+
+    private static boolean verbose(CommandLine command) {
+        return command.getMixins().get("common") instanceof CommonOptions common && common.verbose;
+    }
+
+    private static List<Object> commands(Terminal terminal, BooleanSupplier cancelled) {
+        return List.of(new DoctorCommand(terminal, cancelled), new RecipesCommand(terminal));
+    }
+
+    /** Without a command: the usage. */
+    @Override
+    public void run() {
+        throw new ParameterException(
+                spec.commandLine(),
+                "which command? One of " + String.join(", ", spec.subcommands().keySet()));
+    }
+
+    private static int syntax(ParameterException failure, Terminal terminal) {
+        CommandLine command = failure.getCommandLine();
+        String name = command.getCommandSpec().qualifiedName();
+        String message = failure.getMessage();
+        if (failure instanceof CommandLine.UnmatchedArgumentException unmatched
+                && command.getParent() == null
+                && !unmatched.getUnmatched().isEmpty()) {
+            String wanted = unmatched.getUnmatched().getFirst();
+            message = "there is no command " + wanted + "; the nearest is "
+                    + Nearest.to(wanted, command.getSubcommands().keySet());
+        }
+        say(terminal, message + " (" + name + " --help explains)");
+        return ExitCode.SYNTAX;
+    }
+
+    private static int failed(Throwable failure, boolean verbose, Terminal terminal) {
+        int code = ExitCode.of(failure);
+        String message = failure.getMessage() == null ? failure.getClass().getSimpleName() : failure.getMessage();
+        switch (failure) {
+            case OutOfMemoryError heap ->
+                say(terminal, "the Java heap is full (" + message + "): give it more, for example SENTEI_OPTS=-Xmx8g");
+            case Throwable other
+            when code == ExitCode.BUG ->
+                say(
+                        terminal,
+                        "internal error, " + other.getClass().getSimpleName() + ": " + message
+                                + "; this is a bug, please report it to " + REPORT_BUGS_AT
+                                + " with the output of the same command and -v");
+            default -> say(terminal, message);
+        }
+        if (verbose) {
+            failure.printStackTrace(terminal.err());
+        }
+        return code;
+    }
+
+    private static void say(Terminal terminal, String message) {
+        terminal.err().println("sentei: " + message.strip().replaceAll("\\s*\\R\\s*", " "));
+    }
+
+    /** What {@code --version} prints. */
+    static final class VersionLine implements IVersionProvider {
+        @Override
+        public String[] getVersion() {
+            return new String[] {"sentei " + Version.current()};
+        }
+    }
+}

@@ -1,0 +1,67 @@
+package org.sentei.cli;
+
+import java.util.List;
+import java.util.concurrent.Callable;
+import org.sentei.engine.Recipe;
+import org.sentei.engine.Recipes;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Parameters;
+
+/** {@code sentei recipes}: the built-in recipes, or one printed. */
+@Command(
+        name = "recipes",
+        description = "Lists the built-in recipes, or prints one.",
+        footer = {
+            "",
+            "Example: take a built-in recipe as the start of your own",
+            "  sentei recipes stade-50 > mine.yaml"
+        })
+final class RecipesCommand implements Callable<Integer> {
+    private final Terminal terminal;
+
+    @Mixin
+    private CommonOptions common;
+
+    @Parameters(
+            index = "0",
+            arity = "0..1",
+            paramLabel = "NAME",
+            description = "Recipe to print, or a recipe file to check.")
+    private String name;
+
+    RecipesCommand(Terminal terminal) {
+        this.terminal = terminal;
+    }
+
+    record Listing(List<Entry> recipes) {
+        record Entry(String name, String description, String text) {}
+    }
+
+    @Override
+    public Integer call() {
+        if (common.json) {
+            Json.print(
+                    terminal,
+                    name == null
+                            ? new Listing(Recipes.builtIn().stream()
+                                    .map(RecipesCommand::entry)
+                                    .toList())
+                            : entry(name));
+        } else if (name == null) {
+            for (String builtIn : Recipes.builtIn()) {
+                terminal.out().printf("%-16s %s%n", builtIn, entry(builtIn).description());
+            }
+        } else {
+            terminal.out().print(Recipes.load(name).text());
+        }
+        return ExitCode.OK;
+    }
+
+    private static Listing.Entry entry(String name) {
+        Recipe recipe = Recipes.load(name);
+        String first = recipe.text().lines().findFirst().orElse("");
+        return new Listing.Entry(
+                name, first.startsWith("#") ? first.substring(1).strip() : "", recipe.text());
+    }
+}

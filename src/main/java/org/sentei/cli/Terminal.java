@@ -1,0 +1,24 @@
+package org.sentei.cli;
+
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+
+/**
+ * Where a command speaks.
+ *
+ * @param out results
+ * @param err everything else
+ * @param interactive whether somebody is looking, so that a line may be redrawn
+ */
+record Terminal(PrintStream out, PrintStream err, boolean interactive) {
+    /** The process's own streams, in UTF-8 whatever the locale. */
+    static Terminal ofProcess() {
+        boolean interactive = System.console().isTerminal();
+        return new Terminal(
+                new PrintStream(new FileOutputStream(FileDescriptor.out), false, StandardCharsets.UTF_8),
+                new PrintStream(new FileOutputStream(FileDescriptor.err), true, StandardCharsets.UTF_8),
+                interactive);
+    }
+}
