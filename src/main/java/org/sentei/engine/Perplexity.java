@@ -31,6 +31,7 @@ public final class Perplexity {
      *
      * @param length tokens of a window, at least 2
      * @throws ModelException for a model without logits, windows it cannot take, or a text shorter than one window
+     * @throws RunException when the logits are not finite
      * @throws CancellationException when {@code progress} asks for it
      */
     public static double of(Transformer model, int[] tokens, int length, Backend backend, Progress progress) {
@@ -101,7 +102,13 @@ public final class Perplexity {
                 for (long row = 0; row < logits.rows(); row++) {
                     int token = Math.toIntExact(first + row);
                     if (token % windows.length() != windows.length() - 1) {
-                        sum += surprise(host, row * logits.cols(), logits.cols(), windows.id(token + 1));
+                        double surprise = surprise(host, row * logits.cols(), logits.cols(), windows.id(token + 1));
+                        if (!Double.isFinite(surprise)) {
+                            throw new RunException("perplexity is not finite: the logits of window "
+                                    + token / windows.length() + ", token " + token % windows.length()
+                                    + " are not; inspect the model for damaged layers");
+                        }
+                        sum += surprise;
                         targets++;
                     }
                 }

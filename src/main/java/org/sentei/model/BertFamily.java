@@ -25,7 +25,8 @@ final class BertFamily {
         String prefix = reader.prefix("embeddings.word_embeddings.weight", "bert.", "");
 
         List<TransformerSpec.Block> blocks = new ArrayList<>();
-        for (int block = 0; block < reader.blocks("num_hidden_layers"); block++) {
+        int count = reader.blocks("num_hidden_layers");
+        for (int block = 0; block < count; block++) {
             String base = prefix + "encoder.layer." + block + ".";
             Layers layers = new Layers(base, block, false);
             List<Site> sites = List.of(

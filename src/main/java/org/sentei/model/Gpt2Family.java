@@ -22,7 +22,8 @@ final class Gpt2Family {
         String prefix = reader.prefix("wte.weight", "transformer.", "");
 
         List<TransformerSpec.Block> blocks = new ArrayList<>();
-        for (int block = 0; block < reader.blocks("n_layer"); block++) {
+        int count = reader.blocks("n_layer");
+        for (int block = 0; block < count; block++) {
             String base = prefix + "h." + block + ".";
             Layers layers = new Layers(base, block, true);
             List<Site> sites = List.of(

@@ -38,7 +38,8 @@ public final class HiddenStates implements AutoCloseable {
                         batch, angles.computeIfAbsent(batch.length(), length -> model.angles(length, scope)), scope));
                 try (Scope scratch = scope.child()) {
                     View hidden = model.embed(batch, scratch);
-                    states.add(park(hidden.bytes()));
+                    states.add(HostMemory.allocate(
+                            arena, hidden.bytes(), "keeping the hidden states of batch " + states.size()));
                     backend().copyOut(hidden, states.getLast());
                 }
             }
@@ -49,17 +50,6 @@ public final class HiddenStates implements AutoCloseable {
                 e.addSuppressed(second);
             }
             throw e;
-        }
-    }
-
-    private MemorySegment park(long bytes) {
-        try {
-            return arena.allocate(bytes, Double.BYTES);
-        } catch (OutOfMemoryError e) {
-            throw new ModelException(
-                    "hidden states of batch " + states.size() + " need " + bytes
-                            + " bytes more host memory than there are; use fewer or shorter sequences",
-                    e);
         }
     }
 

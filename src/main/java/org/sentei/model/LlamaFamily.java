@@ -107,7 +107,8 @@ final class LlamaFamily {
         String prefix = reader.prefix("embed_tokens.weight", "model.", "");
 
         List<TransformerSpec.Block> blocks = new ArrayList<>();
-        for (int block = 0; block < reader.blocks("num_hidden_layers"); block++) {
+        int count = reader.blocks("num_hidden_layers");
+        for (int block = 0; block < count; block++) {
             String base = prefix + "layers." + block + ".";
             Layers layers = new Layers(base, block, false);
             boolean queryBias = member.queryBias();

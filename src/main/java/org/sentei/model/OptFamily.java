@@ -28,7 +28,8 @@ final class OptFamily {
         String prefix = reader.prefix("embed_tokens.weight", "model.decoder.", "decoder.");
 
         List<TransformerSpec.Block> blocks = new ArrayList<>();
-        for (int block = 0; block < reader.blocks("num_hidden_layers"); block++) {
+        int count = reader.blocks("num_hidden_layers");
+        for (int block = 0; block < count; block++) {
             String base = prefix + "layers." + block + ".";
             Layers layers = new Layers(base, block, false);
             List<Site> sites = List.of(

@@ -280,8 +280,8 @@ public final class Transformer {
             ids[token] = known == null ? next : known;
         }
         View entries = loader.rows(tensors.tensor(table), List.copyOf(places.keySet()), output.cols());
-        View positions = upload(token -> ids[token], 1, ids.length, scratch);
-        run(scratch, new Embedding(entries, positions, output, accumulate));
+        View indices = upload(token -> ids[token], 1, ids.length, scratch);
+        run(scratch, new Embedding(entries, indices, output, accumulate));
     }
 
     /**
@@ -484,7 +484,7 @@ public final class Transformer {
         check(batch);
         long cols = spec.head() == null ? spec.width() : spec.head().site().rows();
         Shape shape = Shape.of(batch.sequences(), batch.length(), cols);
-        MemorySegment output = arena.allocate(DType.F32.bytesFor(shape.elements()), Float.BYTES);
+        MemorySegment output = HostMemory.allocate(arena, DType.F32.bytesFor(shape.elements()), "the output " + shape);
         try (Scope scope = new Scope(backend);
                 HiddenStates states = new HiddenStates(this, batch.split(FORWARD_TOKENS), scope)) {
             for (int block = 0; block < blocks(); block++) {

@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -18,8 +20,10 @@ import org.sentei.format.HuggingFaceFolder;
 import org.sentei.format.TextTokenizer;
 import org.sentei.kernel.AvailableBackends;
 import org.sentei.kernel.Backend;
+import org.sentei.model.Fixtures;
 import org.sentei.model.ModelException;
 import org.sentei.model.Transformer;
+import org.sentei.tensor.DType;
 
 /** Two trained language models on a novel they have not seen, against figures computed with PyTorch in fp32. */
 class PerplexityTest {
@@ -89,6 +93,22 @@ class PerplexityTest {
             assertThatThrownBy(() -> Perplexity.of(bert, tokens, 10, backend, Progress.NONE))
                     .isInstanceOf(ModelException.class)
                     .hasMessageContaining("bert");
+        }
+    }
+
+    @Test
+    void logitsThatOverflowAreAnError() {
+        byte[] huge = new byte[32 * Float.BYTES];
+        for (int i = 0; i < 32; i++) {
+            MemorySegment.ofArray(huge).setAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i, 3e38f);
+        }
+        try (Fixtures.Changed source =
+                        new Fixtures.Changed("gpt2").put("transformer.ln_f.weight", DType.F32, huge, 32);
+                Backend backend = AvailableBackends.open("reference")) {
+            Transformer model = source.model();
+            assertThatThrownBy(() -> Perplexity.of(model, new int[20], 10, backend, Progress.NONE))
+                    .isInstanceOf(RunException.class)
+                    .hasMessageContaining("window 0");
         }
     }
 

@@ -17,7 +17,7 @@ import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
 /** The small models of the test resources. */
-final class Fixtures {
+public final class Fixtures {
     static final Path MODELS = Path.of("src/test/resources/models");
     static final ObjectMapper JSON = new ObjectMapper();
 
@@ -33,33 +33,33 @@ final class Fixtures {
     }
 
     /** A fixture whose settings and tensors can be replaced before the model is made. */
-    static final class Changed implements TensorSource, AutoCloseable {
+    public static final class Changed implements TensorSource, AutoCloseable {
         private final HuggingFaceFolder folder;
         private final Map<String, Object> settings;
         private final Map<String, Tensor> tensors = new LinkedHashMap<>();
 
-        Changed(String fixture) {
+        public Changed(String fixture) {
             folder = HuggingFaceFolder.open(MODELS.resolve(fixture));
             settings = new HashMap<>(config(fixture));
             folder.names().forEach(name -> tensors.put(name, folder.tensor(name)));
         }
 
-        Changed set(String key, Object value) {
+        public Changed set(String key, Object value) {
             settings.put(key, value);
             return this;
         }
 
-        Changed put(String name, DType dtype, byte[] data, long... dimensions) {
+        public Changed put(String name, DType dtype, byte[] data, long... dimensions) {
             tensors.put(name, new Tensor(name, dtype, Shape.of(dimensions), MemorySegment.ofArray(data)));
             return this;
         }
 
-        Changed remove(String name) {
+        public Changed remove(String name) {
             tensors.remove(name);
             return this;
         }
 
-        Changed rename(UnaryOperator<String> change) {
+        public Changed rename(UnaryOperator<String> change) {
             Map<String, Tensor> renamed = new LinkedHashMap<>();
             tensors.forEach((name, tensor) -> renamed.put(
                     change.apply(name), new Tensor(change.apply(name), tensor.dtype(), tensor.shape(), tensor.data())));
@@ -68,7 +68,7 @@ final class Fixtures {
             return this;
         }
 
-        Transformer model() {
+        public Transformer model() {
             return Transformer.of(new ModelConfig("config.json", settings), this);
         }
 
