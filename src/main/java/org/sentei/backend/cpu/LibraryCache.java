@@ -1,0 +1,114 @@
+package org.sentei.backend.cpu;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.io.UncheckedIOException;
+import java.net.URL;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.PosixFileAttributes;
+import java.nio.file.attribute.PosixFilePermission;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.security.DigestInputStream;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
+import java.util.Set;
+import org.sentei.kernel.DeviceException;
+
+/**
+ * Private copies of the native libraries that travel in jars.
+ *
+ * <p>A library lies in a directory named by the SHA-256 of its content. Both are readable by their owner alone, a file
+ * that is found there is used only when its content has that hash, and a new one appears by an atomic move, so that
+ * processes may race and nobody else's file is ever loaded.
+ *
+ * @param directory parent of those directories; created when missing
+ */
+record LibraryCache(Path directory) {
+    private static final Set<PosixFilePermission> PRIVATE = PosixFilePermissions.fromString("rwx------");
+
+    /**
+     * The cache of this user: {@code sentei.native.dir} or {@code SENTEI_NATIVE_DIR} where given, otherwise
+     * {@code .cache/sentei/native} in the home directory.
+     */
+    static LibraryCache ofUser() {
+        return Settings.find(Settings.NATIVE_DIR)
+                .map(path -> new LibraryCache(Path.of(path)))
+                .orElseGet(
+                        () -> new LibraryCache(Path.of(System.getProperty("user.home"), ".cache", "sentei", "native")));
+    }
+
+    /**
+     * A file with exactly the content of {@code resource}.
+     *
+     * @param fileName what the file is called
+     * @throws DeviceException when the cache cannot be written or is not this user's own
+     */
+    Path extract(URL resource, String fileName) {
+        try {
+            String hash = hash(resource.openStream());
+            Path home = directory.resolve(hash);
+            Path file = home.resolve(fileName);
+            createPrivate(home);
+            if (!Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)
+                    || !hash(Files.newInputStream(file)).equals(hash)) {
+                write(resource, file);
+            }
+            return file;
+        } catch (IOException | UncheckedIOException e) {
+            throw new DeviceException(
+                    NativeBackend.NAME,
+                    "extracting " + fileName + " to " + directory,
+                    e + "; set " + Settings.NATIVE_DIR + " or " + Settings.environmentName(Settings.NATIVE_DIR)
+                            + " to a private directory that can be written",
+                    DeviceException.Kind.UNSUPPORTED,
+                    e);
+        }
+    }
+
+    private static void createPrivate(Path home) throws IOException {
+        Files.createDirectories(home.getParent());
+        try {
+            Files.createDirectory(home, PosixFilePermissions.asFileAttribute(PRIVATE));
+        } catch (FileAlreadyExistsException e) {
+            // Made by an earlier run, or by somebody else: looked at below.
+        }
+        PosixFileAttributes attributes =
+                Files.readAttributes(home, PosixFileAttributes.class, LinkOption.NOFOLLOW_LINKS);
+        Path probe = Files.createTempFile(home, "owner", null);
+        boolean own = attributes.owner().equals(Files.getOwner(probe));
+        Files.delete(probe);
+        if (!attributes.isDirectory() || !own || !PRIVATE.containsAll(attributes.permissions())) {
+            throw new IOException(home + " is not a directory that this user alone can use (owner " + attributes.owner()
+                    + ", " + PosixFilePermissions.toString(attributes.permissions()) + ")");
+        }
+    }
+
+    private static void write(URL resource, Path file) throws IOException {
+        Path temporary = Files.createTempFile(
+                file.getParent(), file.getFileName().toString(), null, PosixFilePermissions.asFileAttribute(PRIVATE));
+        try {
+            try (InputStream in = resource.openStream();
+                    OutputStream out = Files.newOutputStream(temporary)) {
+                in.transferTo(out);
+            }
+            Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+        } finally {
+            Files.deleteIfExists(temporary);
+        }
+    }
+
+    private static String hash(InputStream stream) throws IOException {
+        try (DigestInputStream in = new DigestInputStream(stream, MessageDigest.getInstance("SHA-256"))) {
+            in.transferTo(OutputStream.nullOutputStream());
+            return HexFormat.of().formatHex(in.getMessageDigest().digest());
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java platform has SHA-256", e);
+        }
+    }
+}

@@ -1,0 +1,638 @@
+package org.sentei.backend.cpu;
+
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.sentei.kernel.Activate;
+import org.sentei.kernel.ApplyMask;
+import org.sentei.kernel.Attention;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Buffer;
+import org.sentei.kernel.Cast;
+import org.sentei.kernel.ColumnMoments;
+import org.sentei.kernel.CountValues;
+import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.DeviceInfo;
+import org.sentei.kernel.Embedding;
+import org.sentei.kernel.Gemm;
+import org.sentei.kernel.HostBuffer;
+import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.Op;
+import org.sentei.kernel.RmsNorm;
+import org.sentei.kernel.Rotary;
+import org.sentei.kernel.ScoreHistogram;
+import org.sentei.kernel.ScoreSelect;
+import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.Sequence;
+import org.sentei.kernel.SquaredError;
+import org.sentei.kernel.View;
+
+/**
+ * Runs ops by the kernels of {@link NativeLibrary} on the threads of {@link Workers}.
+ *
+ * <p>An op is split into tiles whose bounds depend on its shape alone, and what tiles sum up is merged in their order:
+ * results are the same bits for any number of threads.
+ */
+final class NativeBackend implements Backend {
+    static final String NAME = "cpu";
+
+    /** Elements of a tile of an element-by-element op: enough to hide a call, few enough to balance. */
+    private static final long TILE_ELEMENTS = 1 << 16;
+    /** Elements of a tile of a selection, where the first row of a tile costs more than the others. */
+    private static final long SELECTION_ELEMENTS = 1 << 18;
+    /** Tiles that a reduction over rows is split into at most, and the rows that one has at least. */
+    private static final long REDUCTION_TILES = 32;
+
+    private static final long REDUCTION_ROWS = 128;
+    /** Elements of the result that a tile of a matrix product has about, where the result is large enough. */
+    private static final long PRODUCT_ELEMENTS = 1 << 17;
+
+    private static final long PRODUCT_TILES = 64;
+
+    private final NativeLibrary library;
+    private final Workers workers;
+    private final Thread owner = Thread.currentThread();
+    private final DeviceInfo info;
+    private boolean closed;
+
+    NativeBackend(NativeLibrary library, int threads) {
+        this.library = library;
+        this.workers = new Workers(threads);
+        this.info = new DeviceInfo(
+                NAME,
+                line(Path.of("/proc/cpuinfo"), "model name", System.getProperty("os.arch")),
+                library.version(),
+                Long.parseLong(line(Path.of("/proc/meminfo"), "MemAvailable", "0 kB")
+                                .replace(" kB", ""))
+                        << 10,
+                library.isa());
+    }
+
+    private static String line(Path file, String key, String fallback) {
+        try {
+            return Files.readAllLines(file).stream()
+                    .filter(text -> text.startsWith(key))
+                    .map(text -> text.substring(text.indexOf(':') + 1).strip())
+                    .findFirst()
+                    .orElse(fallback);
+        } catch (IOException e) {
+            return fallback;
+        }
+    }
+
+    @Override
+    public DeviceInfo info() {
+        return info;
+    }
+
+    @Override
+    public boolean supports(Op op) {
+        return true;
+    }
+
+    @Override
+    public Buffer allocate(long bytes) {
+        check("allocating");
+        return new HostBuffer(NAME, bytes);
+    }
+
+    @Override
+    public void copyIn(MemorySegment source, View target) {
+        check("copying in");
+        HostBuffer.copyIn(NAME, source, target);
+    }
+
+    @Override
+    public void copyOut(View source, MemorySegment target) {
+        check("copying out");
+        HostBuffer.copyOut(NAME, source, target);
+    }
+
+    @Override
+    public void sync() {
+        check("waiting");
+    }
+
+    @Override
+    public Sequence prepare(List<Op> ops) {
+        check("preparing a sequence");
+        return new Prepared(List.copyOf(ops));
+    }
+
+    @Override
+    public void run(Sequence sequence, int times) {
+        for (int i = 0; i < times; i++) {
+            sequence.ops().forEach(this::run);
+        }
+    }
+
+    @Override
+    public void close() {
+        closed = true;
+        workers.close();
+    }
+
+    private record Prepared(List<Op> ops) implements Sequence {
+        @Override
+        public void close() {
+            // Nothing is held.
+        }
+    }
+
+    private void check(String call) {
+        if (!Thread.currentThread().equals(owner)) {
+            throw new WrongThreadException(
+                    NAME + ": " + call + ": the backend belongs to " + owner + ", not to " + Thread.currentThread());
+        }
+        if (closed) {
+            throw new DeviceException(NAME, call, 0, "the backend is closed already", DeviceException.Kind.INTERNAL);
+        }
+    }
+
+    @Override
+    public void run(Op op) {
+        check("running " + op.name());
+        switch (op) {
+            case Activate activate -> activate(activate);
+            case ApplyMask apply -> applyMask(apply);
+            case Attention attention -> attention(attention);
+            case Cast cast -> cast(cast);
+            case ColumnMoments moments -> columnMoments(moments);
+            case CountValues count -> countValues(count);
+            case Embedding embedding -> embedding(embedding);
+            case Gemm gemm -> gemm(gemm);
+            case LayerNorm norm -> layerNorm(norm);
+            case RmsNorm norm -> rmsNorm(norm);
+            case Rotary rotary -> rotary(rotary);
+            case ScoreHistogram histogram -> scoreHistogram(histogram);
+            case ScoreSelect select -> scoreSelect(select);
+            case SquaredError error -> squaredError(error);
+        }
+    }
+
+    private void activate(Activate op) {
+        long x = address(op.x());
+        long multiplier = address(op.multiplier());
+        long multiplierStride = op.multiplier() == null ? 0 : op.multiplier().stride();
+        long y = address(op.y());
+        int function = switch (op.function()) { // sentei_function of sentei.h
+            case RELU -> 0;
+            case GELU -> 1;
+            case GELU_TANH -> 2;
+            case SILU -> 3;
+        };
+        rows(op, op.x(), (from, to) -> (int) library.activate.invokeExact(
+                function,
+                x,
+                op.x().stride(),
+                multiplier,
+                multiplierStride,
+                y,
+                op.y().stride(),
+                op.x().cols(),
+                from,
+                to));
+    }
+
+    private void applyMask(ApplyMask op) {
+        long weights = address(op.weights());
+        long mask = address(op.mask());
+        long mean = address(op.mean());
+        long bias = address(op.bias());
+        rows(op, op.weights(), (from, to) -> (int) library.applyMask.invokeExact(
+                weights,
+                op.weights().stride(),
+                mask,
+                op.mask().stride(),
+                mean,
+                bias,
+                op.weights().cols(),
+                from,
+                to));
+    }
+
+    private void attention(Attention op) {
+        long query = address(op.query());
+        long key = address(op.key());
+        long value = address(op.value());
+        long visible = address(op.visible());
+        long visibleStride = op.visible() == null ? 0 : op.visible().stride();
+        long output = address(op.output());
+        Attention.Geometry geometry = op.geometry();
+        long tasks = op.query().rows() / geometry.length() * geometry.heads();
+        tiles(op, tasks, 1, (from, to) -> (int) library.attention.invokeExact(
+                query,
+                op.query().stride(),
+                key,
+                op.key().stride(),
+                value,
+                op.value().stride(),
+                visible,
+                visibleStride,
+                output,
+                op.output().stride(),
+                (long) geometry.heads(),
+                (long) geometry.keyHeads(),
+                (long) geometry.headSize(),
+                geometry.length(),
+                geometry.scale(),
+                geometry.causal() ? 1 : 0,
+                geometry.window(),
+                from,
+                to));
+    }
+
+    private void cast(Cast op) {
+        long source = address(op.source());
+        long target = address(op.target());
+        var handle = library.cast(op.source().dtype(), op.target().dtype());
+        rows(op, op.source(), (from, to) -> (int) handle.invokeExact(
+                source,
+                op.source().stride(),
+                target,
+                op.target().stride(),
+                op.source().cols(),
+                op.transpose() ? 1 : 0,
+                from,
+                to));
+    }
+
+    private void columnMoments(ColumnMoments op) {
+        long x = address(op.x());
+        long moments = address(op.moments());
+        MemorySegment count = HostBuffer.segment(NAME, op.count());
+        long rows = op.x().rows();
+        long cols = op.x().cols();
+        long tile = reductionRows(rows);
+        try (Arena arena = Arena.ofConfined()) {
+            long bytes = 3 * cols * Double.BYTES;
+            long partials = arena.allocate(Math.multiplyExact(bytes, Math.ceilDiv(rows, tile)), Double.BYTES)
+                    .address();
+            tiles(op, rows, tile, (from, to) -> (int) library.columnMoments.invokeExact(
+                    x, op.x().stride(), cols, from, to, partials + from / tile * bytes));
+            long merged = count.get(ValueLayout.JAVA_LONG, 0);
+            for (long from = 0; from < rows; from += tile) {
+                long partial = partials + from / tile * bytes;
+                long added = Math.min(tile, rows - from);
+                long before = merged;
+                tiles(op, 1, 1, (first, last) -> (int) library.columnMomentsMerge.invokeExact(
+                        partial, added, moments, op.moments().stride(), before, cols));
+                merged += added;
+            }
+            count.set(ValueLayout.JAVA_LONG, 0, merged);
+        }
+    }
+
+    private void countValues(CountValues op) {
+        long x = address(op.x());
+        MemorySegment counts = HostBuffer.segment(NAME, op.counts());
+        long rows = op.x().rows();
+        long tile = reductionRows(rows);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment partials = arena.allocate(ValueLayout.JAVA_LONG, 3 * Math.ceilDiv(rows, tile));
+            tiles(op, rows, tile, (from, to) -> (int) library.countValues.invokeExact(
+                    x, op.x().stride(), op.x().cols(), from, to, partials.address() + from / tile * 3 * Long.BYTES));
+            counts.fill((byte) 0);
+            for (long i = 0; i < partials.byteSize() / Long.BYTES; i++) {
+                add(counts, i % 3, partials.getAtIndex(ValueLayout.JAVA_LONG, i));
+            }
+        }
+    }
+
+    private void embedding(Embedding op) {
+        long table = address(op.table());
+        MemorySegment ids = HostBuffer.segment(NAME, op.ids());
+        long output = address(op.output());
+        for (long i = 0; i < op.ids().cols(); i++) {
+            int id = ids.getAtIndex(ValueLayout.JAVA_INT, i);
+            if (id < 0 || id >= op.table().rows()) {
+                throw new DeviceException(
+                        NAME,
+                        op.name(),
+                        0,
+                        "id " + id + " at position " + i + " is outside the table of "
+                                + op.table().rows() + " entries; the tokenizer and the model do not match",
+                        DeviceException.Kind.LAUNCH);
+            }
+        }
+        rows(op, op.output(), (from, to) -> (int) library.embedding.invokeExact(
+                table,
+                op.table().stride(),
+                op.table().rows(),
+                ids.address(),
+                output,
+                op.output().stride(),
+                op.output().cols(),
+                op.accumulate() ? 1 : 0,
+                from,
+                to));
+    }
+
+    private void gemm(Gemm op) {
+        long a = address(op.a());
+        long b = address(op.b());
+        long c = address(op.c());
+        long bias = address(op.bias());
+        long m = op.c().rows();
+        long n = op.c().cols();
+        int k = int32(op, op.a().cols());
+        int strideA = leading(op, op.a());
+        int strideB = leading(op, op.b());
+        int strideC = leading(op, op.c());
+        long height = m;
+        long width = n;
+        while (height * width > PRODUCT_ELEMENTS && Math.ceilDiv(m, height) * Math.ceilDiv(n, width) < PRODUCT_TILES) {
+            if (height > width) {
+                height = halved(height);
+            } else {
+                width = halved(width);
+            }
+        }
+        long tileRows = height;
+        long tileCols = width;
+        long across = Math.ceilDiv(n, Math.max(1, tileCols));
+        long count = m == 0 ? 0 : Math.ceilDiv(m, tileRows) * across;
+        tiles(op, count, 1, (from, to) -> {
+            long row = from / across * tileRows;
+            long col = from % across * tileCols;
+            long rows = Math.min(tileRows, m - row);
+            long cols = Math.min(tileCols, n - col);
+            long corner = c + (row * op.c().stride() + col) * Float.BYTES;
+            library.sgemm.invokeExact(
+                    NativeLibrary.ROW_MAJOR,
+                    NativeLibrary.NO_TRANSPOSE,
+                    op.transposeB() ? NativeLibrary.TRANSPOSE : NativeLibrary.NO_TRANSPOSE,
+                    int32(op, rows),
+                    int32(op, cols),
+                    k,
+                    1f,
+                    a + row * op.a().stride() * Float.BYTES,
+                    strideA,
+                    b + col * (op.transposeB() ? op.b().stride() : 1) * Float.BYTES,
+                    strideB,
+                    op.accumulate() ? 1f : 0f,
+                    corner,
+                    strideC);
+            return op.bias() == null
+                    ? NativeLibrary.OK
+                    : (int) library.gemmBias.invokeExact(
+                            corner, op.c().stride(), bias + col * Float.BYTES, cols, 0L, rows);
+        });
+    }
+
+    /** About half, in whole vectors of any instruction set. */
+    private static long halved(long size) {
+        return Math.max(16, Math.ceilDiv(size, 32) * 16);
+    }
+
+    /** A view's leading dimension as OpenBLAS takes it: 32 bits, at least 1. */
+    private static int leading(Gemm op, View view) {
+        return int32(op, Math.max(1, view.stride()));
+    }
+
+    private static int int32(Gemm op, long size) {
+        if (size > Integer.MAX_VALUE) {
+            throw new DeviceException(
+                    NAME,
+                    op.name(),
+                    0,
+                    "a dimension of " + size + " exceeds the 32 bits of OpenBLAS; use smaller batches",
+                    DeviceException.Kind.UNSUPPORTED);
+        }
+        return (int) size;
+    }
+
+    private void layerNorm(LayerNorm op) {
+        long x = address(op.x());
+        long gain = address(op.gain());
+        long bias = address(op.bias());
+        long y = address(op.y());
+        rows(op, op.x(), (from, to) -> (int) library.layerNorm.invokeExact(
+                x,
+                op.x().stride(),
+                gain,
+                bias,
+                y,
+                op.y().stride(),
+                op.epsilon(),
+                op.x().cols(),
+                from,
+                to));
+    }
+
+    private void rmsNorm(RmsNorm op) {
+        long x = address(op.x());
+        long gain = address(op.gain());
+        long y = address(op.y());
+        rows(op, op.x(), (from, to) -> (int) library.rmsNorm.invokeExact(
+                x,
+                op.x().stride(),
+                gain,
+                y,
+                op.y().stride(),
+                op.epsilon(),
+                op.x().cols(),
+                from,
+                to));
+    }
+
+    private void rotary(Rotary op) {
+        long x = address(op.x());
+        long cosine = address(op.cosine());
+        long sine = address(op.sine());
+        rows(op, op.x(), (from, to) -> (int) library.rotary.invokeExact(
+                x,
+                op.x().stride(),
+                cosine,
+                op.cosine().stride(),
+                sine,
+                op.sine().stride(),
+                op.cosine().rows(),
+                (long) op.heads(),
+                op.cosine().cols(),
+                from,
+                to));
+    }
+
+    private void scoreHistogram(ScoreHistogram op) {
+        long weights = address(op.weights());
+        long scale = address(op.scale());
+        MemorySegment histogram = HostBuffer.segment(NAME, op.histogram());
+        int prefix = op.half() == ScoreHistogram.Half.HIGH ? -1 : op.prefix();
+        long rows = op.weights().rows();
+        // Integers add up the same in any split, so this one may follow the threads: each has a histogram of its own.
+        long tile = Math.max(tileRows(op.weights(), SELECTION_ELEMENTS), Math.ceilDiv(rows, workers.threads()));
+        try (Arena arena = Arena.ofConfined()) {
+            long bins = op.histogram().cols();
+            MemorySegment partials =
+                    arena.allocate(ValueLayout.JAVA_LONG, Math.multiplyExact(bins, Math.ceilDiv(rows, tile)));
+            tiles(op, rows, tile, (from, to) -> (int) library.scoreHistogram.invokeExact(
+                    weights,
+                    op.weights().stride(),
+                    scale,
+                    prefix,
+                    partials.address() + from / tile * bins * Long.BYTES,
+                    op.weights().cols(),
+                    from,
+                    to));
+            for (long i = 0; i < partials.byteSize() / Long.BYTES; i++) {
+                long value = partials.getAtIndex(ValueLayout.JAVA_LONG, i);
+                if (value != 0) {
+                    add(histogram, i % bins, value);
+                }
+            }
+        }
+    }
+
+    private void scoreSelect(ScoreSelect op) {
+        View view = op.weights();
+        long weights = address(view);
+        long scale = address(op.scale());
+        long mask = address(op.mask());
+        long stride = view.stride();
+        long maskStride = op.mask().stride();
+        long cols = view.cols();
+        long rows = view.rows();
+        long tile = tileRows(view, SELECTION_ELEMENTS);
+        switch (op.selection()) {
+            case Selection.Row(long prune) ->
+                tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectRow.invokeExact(
+                        weights, stride, scale, mask, maskStride, prune, cols, from, to));
+            case Selection.Groups(int prune, int size) ->
+                tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectGroups.invokeExact(
+                        weights, stride, scale, mask, maskStride, (long) prune, (long) size, cols, from, to));
+            case Selection.Cut(int key, long ties) -> {
+                try (Arena arena = Arena.ofConfined()) {
+                    MemorySegment budgets = tieBudgets(op, key, ties, tile, arena);
+                    long[] budget = budgets.toArray(ValueLayout.JAVA_LONG);
+                    tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectCut.invokeExact(
+                            weights,
+                            stride,
+                            scale,
+                            mask,
+                            maskStride,
+                            key,
+                            budget[(int) (from / tile)],
+                            cols,
+                            from,
+                            to));
+                }
+            }
+        }
+    }
+
+    /** How many ties each tile may still take when the tiles above it have taken all of theirs. */
+    private MemorySegment tieBudgets(ScoreSelect op, int key, long ties, long tile, Arena arena) {
+        long weights = address(op.weights());
+        long scale = address(op.scale());
+        long rows = op.weights().rows();
+        MemorySegment counts = arena.allocate(ValueLayout.JAVA_LONG, Math.ceilDiv(rows, tile));
+        if (ties > 0) {
+            tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectTies.invokeExact(
+                    weights,
+                    op.weights().stride(),
+                    scale,
+                    key,
+                    counts.address() + from / tile * Long.BYTES,
+                    op.weights().cols(),
+                    from,
+                    to));
+        }
+        long left = ties;
+        for (long i = 0; i < counts.byteSize() / Long.BYTES; i++) {
+            long count = counts.getAtIndex(ValueLayout.JAVA_LONG, i);
+            counts.setAtIndex(ValueLayout.JAVA_LONG, i, left);
+            left = Math.max(0, left - count);
+        }
+        return counts;
+    }
+
+    private void squaredError(SquaredError op) {
+        long expected = address(op.expected());
+        long actual = address(op.actual());
+        MemorySegment sums = HostBuffer.segment(NAME, op.sums());
+        long rows = op.expected().rows();
+        long tile = reductionRows(rows);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment partials = arena.allocate(ValueLayout.JAVA_DOUBLE, 2 * Math.ceilDiv(rows, tile));
+            tiles(op, rows, tile, (from, to) -> (int) library.squaredError.invokeExact(
+                    expected,
+                    op.expected().stride(),
+                    actual,
+                    op.actual().stride(),
+                    op.expected().cols(),
+                    from,
+                    to,
+                    partials.address() + from / tile * 2 * Double.BYTES));
+            for (long i = 0; i < partials.byteSize() / Double.BYTES; i++) {
+                double sum = sums.getAtIndex(ValueLayout.JAVA_DOUBLE, i % 2);
+                sums.setAtIndex(ValueLayout.JAVA_DOUBLE, i % 2, sum + partials.getAtIndex(ValueLayout.JAVA_DOUBLE, i));
+            }
+        }
+    }
+
+    private static void add(MemorySegment counts, long index, long value) {
+        counts.setAtIndex(ValueLayout.JAVA_LONG, index, counts.getAtIndex(ValueLayout.JAVA_LONG, index) + value);
+    }
+
+    /** Address of a view's first element, 0 for none. Fails for memory of other backends and for closed buffers. */
+    private static long address(View view) {
+        return view == null ? 0 : HostBuffer.segment(NAME, view).address();
+    }
+
+    private static long tileRows(View view, long elements) {
+        return Math.max(1, elements / Math.max(1, view.cols()));
+    }
+
+    private static long reductionRows(long rows) {
+        return Math.max(REDUCTION_ROWS, Math.ceilDiv(rows, REDUCTION_TILES));
+    }
+
+    /** A kernel on the rows {@code from} to {@code to} (exclusive); returns its status. */
+    @FunctionalInterface
+    private interface Kernel {
+        int run(long from, long to) throws Throwable;
+    }
+
+    /** An op whose rows do not touch each other. */
+    private void rows(Op op, View view, Kernel kernel) {
+        tiles(op, view.rows(), tileRows(view, TILE_ELEMENTS), kernel);
+    }
+
+    private void tiles(Op op, long total, long tile, Kernel kernel) {
+        try {
+            workers.run(Math.ceilDiv(total, tile), index -> {
+                int status = kernel.run(index * tile, Math.min(total, (index + 1) * tile));
+                if (status != NativeLibrary.OK) {
+                    throw failure(op, status);
+                }
+            });
+        } catch (Workers.TileException e) {
+            if (e.getCause() instanceof DeviceException failure) {
+                throw failure;
+            }
+            throw new DeviceException(
+                    NAME, op.name(), "a worker thread failed with " + e.getCause(), DeviceException.Kind.INTERNAL, e);
+        }
+    }
+
+    private static DeviceException failure(Op op, int status) {
+        return switch (status) {
+            case NativeLibrary.OUT_OF_MEMORY ->
+                new DeviceException(
+                        NAME,
+                        op.name(),
+                        status,
+                        "no memory for scratch; use a smaller batch or fewer threads",
+                        DeviceException.Kind.OUT_OF_MEMORY);
+            case NativeLibrary.BAD_ARGUMENT ->
+                new DeviceException(
+                        NAME, op.name(), status, "an argument is out of range", DeviceException.Kind.LAUNCH);
+            default -> new DeviceException(NAME, op.name(), status, "unknown status", DeviceException.Kind.INTERNAL);
+        };
+    }
+}

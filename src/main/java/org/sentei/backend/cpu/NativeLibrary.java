@@ -1,0 +1,299 @@
+package org.sentei.backend.cpu;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemoryLayout;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
+import java.lang.invoke.MethodHandle;
+import java.net.URL;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import org.sentei.kernel.DeviceException;
+import org.sentei.tensor.DType;
+
+/**
+ * The functions of libsentei ({@code native/include/sentei.h}) and of OpenBLAS ({@code cblas.h}), and the only place that
+ * loads or binds native code for this backend.
+ *
+ * <p>Pointers are passed as {@code long} addresses: both calling conventions in question (System V x86-64, AAPCS64) treat
+ * them alike, and a worker thread may then use memory that is confined to the thread which waits for it.
+ */
+@SuppressWarnings("restricted") // loading and binding native code is this class's purpose
+final class NativeLibrary {
+    /** Instruction-set tiers, lowest first; {@code sentei_isa_names} names those that a build has. */
+    static final List<String> ISA_NAMES = List.of("scalar", "avx2", "avx512");
+
+    private static final String FILE = "libsentei.so";
+    /** In the order in which they need each other. */
+    private static final List<String> OPENBLAS_FILES =
+            List.of("libquadmath.so.0", "libgfortran.so.5", "libopenblas.so.0");
+
+    private static final List<DType> FLOATING = List.of(DType.F64, DType.F32, DType.F16, DType.BF16);
+
+    // sentei_status of sentei.h.
+    static final int OK = 0;
+    static final int UNKNOWN_ISA = 1;
+    static final int OUT_OF_MEMORY = 2;
+    static final int BAD_ARGUMENT = 3;
+
+    // Of cblas.h.
+    static final int ROW_MAJOR = 101;
+    static final int NO_TRANSPOSE = 111;
+    static final int TRANSPOSE = 112;
+
+    final MethodHandle activate;
+    final MethodHandle applyMask;
+    final MethodHandle attention;
+    final MethodHandle columnMoments;
+    final MethodHandle columnMomentsMerge;
+    final MethodHandle countValues;
+    final MethodHandle embedding;
+    final MethodHandle gemmBias;
+    final MethodHandle layerNorm;
+    final MethodHandle rmsNorm;
+    final MethodHandle rotary;
+    final MethodHandle scoreHistogram;
+    final MethodHandle scoreSelectRow;
+    final MethodHandle scoreSelectGroups;
+    final MethodHandle scoreSelectCut;
+    final MethodHandle scoreSelectTies;
+    final MethodHandle squaredError;
+    final MethodHandle sgemm;
+
+    private final Map<List<DType>, MethodHandle> casts = new HashMap<>();
+    private final SymbolLookup kernels;
+    private final String isa;
+    private final String version;
+
+    private NativeLibrary(SymbolLookup kernels, SymbolLookup openBlas, String maxIsa) {
+        this.kernels = kernels;
+        activate = kernel("activate_f32");
+        applyMask = kernel("apply_mask_f32");
+        attention = kernel("attention_f32");
+        columnMoments = kernel("column_moments_f32");
+        columnMomentsMerge = kernel("column_moments_merge_f64");
+        countValues = kernel("count_values_f32");
+        embedding = kernel("embedding_f32");
+        gemmBias = kernel("gemm_bias_f32");
+        layerNorm = kernel("layer_norm_f32");
+        rmsNorm = kernel("rms_norm_f32");
+        rotary = kernel("rotary_f32");
+        scoreHistogram = kernel("score_histogram_f32");
+        scoreSelectRow = kernel("score_select_row_f32");
+        scoreSelectGroups = kernel("score_select_groups_f32");
+        scoreSelectCut = kernel("score_select_cut_f32");
+        scoreSelectTies = kernel("score_select_ties_f32");
+        squaredError = kernel("squared_error_f32");
+        for (DType from : FLOATING) {
+            for (DType to : FLOATING) {
+                casts.put(List.of(from, to), kernel("cast_" + from.label() + "_" + to.label()));
+            }
+        }
+        sgemm = bind(
+                openBlas,
+                "cblas_sgemm",
+                FunctionDescriptor.ofVoid(
+                        JAVA_INT,
+                        JAVA_INT,
+                        JAVA_INT,
+                        JAVA_INT,
+                        JAVA_INT,
+                        JAVA_INT,
+                        JAVA_FLOAT,
+                        JAVA_LONG,
+                        JAVA_INT,
+                        JAVA_LONG,
+                        JAVA_INT,
+                        JAVA_FLOAT,
+                        JAVA_LONG,
+                        JAVA_INT));
+        init(maxIsa);
+        isa = text(kernels, "sentei_active_isa");
+        version = text(openBlas, "openblas_get_config").strip();
+        setOpenBlasThreads(openBlas);
+    }
+
+    /** Why {@link #open} cannot succeed with these resources, or empty; loads nothing. */
+    static Optional<String> missing(ClassLoader resources) {
+        String os = System.getProperty("os.name");
+        if (!os.equals("Linux")) {
+            return Optional.of("there is no native library for " + os + "; use the reference backend, or run on Linux");
+        }
+        if (resources.getResource(ownResource()) == null) {
+            return Optional.of("this build has no " + ownResource()
+                    + ", because gcc was missing when it was built or it was built for another processor; install gcc"
+                    + " and make and build Sentei on this machine");
+        }
+        for (String file : OPENBLAS_FILES) {
+            if (resources.getResource(openBlasResource(file)) == null) {
+                return Optional.of("OpenBLAS (" + file + ") is not on the class path; add the dependency"
+                        + " org.bytedeco:openblas with classifier linux-" + architecture());
+            }
+        }
+        return Settings.find(Settings.MAX_ISA)
+                .filter(cap -> !ISA_NAMES.contains(cap))
+                .map(NativeLibrary::unknownIsa);
+    }
+
+    /**
+     * Extracts, loads and binds the libraries. They stay loaded as long as the process lives.
+     *
+     * @param maxIsa one of {@link #ISA_NAMES}, or empty for no cap; holds for the whole process
+     * @throws DeviceException UNSUPPORTED with the reason and its remedy
+     */
+    static NativeLibrary open(LibraryCache cache, ClassLoader resources, String maxIsa) {
+        missing(resources).ifPresent(reason -> {
+            throw unsupported("opening the backend", reason);
+        });
+        SymbolLookup kernels = load(cache, resources.getResource(ownResource()), FILE);
+        SymbolLookup openBlas = null;
+        for (String file : OPENBLAS_FILES) {
+            openBlas = load(cache, resources.getResource(openBlasResource(file)), file);
+        }
+        return new NativeLibrary(kernels, openBlas, maxIsa);
+    }
+
+    /** Name of the instruction-set tier in use. */
+    String isa() {
+        return isa;
+    }
+
+    /** Version and configuration of OpenBLAS, as it names itself. */
+    String version() {
+        return version;
+    }
+
+    /** The names that the library itself accepts as a cap. */
+    List<String> isaNames() {
+        return List.of(text(kernels, "sentei_isa_names").split(", "));
+    }
+
+    MethodHandle cast(DType from, DType to) {
+        return casts.get(List.of(from, to));
+    }
+
+    private void init(String maxIsa) {
+        MethodHandle init = bind(kernels, "sentei_init", FunctionDescriptor.of(JAVA_INT, ADDRESS));
+        int status;
+        try (Arena arena = Arena.ofConfined()) {
+            status = (int) init.invokeExact(arena.allocateFrom(maxIsa));
+        } catch (Throwable e) {
+            throw broken("sentei_init", e);
+        }
+        if (status != OK) {
+            throw unsupported("sentei_init", unknownIsa(maxIsa));
+        }
+    }
+
+    /** Our own threads run tiles of a product; OpenBLAS must not start threads inside of them. */
+    private static void setOpenBlasThreads(SymbolLookup openBlas) {
+        String name = "openblas_set_num_threads";
+        try {
+            bind(openBlas, name, FunctionDescriptor.ofVoid(JAVA_INT)).invokeExact(1);
+        } catch (Throwable e) {
+            throw broken(name, e);
+        }
+    }
+
+    private static SymbolLookup load(LibraryCache cache, URL resource, String file) {
+        Path path = cache.extract(resource, file);
+        try {
+            return SymbolLookup.libraryLookup(path, Arena.global());
+        } catch (IllegalArgumentException e) {
+            throw new DeviceException(
+                    NativeBackend.NAME,
+                    "loading " + path,
+                    "the system refuses to load it; if its file system does not allow execution (noexec), set "
+                            + Settings.NATIVE_DIR + " or " + Settings.environmentName(Settings.NATIVE_DIR)
+                            + " to a directory that does",
+                    DeviceException.Kind.UNSUPPORTED,
+                    e);
+        }
+    }
+
+    /** A kernel with the parameters that the library declares: pointers and int64_t as long, int32_t as int, float. */
+    private MethodHandle kernel(String name) {
+        MethodHandle function = bind(kernels, "sentei_parameters", FunctionDescriptor.of(ADDRESS, ADDRESS));
+        String declared;
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment pointer = (MemorySegment) function.invokeExact(arena.allocateFrom(name));
+            if (pointer.equals(MemorySegment.NULL)) {
+                throw unsupported(
+                        "binding " + name, "the library has no such kernel; rebuild Sentei from clean sources");
+            }
+            declared = pointer.reinterpret(Long.MAX_VALUE).getString(0);
+        } catch (DeviceException e) {
+            throw e;
+        } catch (Throwable e) {
+            throw broken("sentei_parameters", e);
+        }
+        MemoryLayout[] parameters = Arrays.stream(
+                        declared.substring(1, declared.length() - 1).split(","))
+                .map(NativeLibrary::layout)
+                .toArray(MemoryLayout[]::new);
+        return bind(kernels, "sentei_" + name, FunctionDescriptor.of(JAVA_INT, parameters));
+    }
+
+    private static MemoryLayout layout(String declaration) {
+        if (declaration.contains("*") || declaration.contains("int64_t")) {
+            return JAVA_LONG;
+        }
+        return declaration.contains("int32_t") ? JAVA_INT : JAVA_FLOAT;
+    }
+
+    private static MethodHandle bind(SymbolLookup library, String name, FunctionDescriptor descriptor) {
+        MemorySegment symbol = library.find(name)
+                .orElseThrow(() -> unsupported(
+                        "binding " + name, "the library has no such function; rebuild Sentei from clean sources"));
+        return Linker.nativeLinker().downcallHandle(symbol, descriptor);
+    }
+
+    private static String text(SymbolLookup library, String function) {
+        try {
+            MemorySegment pointer = (MemorySegment)
+                    bind(library, function, FunctionDescriptor.of(ADDRESS)).invokeExact();
+            return pointer.reinterpret(Long.MAX_VALUE).getString(0);
+        } catch (Throwable e) {
+            throw broken(function, e);
+        }
+    }
+
+    private static String ownResource() {
+        return "org/sentei/backend/cpu/linux-" + architecture() + "/" + FILE;
+    }
+
+    private static String openBlasResource(String file) {
+        return "org/bytedeco/openblas/linux-" + architecture() + "/" + file;
+    }
+
+    /** As {@code uname -m} says it. */
+    private static String architecture() {
+        String name = System.getProperty("os.arch").toLowerCase(Locale.ROOT);
+        return name.equals("amd64") ? "x86_64" : name;
+    }
+
+    private static String unknownIsa(String value) {
+        return "\"" + value + "\" is no instruction-set tier; " + Settings.MAX_ISA + " and "
+                + Settings.environmentName(Settings.MAX_ISA) + " take " + String.join(", ", ISA_NAMES);
+    }
+
+    private static DeviceException unsupported(String call, String reason) {
+        return new DeviceException(NativeBackend.NAME, call, 0, reason, DeviceException.Kind.UNSUPPORTED);
+    }
+
+    private static DeviceException broken(String call, Throwable cause) {
+        return new DeviceException(NativeBackend.NAME, call, cause.toString(), DeviceException.Kind.INTERNAL, cause);
+    }
+}

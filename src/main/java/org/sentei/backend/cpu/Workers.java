@@ -1,0 +1,124 @@
+package org.sentei.backend.cpu;
+
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicLong;
+
+/**
+ * The threads of one backend. A job is split into tiles by its shape alone, so which thread takes which tile changes
+ * nothing but the time.
+ */
+final class Workers implements AutoCloseable {
+    private final int threads;
+    private final ExecutorService pool;
+
+    /** @param threads how many compute, the calling thread included */
+    Workers(int threads) {
+        this.threads = threads;
+        this.pool = Executors.newFixedThreadPool(
+                Math.max(1, threads - 1),
+                Thread.ofPlatform().daemon().name("sentei-cpu-", 1).factory());
+    }
+
+    /** The work on one tile; what it throws ends the job. */
+    @FunctionalInterface
+    interface Tile {
+        // A method handle's invokeExact throws Throwable.
+        void run(long index) throws Throwable;
+    }
+
+    int threads() {
+        return threads;
+    }
+
+    /**
+     * Runs tiles 0 to {@code tiles - 1} and returns when no thread works on them any more.
+     *
+     * @throws TileException with the failure of the lowest tile that failed
+     */
+    void run(long tiles, Tile tile) throws TileException {
+        Job job = new Job(tiles, tile);
+        int helpers = (int) Math.min(threads, tiles) - 1;
+        if (helpers <= 0) {
+            job.work();
+        } else {
+            CountDownLatch done = new CountDownLatch(helpers);
+            for (int i = 0; i < helpers; i++) {
+                pool.execute(() -> {
+                    job.work();
+                    done.countDown();
+                });
+            }
+            job.work();
+            awaitAll(done);
+        }
+        if (job.failure != null) {
+            throw new TileException(job.failure);
+        }
+    }
+
+    /** The threads write to the caller's memory: an interrupt must not make it return before they are done. */
+    private static void awaitAll(CountDownLatch done) {
+        boolean interrupted = false;
+        while (true) {
+            try {
+                done.await();
+                break;
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    @Override
+    public void close() {
+        pool.shutdown();
+    }
+
+    /** Carries what a tile threw to the thread that ran the job. */
+    static final class TileException extends Exception {
+        private static final long serialVersionUID = 1L;
+
+        TileException(Throwable cause) {
+            super(cause);
+        }
+    }
+
+    private static final class Job {
+        private final long tiles;
+        private final Tile tile;
+        private final AtomicLong next = new AtomicLong();
+        private long failed = Long.MAX_VALUE;
+        private Throwable failure;
+
+        Job(long tiles, Tile tile) {
+            this.tiles = tiles;
+            this.tile = tile;
+        }
+
+        // Whatever a tile throws, an Error included, must reach the caller's thread and not vanish with a worker.
+        @SuppressWarnings("CatchAndPrintStackTrace")
+        void work() {
+            for (long index = next.getAndIncrement(); index < tiles; index = next.getAndIncrement()) {
+                try {
+                    tile.run(index);
+                } catch (Throwable e) {
+                    fail(index, e);
+                    return;
+                }
+            }
+        }
+
+        private synchronized void fail(long index, Throwable cause) {
+            next.set(tiles);
+            if (index < failed) {
+                failed = index;
+                failure = cause;
+            }
+        }
+    }
+}
