@@ -1,7 +1,5 @@
 package org.sentei.format;
 
-import com.fasterxml.jackson.core.JsonParser;
-import com.fasterxml.jackson.core.JsonToken;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.foreign.Arena;
@@ -17,6 +15,7 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.function.Predicate;
@@ -50,6 +49,7 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
     private final Path folder;
     private final ModelConfig config;
     private final Arena arena;
+    private final Optional<ShardIndex> index;
     private final SortedMap<String, Safetensors> weights;
     private final Map<String, Safetensors> byTensor;
 
@@ -57,11 +57,13 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
             Path folder,
             ModelConfig config,
             Arena arena,
+            Optional<ShardIndex> index,
             SortedMap<String, Safetensors> weights,
             Map<String, Safetensors> byTensor) {
         this.folder = folder;
         this.config = config;
         this.arena = arena;
+        this.index = index;
         this.weights = weights;
         this.byTensor = byTensor;
     }
@@ -80,25 +82,27 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
             throw new FormatException("folder " + folder + " has no " + CONFIG
                     + ": give a Hugging Face folder, which holds it beside " + SINGLE);
         }
-        Path configFile = inside(folder, CONFIG);
+        Path configFile = folder.resolve(CONFIG);
         ModelConfig config = new ModelConfig(
-                folder.resolve(CONFIG).toString(),
-                Collections.unmodifiableMap(Json.object(Json.bytes(configFile, MAX_CONFIG_BYTES), configFile)));
+                configFile.toString(),
+                Collections.unmodifiableMap(Json.object(read(folder, CONFIG, MAX_CONFIG_BYTES), configFile)));
         Arena arena = Arena.ofShared();
         try {
             SortedMap<String, Safetensors> weights = new TreeMap<>();
             Map<String, Safetensors> byTensor;
+            Optional<ShardIndex> index = Optional.empty();
             if (Files.exists(folder.resolve(SINGLE))) {
                 Safetensors file = Safetensors.map(inside(folder, SINGLE), arena);
                 weights.put(SINGLE, file);
                 byTensor = new LinkedHashMap<>();
                 file.names().forEach(name -> byTensor.put(name, file));
             } else if (Files.exists(folder.resolve(INDEX))) {
-                byTensor = openShards(folder, arena, weights);
+                index = Optional.of(ShardIndex.parse(read(folder, INDEX, MAX_INDEX_BYTES), folder.resolve(INDEX)));
+                byTensor = openShards(folder, index.get().weightMap(), arena, weights);
             } else {
                 throw noWeights(folder);
             }
-            return new HuggingFaceFolder(folder, config, arena, weights, byTensor);
+            return new HuggingFaceFolder(folder, config, arena, index, weights, byTensor);
         } catch (RuntimeException e) {
             arena.close();
             throw e;
@@ -148,14 +152,19 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
         return weights;
     }
 
-    /** Name of the weight file that holds a tensor. */
-    String weightFileOf(String tensor) {
-        Safetensors file = byTensor.get(tensor);
-        return weights.entrySet().stream()
-                .filter(entry -> entry.getValue().equals(file))
-                .map(Map.Entry::getKey)
-                .findFirst()
-                .orElseThrow(() -> new ModelException("model " + folder + " has no tensor " + tensor));
+    /** The index of a model in shards. */
+    Optional<ShardIndex> index() {
+        return index;
+    }
+
+    /** The bytes of the configuration. */
+    byte[] configJson() {
+        return read(folder, CONFIG, MAX_CONFIG_BYTES);
+    }
+
+    /** The bytes of the index. */
+    byte[] indexJson() {
+        return read(folder, INDEX, MAX_INDEX_BYTES);
     }
 
     /** Bytes of the model's files: configuration, index and weights, without tokenizer and others. */
@@ -181,7 +190,7 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
         SortedMap<String, Path> files = new TreeMap<>();
         weights.forEach((name, file) -> files.put(name, file.file()));
         files.put(CONFIG, folder.resolve(CONFIG));
-        if (!weights.containsKey(SINGLE)) {
+        if (index.isPresent()) {
             files.put(INDEX, folder.resolve(INDEX));
         }
         return files;
@@ -214,14 +223,9 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
 
     /** Maps every shard of the index and returns who holds which tensor. */
     private static Map<String, Safetensors> openShards(
-            Path folder, Arena arena, SortedMap<String, Safetensors> shards) {
+            Path folder, Map<String, String> listed, Arena arena, SortedMap<String, Safetensors> shards) {
         Path index = folder.resolve(INDEX);
-        Map<String, String> listed = weightMap(Json.bytes(inside(folder, INDEX), MAX_INDEX_BYTES), index);
         for (String shard : new LinkedHashSet<>(listed.values())) {
-            if (!isFileName(shard)) {
-                throw new FormatException(index + " lists the shard \"" + shard
-                        + "\", which is no plain file name: shards lie beside their index");
-            }
             if (!Files.exists(folder.resolve(shard))) {
                 throw new FormatException(
                         index + " lists the shard " + shard + ", which is not in the folder: fetch it too");
@@ -247,43 +251,8 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
         return byTensor;
     }
 
-    /** The object {@code weight_map} of an index: tensor to shard. */
-    private static Map<String, String> weightMap(byte[] document, Path index) {
-        Map<String, String> listed = null;
-        try (JsonParser parser = Json.parser(document)) {
-            Json.expect(parser.nextToken(), JsonToken.START_OBJECT, "the document", index);
-            while (parser.nextToken() == JsonToken.FIELD_NAME) {
-                boolean weightMap = parser.currentName().equals("weight_map");
-                JsonToken value = parser.nextToken();
-                if (!weightMap) {
-                    parser.skipChildren();
-                    continue;
-                }
-                Json.expect(value, JsonToken.START_OBJECT, "weight_map", index);
-                listed = new LinkedHashMap<>();
-                while (parser.nextToken() == JsonToken.FIELD_NAME) {
-                    String tensor = parser.currentName();
-                    Json.expect(parser.nextToken(), JsonToken.VALUE_STRING, "weight_map of " + tensor, index);
-                    listed.put(tensor, parser.getText());
-                }
-            }
-            if (parser.nextToken() != null) {
-                throw new FormatException(index + " goes on after its JSON object: fetch it again");
-            }
-        } catch (IOException e) {
-            throw Json.damaged(index, e);
-        }
-        if (listed == null || listed.isEmpty()) {
-            throw new FormatException(index + " has no weight_map: fetch it again");
-        }
-        return listed;
-    }
-
-    private static boolean isFileName(String name) {
-        return !name.isEmpty()
-                && !name.equals(".")
-                && !name.equals("..")
-                && name.chars().noneMatch(c -> c == '/' || c == '\\' || c == ':' || Character.isISOControl(c));
+    private static byte[] read(Path folder, String name, int maxBytes) {
+        return Json.bytes(inside(folder, name), maxBytes);
     }
 
     private static FormatException noWeights(Path folder) {

@@ -85,9 +85,7 @@ final class Json {
         try (JsonParser parser = parser(document)) {
             expect(parser.nextToken(), JsonToken.START_OBJECT, "the document", source);
             parser.skipChildren();
-            if (parser.nextToken() != null) {
-                throw new FormatException(source + " goes on after its JSON object: fetch it again");
-            }
+            expectEnd(parser, source);
         } catch (IOException e) {
             throw damaged(source, e);
         }
@@ -118,6 +116,12 @@ final class Json {
                         default -> throw new IllegalArgumentException(wanted.name());
                     }
                     + "; the file is damaged: fetch it again");
+        }
+    }
+
+    static void expectEnd(JsonParser parser, Object source) throws IOException {
+        if (parser.nextToken() != null) {
+            throw new FormatException(source + " goes on after its JSON object: it is damaged, fetch it again");
         }
     }
 

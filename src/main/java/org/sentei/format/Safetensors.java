@@ -106,8 +106,9 @@ public final class Safetensors {
         return new Tensor(entry.name, entry.dtype, entry.shape, data().asSlice(entry.begin, entry.end - entry.begin));
     }
 
-    Collection<Entry> entries() {
-        return entries.values();
+    /** Where the tensors lie, in the order of the data. */
+    List<Entry> entriesByOffset() {
+        return byOffset(entries.values());
     }
 
     /** The header's JSON, padding included. */
@@ -160,9 +161,7 @@ public final class Safetensors {
             }
             entries.put(name, entry(file, parser, name, value));
         }
-        if (parser.nextToken() != null) {
-            throw new FormatException(file + ": the header goes on after its JSON object; fetch the file again");
-        }
+        Json.expectEnd(parser, file);
         return entries;
     }
 
@@ -242,12 +241,9 @@ public final class Safetensors {
     }
 
     private static void checkLayout(Path file, Collection<Entry> entries, long dataBytes) {
-        List<Entry> byOffset = entries.stream()
-                .sorted(Comparator.comparingLong(Entry::begin).thenComparingLong(Entry::end))
-                .toList();
         long end = 0;
         String previous = "the header";
-        for (Entry entry : byOffset) {
+        for (Entry entry : byOffset(entries)) {
             if (entry.begin != end) {
                 throw new FormatException(file + ": tensor " + entry.name + " starts at byte " + entry.begin
                         + " of the data, but " + previous + " ends at " + end
@@ -264,5 +260,11 @@ public final class Safetensors {
             throw new FormatException(file + " has " + (dataBytes - end)
                     + " bytes that belong to no tensor: it is damaged or hostile, fetch it again");
         }
+    }
+
+    private static List<Entry> byOffset(Collection<Entry> entries) {
+        return entries.stream()
+                .sorted(Comparator.comparingLong(Entry::begin).thenComparingLong(Entry::end))
+                .toList();
     }
 }

@@ -1,0 +1,323 @@
+package org.sentei.format;
+
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.OptionalLong;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.stream.Stream;
+import org.sentei.model.Edit;
+import org.sentei.model.ModelException;
+import org.sentei.model.Site;
+import org.sentei.tensor.BitMask;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Floats;
+import org.sentei.tensor.Shape;
+import org.sentei.tensor.Tensor;
+
+/**
+ * Writes an edited copy of a Hugging Face folder.
+ *
+ * <p>File names, shards, headers and every tensor that is not edited keep their bytes. In an edited weight the pruned elements
+ * become zero and the others keep their bits. A bias is rounded to the type of the bias it replaces; a new one takes the
+ * type of its weight and is appended to the weight's file. Where everything goes is settled before data are written, and
+ * data pass through in chunks.
+ */
+public final class HuggingFaceWriter {
+    private static final int CHUNK_BYTES = 1 << 20;
+    private static final int HEADER_ALIGNMENT = 8;
+
+    private final HuggingFaceFolder source;
+    private final Map<String, Edit> pruned = new HashMap<>();
+    private final Map<String, Tensor> replaced = new HashMap<>();
+    /** Biases the model did not have, by the file that holds their weights. */
+    private final Map<String, List<Tensor>> added = new TreeMap<>();
+
+    private HuggingFaceWriter(HuggingFaceFolder source, List<Edit> edits) {
+        this.source = source;
+        Set<String> touched = new HashSet<>();
+        for (Edit edit : edits) {
+            if (!touched.add(edit.site().weight())) {
+                throw new IllegalArgumentException("tensor " + edit.site().weight() + " is edited twice");
+            }
+            addWeight(edit);
+            if (edit.bias() != null) {
+                if (!touched.add(edit.bias().name())) {
+                    throw new IllegalArgumentException("tensor " + edit.bias().name() + " is edited twice");
+                }
+                addBias(edit);
+            }
+        }
+    }
+
+    /**
+     * Writes the copy; the caller commits the folder.
+     *
+     * @param edits at most one for each tensor
+     * @param configChanges members of config.json to set; without any, the file keeps its bytes
+     * @return what the user should know, such as files that still hold the weights as they were
+     * @throws ModelException when an edit does not fit its tensors
+     * @throws FormatException when a file of the source cannot be read or copied
+     * @throws IOException when the output cannot be written, for example because the disk is full
+     */
+    public static List<String> write(
+            HuggingFaceFolder source, List<Edit> edits, Map<String, ?> configChanges, OutputFolder output)
+            throws IOException {
+        if (output.path().toRealPath().startsWith(source.path().toRealPath())) {
+            throw new FormatException("the output would lie inside of the model's own folder " + source.path()
+                    + ": give a folder elsewhere");
+        }
+        return new HuggingFaceWriter(source, edits).write(configChanges, output.path());
+    }
+
+    private List<String> write(Map<String, ?> configChanges, Path target) throws IOException {
+        Set<String> written = new HashSet<>(source.weights().keySet());
+        for (Map.Entry<String, Safetensors> weights : source.weights().entrySet()) {
+            writeWeights(
+                    weights.getValue(),
+                    added.getOrDefault(weights.getKey(), List.of()),
+                    target.resolve(weights.getKey()));
+        }
+        if (!configChanges.isEmpty()) {
+            Path config = source.path().resolve(HuggingFaceFolder.CONFIG);
+            Files.write(
+                    target.resolve(HuggingFaceFolder.CONFIG), JsonEdit.put(source.configJson(), config, configChanges));
+            written.add(HuggingFaceFolder.CONFIG);
+        }
+        if (!added.isEmpty() && source.index().isPresent()) {
+            Files.write(
+                    target.resolve(HuggingFaceFolder.INDEX),
+                    extendedIndex(source.index().get().totalSize()));
+            written.add(HuggingFaceFolder.INDEX);
+        }
+        return copyOthers(written, target);
+    }
+
+    private void addWeight(Edit edit) {
+        Site site = edit.site();
+        Tensor weight = floating(site.weight());
+        long[] shape =
+                site.transposed() ? new long[] {site.cols(), site.rows()} : new long[] {site.rows(), site.cols()};
+        if (!Arrays.equals(weight.shape().toArray(), shape)) {
+            throw new ModelException("tensor " + site.weight() + " has shape " + weight.shape() + ", its site "
+                    + Arrays.toString(shape) + ": the configuration does not belong to these weights");
+        }
+        pruned.put(site.weight(), edit);
+    }
+
+    private void addBias(Edit edit) {
+        String name = edit.bias().name();
+        if (source.contains(name)) {
+            Tensor old = floating(name);
+            if (old.shape().elements() != edit.site().rows()) {
+                throw new ModelException("bias " + name + " has " + old.shape().elements() + " elements, its site "
+                        + edit.site().rows() + " outputs: the configuration does not belong to these weights");
+            }
+            replaced.put(name, rounded(edit, old.dtype()));
+        } else {
+            DType dtype = source.tensor(edit.site().weight()).dtype();
+            added.computeIfAbsent(fileOf(edit.site().weight()), file -> new ArrayList<>())
+                    .add(rounded(edit, dtype));
+        }
+    }
+
+    private String fileOf(String tensor) {
+        return source.index().map(index -> index.weightMap().get(tensor)).orElse(HuggingFaceFolder.SINGLE);
+    }
+
+    private Tensor floating(String name) {
+        Tensor tensor = source.tensor(name);
+        if (!tensor.dtype().isFloating()) {
+            throw new ModelException("tensor " + name + " is " + tensor.dtype()
+                    + ", only F64, F32, F16 and BF16 can be edited: leave its site out");
+        }
+        return tensor;
+    }
+
+    /** The bias of an edit in the type it has in the file. */
+    private static Tensor rounded(Edit edit, DType dtype) {
+        long elements = edit.site().rows();
+        MemorySegment content = MemorySegment.ofArray(new byte[Math.toIntExact(dtype.bytesFor(elements))]);
+        for (long i = 0; i < elements; i++) {
+            double value = Floats.get(DType.F32, edit.bias().data(), i);
+            Floats.set(dtype, content, i, value);
+            if (!Double.isFinite(Floats.get(dtype, content, i))) {
+                throw new ModelException("bias " + edit.bias().name() + " of site "
+                        + edit.site().name() + " has the value " + value + " at " + i + ", which " + dtype
+                        + " cannot hold: turn the bias update off");
+            }
+        }
+        return new Tensor(edit.bias().name(), dtype, Shape.of(elements), content);
+    }
+
+    private void writeWeights(Safetensors file, List<Tensor> additions, Path target) throws IOException {
+        MemorySegment data = file.data();
+        // wide types first, so that one aligned addition leaves the next one aligned
+        List<Tensor> appended = additions.stream()
+                .sorted(Comparator.comparingInt(addition -> -addition.dtype().bytes()))
+                .toList();
+        byte[] header = appended.isEmpty() ? file.header() : extendedHeader(file, appended);
+        try (FileChannel out = FileChannel.open(target, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+                Arena arena = Arena.ofConfined()) {
+            MemorySegment chunk = arena.allocate(CHUNK_BYTES);
+            writeFully(
+                    out,
+                    ByteBuffer.allocate(Long.BYTES)
+                            .order(ByteOrder.LITTLE_ENDIAN)
+                            .putLong(header.length)
+                            .flip());
+            writeFully(out, ByteBuffer.wrap(header));
+            long done = 0;
+            for (Safetensors.Entry entry : file.entriesByOffset()) {
+                Edit edit = pruned.get(entry.name());
+                Tensor replacement = replaced.get(entry.name());
+                if (edit == null && replacement == null) {
+                    continue;
+                }
+                copy(data, done, entry.begin(), chunk, out);
+                if (edit != null) {
+                    writePruned(edit, file.tensor(entry.name()), chunk, out);
+                } else {
+                    writeFully(out, replacement.data().asByteBuffer());
+                }
+                done = entry.end();
+            }
+            copy(data, done, data.byteSize(), chunk, out);
+            for (Tensor addition : appended) {
+                writeFully(out, addition.data().asByteBuffer());
+            }
+        }
+    }
+
+    private static byte[] extendedHeader(Safetensors file, List<Tensor> additions) {
+        Map<String, Object> members = new LinkedHashMap<>();
+        long begin = file.data().byteSize();
+        for (Tensor addition : additions) {
+            if (begin % addition.dtype().bytes() != 0) {
+                throw new FormatException("no " + addition.dtype() + " bias can be added to " + file.file()
+                        + ": its data end at the odd byte " + begin + "; turn the bias update off");
+            }
+            long end = begin + addition.data().byteSize();
+            Map<String, Object> entry = new LinkedHashMap<>();
+            entry.put("dtype", addition.dtype().name());
+            entry.put("shape", List.of(addition.shape().elements()));
+            entry.put("data_offsets", List.of(begin, end));
+            members.put(addition.name(), entry);
+            begin = end;
+        }
+        byte[] header = JsonEdit.put(file.header(), file.file(), members);
+        int length = header.length;
+        while (header[length - 1] == ' ') {
+            length--;
+        }
+        byte[] padded = Arrays.copyOf(header, length + Math.floorMod(-length, HEADER_ALIGNMENT));
+        Arrays.fill(padded, length, padded.length, (byte) ' ');
+        return padded;
+    }
+
+    private byte[] extendedIndex(OptionalLong totalSize) {
+        Map<String, String> weightMap = new LinkedHashMap<>();
+        long bytes = 0;
+        for (Map.Entry<String, List<Tensor>> file : added.entrySet()) {
+            for (Tensor addition : file.getValue()) {
+                weightMap.put(addition.name(), file.getKey());
+                bytes += addition.data().byteSize();
+            }
+        }
+        Path path = source.path().resolve(HuggingFaceFolder.INDEX);
+        byte[] index = JsonEdit.put(source.indexJson(), path, weightMap, "weight_map");
+        if (totalSize.isPresent()) {
+            index = JsonEdit.put(index, path, Map.of("total_size", totalSize.getAsLong() + bytes), "metadata");
+        }
+        return index;
+    }
+
+    private static void copy(MemorySegment data, long begin, long end, MemorySegment chunk, FileChannel out)
+            throws IOException {
+        for (long at = begin; at < end; at += chunk.byteSize()) {
+            long bytes = Math.min(chunk.byteSize(), end - at);
+            writeFully(
+                    out,
+                    chunk.asSlice(0, bytes).copyFrom(data.asSlice(at, bytes)).asByteBuffer());
+        }
+    }
+
+    private static void writePruned(Edit edit, Tensor weight, MemorySegment chunk, FileChannel out) throws IOException {
+        BitMask mask = edit.pruned();
+        boolean transposed = edit.site().transposed();
+        DType dtype = weight.dtype();
+        long elements = weight.shape().elements();
+        long lineLength = weight.shape().dimension(1);
+        long step = chunk.byteSize() / dtype.bytes();
+        for (long first = 0; first < elements; first += step) {
+            long end = Math.min(elements, first + step);
+            MemorySegment part = chunk.asSlice(0, dtype.bytesFor(end - first))
+                    .copyFrom(weight.data().asSlice(dtype.bytesFor(first), dtype.bytesFor(end - first)));
+            long line = first / lineLength;
+            long at = first % lineLength;
+            for (long i = first; i < end; i++) {
+                if (transposed ? mask.get(at, line) : mask.get(line, at)) {
+                    Floats.set(dtype, part, i - first, 0);
+                }
+                at++;
+                if (at == lineLength) {
+                    at = 0;
+                    line++;
+                }
+            }
+            writeFully(out, part.asByteBuffer());
+        }
+    }
+
+    private static void writeFully(FileChannel out, ByteBuffer bytes) throws IOException {
+        while (bytes.hasRemaining()) {
+            out.write(bytes);
+        }
+    }
+
+    private List<String> copyOthers(Set<String> written, Path target) throws IOException {
+        List<String> warnings = new ArrayList<>();
+        Path root = source.path().toRealPath();
+        List<Path> files;
+        try (Stream<Path> walk = Files.walk(root)) {
+            files = walk.filter(file -> !file.equals(root)).toList();
+        }
+        for (Path file : files) {
+            String name = root.relativize(file).toString();
+            if (written.contains(name)) {
+                continue;
+            }
+            Path real = HuggingFaceFolder.inside(root, name);
+            if (Files.isRegularFile(real)) {
+                Files.copy(real, target.resolve(name));
+                if (HuggingFaceFolder.OTHER_WEIGHTS.test(file.getFileName().toString())) {
+                    warnings.add(name + " was copied unchanged and may still hold the weights as they were:"
+                            + " remove it if other tools would load it");
+                }
+            } else if (real.equals(file)) {
+                if (!Files.isDirectory(file)) {
+                    throw new FormatException(file + " is neither file nor folder: remove it from the model's folder");
+                }
+                Files.createDirectory(target.resolve(name));
+            } else {
+                throw new FormatException(file + " links to what is no file: replace it by what it links to");
+            }
+        }
+        return List.copyOf(warnings);
+    }
+}

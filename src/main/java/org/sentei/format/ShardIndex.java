@@ -1,0 +1,87 @@
+package org.sentei.format;
+
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonToken;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.OptionalLong;
+
+/**
+ * What {@code model.safetensors.index.json} says.
+ *
+ * @param weightMap tensor to the name of its shard, every name a plain file name; not empty
+ * @param totalSize bytes of all tensors, as far as the index tells
+ */
+record ShardIndex(Map<String, String> weightMap, OptionalLong totalSize) {
+    /**
+     * Reads an index.
+     *
+     * @param file named in errors
+     * @throws FormatException when it is damaged, or a shard would lie outside of the folder
+     */
+    static ShardIndex parse(byte[] document, Path file) {
+        Map<String, String> weightMap = new LinkedHashMap<>();
+        OptionalLong totalSize = OptionalLong.empty();
+        try (JsonParser parser = Json.parser(document)) {
+            Json.expect(parser.nextToken(), JsonToken.START_OBJECT, "the document", file);
+            while (parser.nextToken() == JsonToken.FIELD_NAME) {
+                String key = parser.currentName();
+                JsonToken value = parser.nextToken();
+                switch (key) {
+                    case "weight_map" -> readWeightMap(parser, value, file, weightMap);
+                    case "metadata" -> totalSize = readTotalSize(parser, value, file);
+                    default -> parser.skipChildren();
+                }
+            }
+            Json.expectEnd(parser, file);
+        } catch (IOException e) {
+            throw Json.damaged(file, e);
+        }
+        if (weightMap.isEmpty()) {
+            throw new FormatException(file + " has no weight_map: fetch it again");
+        }
+        return new ShardIndex(weightMap, totalSize);
+    }
+
+    private static void readWeightMap(JsonParser parser, JsonToken value, Path file, Map<String, String> weightMap)
+            throws IOException {
+        Json.expect(value, JsonToken.START_OBJECT, "weight_map", file);
+        while (parser.nextToken() == JsonToken.FIELD_NAME) {
+            String tensor = parser.currentName();
+            Json.expect(parser.nextToken(), JsonToken.VALUE_STRING, "weight_map of " + tensor, file);
+            String shard = parser.getText();
+            if (!isFileName(shard)) {
+                throw new FormatException(file + " lists the shard \"" + shard
+                        + "\", which is no plain file name: shards lie beside their index");
+            }
+            weightMap.put(tensor, shard);
+        }
+    }
+
+    /** Older writers wrote the size as a number with a fraction. */
+    private static OptionalLong readTotalSize(JsonParser parser, JsonToken value, Path file) throws IOException {
+        Json.expect(value, JsonToken.START_OBJECT, "metadata", file);
+        OptionalLong totalSize = OptionalLong.empty();
+        while (parser.nextToken() == JsonToken.FIELD_NAME) {
+            boolean size = parser.currentName().equals("total_size");
+            JsonToken token = parser.nextToken();
+            if (size && token == JsonToken.VALUE_NUMBER_INT) {
+                totalSize = OptionalLong.of(parser.getLongValue());
+            } else if (size && token == JsonToken.VALUE_NUMBER_FLOAT) {
+                totalSize = OptionalLong.of((long) parser.getDoubleValue());
+            } else {
+                parser.skipChildren();
+            }
+        }
+        return totalSize;
+    }
+
+    private static boolean isFileName(String name) {
+        return !name.isEmpty()
+                && !name.equals(".")
+                && !name.equals("..")
+                && name.chars().noneMatch(c -> c == '/' || c == '\\' || c == ':' || Character.isISOControl(c));
+    }
+}

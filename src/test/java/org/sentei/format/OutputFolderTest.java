@@ -1,0 +1,84 @@
+package org.sentei.format;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class OutputFolderTest {
+    @TempDir
+    private Path folder;
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void theFolderAppearsAtTheCommit(boolean existsBefore) throws IOException {
+        Path target = folder.resolve("out");
+        if (existsBefore) {
+            Files.createDirectory(target);
+        }
+        try (OutputFolder output = OutputFolder.create(target)) {
+            Files.createDirectory(output.path().resolve("sub"));
+            Files.writeString(output.path().resolve("sub/x"), "y");
+            assertThat(target.resolve("sub")).doesNotExist();
+            output.commit();
+        }
+        assertThat(target.resolve("sub/x")).hasContent("y");
+        assertThat(folder).isDirectoryContaining(target::equals);
+        assertThat(folder.toFile().list()).containsExactly("out");
+    }
+
+    @Test
+    void withoutACommitNothingStays() throws IOException {
+        try (OutputFolder output = OutputFolder.create(folder.resolve("a/b/out"))) {
+            Files.createDirectory(output.path().resolve("sub"));
+            Files.writeString(output.path().resolve("sub/x"), "y");
+        }
+        assertThat(folder).isEmptyDirectory();
+    }
+
+    @Test
+    void aTargetInUseIsRefused() throws IOException {
+        Files.writeString(folder.resolve("file"), "x");
+        assertThatThrownBy(() -> OutputFolder.create(folder))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining(folder.toString())
+                .hasMessageContaining("is not empty");
+        assertThatThrownBy(() -> OutputFolder.create(folder.resolve("file")))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("is a file");
+        assertThat(folder.toFile().list()).containsExactly("file");
+    }
+
+    @Test
+    void aTargetFilledMeanwhileIsLeftAlone() throws IOException {
+        Path target = folder.resolve("out");
+        try (OutputFolder output = OutputFolder.create(target)) {
+            Files.writeString(output.path().resolve("x"), "ours");
+            Files.createDirectory(target);
+            Files.writeString(target.resolve("x"), "theirs");
+            assertThatThrownBy(output::commit)
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContaining("is not empty");
+        }
+        assertThat(target.resolve("x")).hasContent("theirs");
+        assertThat(folder.toFile().list()).containsExactly("out");
+    }
+
+    @Test
+    void twoRunsDoNotWriteToOneTarget() throws IOException {
+        Path target = folder.resolve("out");
+        try (OutputFolder output = OutputFolder.create(target)) {
+            assertThatThrownBy(() -> OutputFolder.create(target))
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContaining(output.path().toString())
+                    .hasMessageContaining("another run");
+            output.commit();
+        }
+    }
+}
