@@ -161,22 +161,21 @@ final class OnnxTensors {
         if (known != null) {
             return known;
         }
-        Path path;
+        Path folder = file.toAbsolutePath().normalize().getParent();
         try {
-            Path folder = folder();
             Path relative = Path.of(location);
-            path = folder.resolve(relative).normalize();
+            Path path = folder.resolve(relative).normalize();
             if (relative.isAbsolute() || !path.startsWith(folder) || path.equals(folder)) {
-                throw leaves(location);
+                throw new FormatException(file + ": external location " + location
+                        + " leaves the model's folder; copy the weights file beside the model and save it with a"
+                        + " relative name");
             }
             if (!Files.isRegularFile(path)) {
                 throw new FormatException(file + ": its weights file " + location
                         + " is missing; put it beside the model under this name");
             }
-            if (!path.toRealPath().startsWith(folder)) {
-                throw leaves(location);
-            }
-            try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
+            try (FileChannel channel =
+                    FileChannel.open(HuggingFaceFolder.inside(folder, location), StandardOpenOption.READ)) {
                 MemorySegment segment = channel.map(MapMode.READ_ONLY, 0, channel.size(), arena);
                 mapped.put(location, segment);
                 return segment;
@@ -187,17 +186,6 @@ final class OnnxTensors {
         } catch (IOException e) {
             throw new FormatException(file + ": cannot read its weights file " + location + ": " + e.getMessage(), e);
         }
-    }
-
-    /** The folder that external data must stay in. */
-    Path folder() throws IOException {
-        return file.toAbsolutePath().getParent().toRealPath();
-    }
-
-    private FormatException leaves(String location) {
-        return new FormatException(
-                file + ": external location " + location
-                        + " leaves the model's folder; copy the weights file beside the model and save it with a relative name");
     }
 
     /** Checks dimensions and size of a tensor whose type we can read; others are carried through. */

@@ -265,7 +265,8 @@ final class OnnxWriter {
             return;
         }
         Path folder = target.toAbsolutePath().getParent();
-        if (Files.isDirectory(folder) && folder.toRealPath().equals(tensors.folder())) {
+        if (Files.isDirectory(folder)
+                && Files.isSameFile(folder, source.toAbsolutePath().getParent())) {
             throw new FormatException(
                     target + " would overwrite the weights files of " + source + "; write to another folder");
         }
