@@ -54,8 +54,18 @@ final class TransformerWalk implements Walk {
                 ? model.blocks()
                 : 1 + targeted.stream().mapToInt(Site::block).max().orElse(-1);
         this.scope = parent.child();
-        this.fitting = new HiddenStates(model, fitting, scope);
-        this.heldOut = new HiddenStates(model, heldOut, scope);
+        try {
+            this.fitting = new HiddenStates(model, fitting, scope);
+            try {
+                this.heldOut = new HiddenStates(model, heldOut, scope);
+            } catch (RuntimeException e) {
+                this.fitting.close();
+                throw e;
+            }
+        } catch (RuntimeException e) {
+            scope.close();
+            throw e;
+        }
     }
 
     @Override

@@ -13,6 +13,7 @@ import java.nio.channels.FileChannel.MapMode;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -183,6 +184,33 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
             throw new UncheckedIOException("cannot serialize " + path, e);
         }
         return bytes;
+    }
+
+    /** Elements of all constant tensors of floating numbers. */
+    public long parameters() {
+        return names.stream()
+                .map(this::tensor)
+                .filter(tensor -> tensor.dtype().isFloating())
+                .mapToLong(tensor -> tensor.shape().elements())
+                .sum();
+    }
+
+    /** Bytes of the file and of the external data it points to. */
+    public long bytes() {
+        return files().stream().mapToLong(file -> file.toFile().length()).sum();
+    }
+
+    /** SHA-256, in hexadecimal, of the file and the external data it points to, one after the other. */
+    public String sha256() {
+        Sha256 hash = new Sha256();
+        files().forEach(hash::add);
+        return hash.hex();
+    }
+
+    private List<Path> files() {
+        List<Path> files = new ArrayList<>(List.of(path));
+        tensors.externalFiles().keySet().forEach(name -> files.add(folder().resolve(name)));
+        return files;
     }
 
     /** The folder that locations of external data are relative to. */

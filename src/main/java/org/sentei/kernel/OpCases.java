@@ -51,6 +51,29 @@ public final class OpCases {
         return List.copyOf(cases);
     }
 
+    /** An op of this kind over memory that does not exist: good for asking {@link Backend#supports}, not for running. */
+    public static Op example(Class<? extends Op> op) {
+        OpCase found = all().stream()
+                .filter(opCase -> opCase.op().equals(op))
+                .findFirst()
+                .orElseThrow(() -> new IllegalArgumentException(op + " has no case"));
+        return found.build()
+                .apply(found.operands().stream()
+                        .map(operand -> View.of(new Unbacked(), operand.dtype(), operand.rows(), operand.cols()))
+                        .toList());
+    }
+
+    /** A buffer of any size without memory. */
+    private static final class Unbacked implements Buffer {
+        @Override
+        public long bytes() {
+            return Long.MAX_VALUE;
+        }
+
+        @Override
+        public void close() {}
+    }
+
     private static void activate(List<OpCase> cases) {
         for (Activate.Function function : Activate.Function.values()) {
             for (int cols : new int[] {1, 31, 129, 1025}) {

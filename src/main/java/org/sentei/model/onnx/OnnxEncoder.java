@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
 import org.sentei.model.ModelException;
+import org.sentei.model.TokenBatch;
 import org.sentei.model.onnx.OnnxSession.Port;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Floats;
@@ -82,28 +83,34 @@ public final class OnnxEncoder {
     }
 
     private List<Tensor> feed(List<int[]> windows, int longest) {
+        int[][] ids = new int[windows.size()][];
+        int[][] mask = new int[windows.size()][longest];
+        for (int w = 0; w < ids.length; w++) {
+            ids[w] = Arrays.copyOf(windows.get(w), longest);
+            Arrays.fill(mask[w], 0, windows.get(w).length, 1);
+        }
+        return feed(TokenBatch.of(ids, mask));
+    }
+
+    /** The tensors that the model takes for a batch. */
+    public List<Tensor> feed(TokenBatch batch) {
         List<Tensor> fed = new ArrayList<>();
         for (Port input : session.inputs()) {
             int width = input.dtype().bytes();
-            Shape shape = Shape.of(windows.size(), longest);
-            MemorySegment data = MemorySegment.ofArray(new byte[Math.toIntExact(shape.elements() * width)]);
-            for (int w = 0; w < windows.size(); w++) {
-                int[] window = windows.get(w);
-                for (int t = 0; t < window.length; t++) {
-                    int value = switch (input.name()) {
-                        case IDS -> window[t];
-                        case MASK -> 1;
-                        default -> 0;
-                    };
-                    long index = (long) w * longest + t;
-                    if (width == 8) {
-                        data.set(ValueLayout.JAVA_LONG_UNALIGNED, index * 8, value);
-                    } else {
-                        data.set(ValueLayout.JAVA_INT_UNALIGNED, index * 4, value);
-                    }
+            MemorySegment data = MemorySegment.ofArray(new byte[Math.multiplyExact(batch.tokens(), width)]);
+            for (int token = 0; token < batch.tokens(); token++) {
+                int value = switch (input.name()) {
+                    case IDS -> batch.id(token);
+                    case MASK -> batch.visible(token) ? 1 : 0;
+                    default -> 0;
+                };
+                if (width == Long.BYTES) {
+                    data.set(ValueLayout.JAVA_LONG_UNALIGNED, (long) token * width, value);
+                } else {
+                    data.set(ValueLayout.JAVA_INT_UNALIGNED, (long) token * width, value);
                 }
             }
-            fed.add(new Tensor(input.name(), input.dtype(), shape, data));
+            fed.add(new Tensor(input.name(), input.dtype(), Shape.of(batch.sequences(), batch.length()), data));
         }
         return fed;
     }

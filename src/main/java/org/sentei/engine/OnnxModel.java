@@ -1,0 +1,208 @@
+package org.sentei.engine;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.Consumer;
+import org.sentei.format.FormatException;
+import org.sentei.format.OnnxFile;
+import org.sentei.format.OutputFolder;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Op;
+import org.sentei.kernel.Scope;
+import org.sentei.model.Edit;
+import org.sentei.model.ModelException;
+import org.sentei.model.Site;
+import org.sentei.model.TensorSource;
+import org.sentei.model.TokenBatch;
+import org.sentei.model.onnx.OnnxEncoder;
+import org.sentei.model.onnx.OnnxSession;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Floats;
+import org.sentei.tensor.Tensor;
+
+/** An ONNX graph that takes tokens, run by ONNX Runtime. */
+final class OnnxModel implements OpenModel {
+    private static final int BATCH_WINDOWS = 16;
+    private static final int LONGEST = 512;
+
+    private final OnnxFile file;
+
+    private OnnxModel(OnnxFile file) {
+        this.file = file;
+    }
+
+    static OnnxModel open(Path path) {
+        return new OnnxModel(OnnxFile.open(path));
+    }
+
+    @Override
+    public Path path() {
+        return file.path();
+    }
+
+    @Override
+    public String architecture() {
+        return "onnx";
+    }
+
+    @Override
+    public long parameters() {
+        return file.parameters();
+    }
+
+    @Override
+    public long bytes() {
+        return file.bytes();
+    }
+
+    @Override
+    public String sha256() {
+        return file.sha256();
+    }
+
+    @Override
+    public TensorSource tensors() {
+        return file;
+    }
+
+    @Override
+    public List<Site> sites() {
+        return file.sites();
+    }
+
+    @Override
+    public boolean sequentialByDefault() {
+        return false;
+    }
+
+    @Override
+    public boolean biasPossible(Site site) {
+        return true;
+    }
+
+    @Override
+    public int maximumLength() {
+        return LONGEST;
+    }
+
+    @Override
+    public boolean isEncoder() {
+        return true;
+    }
+
+    @Override
+    public Path defaultTokenizer() {
+        String stem = path().getFileName().toString().replaceFirst("\\.onnx$", "");
+        List<Path> candidates =
+                List.of(path().resolveSibling("tokenizer.json"), path().resolveSibling(stem + "-tokenizer.json"));
+        return candidates.stream()
+                .filter(Files::exists)
+                .findFirst()
+                .orElseThrow(
+                        () -> new FormatException("model " + path() + " has no tokenizer: name one with --tokenizer,"
+                                + " or put it at " + candidates.get(0) + " or " + candidates.get(1)));
+    }
+
+    @Override
+    public Optional<Report.Binding> graphRuntime() {
+        return Optional.of(new Report.Binding("onnx_graph", "onnxruntime", "CPU"));
+    }
+
+    @Override
+    public Set<Class<? extends Op>> ops() {
+        return Set.of();
+    }
+
+    @Override
+    public long groupBytes(List<Site> targeted, boolean sequential) {
+        List<List<Site>> groups = sequential ? StillWalk.byBlock(targeted) : List.of(targeted);
+        return groups.stream()
+                .mapToLong(group -> group.stream()
+                        .mapToLong(site -> 2L * Float.BYTES * site.parameters())
+                        .sum())
+                .max()
+                .orElse(0);
+    }
+
+    @Override
+    public Walk walk(List<Site> targeted, Calibration calibration, boolean sequential, Scope scope) {
+        return new OnnxWalk(file, targeted, calibration, sequential, scope);
+    }
+
+    @Override
+    public List<Tensor> forward(TokenBatch batch, Backend backend, Arena arena) {
+        try (OnnxSession session =
+                OnnxSession.open(path().toString(), file.tapped(List.of(), arena), file.folder(), threads())) {
+            List<String> outputs =
+                    session.outputs().stream().map(OnnxSession.Port::name).toList();
+            return session.run(new OnnxEncoder(session).feed(batch), outputs).values().stream()
+                    .map(OnnxModel::toFloat)
+                    .toList();
+        }
+    }
+
+    private static Tensor toFloat(Tensor tensor) {
+        if (!tensor.dtype().isFloating()) {
+            throw new ModelException("output " + tensor.name() + " is " + tensor.dtype() + ", no floating numbers");
+        }
+        return new Tensor(tensor.name(), DType.F32, tensor.shape(), MemorySegment.ofArray(Floats.toArray(tensor)));
+    }
+
+    /** Mean of the first output over the text's tokens; one that has a row a text is taken as it is. */
+    @Override
+    public void embed(List<int[]> texts, Scope scope, Consumer<float[]> consumer) {
+        try (Arena arena = Arena.ofConfined();
+                OnnxSession session =
+                        OnnxSession.open(path().toString(), file.tapped(List.of(), arena), file.folder(), threads())) {
+            String output = session.outputs().getFirst().name();
+            new OnnxEncoder(session).run(texts, BATCH_WINDOWS, List.of(output), batch -> {
+                Tensor rows = batch.rows().get(output);
+                int width = Math.toIntExact(rows.shape().dimension(1));
+                boolean pooled = rows.shape().dimension(0) == batch.lengths().size();
+                long next = 0;
+                for (int length : batch.lengths()) {
+                    int tokens = pooled ? 1 : length;
+                    double[] mean = new double[width];
+                    for (long i = 0; i < (long) tokens * width; i++) {
+                        mean[(int) (i % width)] += Floats.get(rows.dtype(), rows.data(), next * width + i) / tokens;
+                    }
+                    next += tokens;
+                    consumer.accept(Embeddings.unit(mean));
+                }
+            });
+        }
+    }
+
+    /** ONNX Runtime shares the machine with nothing else while a graph runs. */
+    static int threads() {
+        return Runtime.getRuntime().availableProcessors();
+    }
+
+    @Override
+    public List<String> write(OutputFolder output, List<Edit> edits) throws IOException {
+        try {
+            file.write(output.path().resolve(path().getFileName()), edits);
+        } catch (UncheckedIOException e) {
+            throw e.getCause();
+        }
+        for (String name : List.of("tokenizer.json", "tokenizer_config.json", "config.json", "vocab.txt")) {
+            Path source = path().resolveSibling(name);
+            if (Files.isRegularFile(source)) {
+                Files.copy(source, output.path().resolve(name));
+            }
+        }
+        return List.of();
+    }
+
+    @Override
+    public void close() {
+        file.close();
+    }
+}

@@ -1,0 +1,141 @@
+package org.sentei.engine;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.Stream;
+import org.sentei.format.OnnxFile;
+import org.sentei.kernel.Scope;
+import org.sentei.kernel.View;
+import org.sentei.model.Edit;
+import org.sentei.model.Site;
+import org.sentei.model.onnx.OnnxEncoder;
+import org.sentei.model.onnx.OnnxSession;
+import org.sentei.tensor.Tensor;
+
+/**
+ * An ONNX graph in ONNX Runtime, the inputs of its sites tapped and streamed to the device batch by batch: all sites in one
+ * dense pass, or block by block, each in a graph that holds what the blocks before it committed.
+ */
+final class OnnxWalk implements Walk {
+    private final OnnxFile file;
+    private final Calibration calibration;
+    private final boolean sequential;
+    private final Scope scope;
+    private final List<List<Site>> groups;
+    private final Iterator<List<Site>> remaining;
+    private final List<Edit> committed = new ArrayList<>();
+
+    OnnxWalk(OnnxFile file, List<Site> targeted, Calibration calibration, boolean sequential, Scope scope) {
+        this.file = file;
+        this.calibration = calibration;
+        this.sequential = sequential;
+        this.scope = scope;
+        this.groups = sequential ? StillWalk.byBlock(targeted) : List.of(targeted);
+        this.remaining = groups.iterator();
+    }
+
+    @Override
+    public int groups() {
+        return groups.size();
+    }
+
+    @Override
+    public Optional<Group> next() {
+        return remaining.hasNext() ? Optional.of(new Tapped(remaining.next())) : Optional.empty();
+    }
+
+    @Override
+    public void close() {}
+
+    /** The graph as far as it has been committed, with these values as outputs. */
+    private OnnxSession session(List<String> values) {
+        try (Arena arena = Arena.ofConfined()) {
+            if (committed.isEmpty()) {
+                return open(file, values, arena);
+            }
+            Path temporary = Files.createTempDirectory("sentei-onnx");
+            try {
+                Path edited = temporary.resolve(file.path().getFileName());
+                file.write(edited, committed);
+                try (OnnxFile copy = OnnxFile.open(edited)) {
+                    return open(copy, values, arena);
+                }
+            } finally {
+                delete(temporary);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException("cannot write the partly compressed graph: " + e.getMessage(), e);
+        }
+    }
+
+    private static OnnxSession open(OnnxFile graph, List<String> values, Arena arena) {
+        return OnnxSession.open(
+                graph.path().toString(), graph.tapped(values, arena), graph.folder(), OnnxModel.threads());
+    }
+
+    private static void delete(Path folder) throws IOException {
+        try (Stream<Path> content = Files.walk(folder)) {
+            for (Path file : content.sorted(Comparator.reverseOrder()).toList()) {
+                Files.delete(file);
+            }
+        }
+    }
+
+    private final class Tapped extends GroupWeights {
+        private final List<String> values;
+        private OnnxSession session;
+
+        Tapped(List<Site> sites) {
+            super(sites, file, OnnxWalk.this.scope);
+            values = sites.stream().map(Site::input).distinct().toList();
+        }
+
+        @Override
+        public void observe(InputObserver observer) {
+            if (session == null) {
+                session = session(values);
+            }
+            observe(calibration.fitting(), observer, false);
+            observe(calibration.heldOut(), observer, true);
+        }
+
+        private void observe(List<int[]> windows, InputObserver observer, boolean heldOut) {
+            new OnnxEncoder(session).run(windows, calibration.windowsPerBatch(), values, batch -> {
+                for (Map.Entry<String, Tensor> value : batch.rows().entrySet()) {
+                    try (Scope local = scope().child()) {
+                        Tensor rows = value.getValue();
+                        View view = local.matrix(
+                                rows.shape().dimension(0), rows.shape().dimension(1));
+                        local.backend().copyIn(rows.data(), view);
+                        observer.input(value.getKey(), view, heldOut);
+                        local.backend().sync();
+                    }
+                }
+            });
+        }
+
+        @Override
+        public void commit(List<Edit> edits) {
+            if (sequential) {
+                committed.addAll(edits);
+            }
+        }
+
+        @Override
+        public void close() {
+            if (session != null) {
+                session.close();
+            }
+            super.close();
+        }
+    }
+}

@@ -1,0 +1,425 @@
+package org.sentei.engine;
+
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.Supplier;
+import java.util.stream.Stream;
+import org.sentei.engine.Recipe.Step;
+import org.sentei.format.OutputFolder;
+import org.sentei.format.TextTokenizer;
+import org.sentei.kernel.ApplyMask;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Backends;
+import org.sentei.kernel.Cast;
+import org.sentei.kernel.ColumnMoments;
+import org.sentei.kernel.CountValues;
+import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Op;
+import org.sentei.kernel.OpCases;
+import org.sentei.kernel.Scope;
+import org.sentei.kernel.ScoreHistogram;
+import org.sentei.kernel.ScoreSelect;
+import org.sentei.kernel.SquaredError;
+import org.sentei.kernel.View;
+import org.sentei.model.Edit;
+import org.sentei.model.Site;
+
+/**
+ * A recipe bound to a model and a backend: everything that can be known, and refused, before work starts.
+ *
+ * <p>Holds the model and the backend open; belongs to the thread that made it.
+ */
+public final class Plan implements AutoCloseable {
+    private static final int SPEED_TEST_SIZE = 192;
+    /** Widest intermediate results of a batch that live at once: input, dense and edited output, next input. */
+    private static final int LIVE_ACTIVATIONS = 4;
+
+    private final CompressionRequest request;
+    private final Recipe recipe;
+    private final Backend backend;
+    private final OpenModel model;
+    private final Map<Site, Step> steps = new LinkedHashMap<>();
+    private final Set<Site> biasPossible = new HashSet<>();
+    private final List<Report.Binding> bindings = new ArrayList<>();
+    private final List<String> warnings = new ArrayList<>();
+
+    private Plan(CompressionRequest request, Backend backend, OpenModel model) {
+        this.request = request;
+        this.recipe = request.recipe();
+        this.backend = backend;
+        this.model = model;
+        List<Site> sites = model.sites();
+        List<List<Site>> targets = Targets.resolve(recipe, sites);
+        for (Site site : sites) {
+            for (int i = 0; i < targets.size(); i++) {
+                if (targets.get(i).contains(site)) {
+                    steps.put(site, recipe.steps().get(i));
+                }
+            }
+        }
+        steps.forEach(this::check);
+        bind();
+    }
+
+    /** Opens backend and model, in this order, and resolves the recipe. */
+    static Plan of(CompressionRequest request) {
+        Backend backend = Backends.find(request.backend()).open(request.options());
+        try {
+            OpenModel model = OpenModel.open(request.model());
+            try {
+                return new Plan(request, backend, model);
+            } catch (RuntimeException e) {
+                model.close();
+                throw e;
+            }
+        } catch (RuntimeException e) {
+            backend.close();
+            throw e;
+        }
+    }
+
+    private void check(Site site, Step step) {
+        if (step.pattern() != null && site.cols() % step.pattern().of() != 0) {
+            throw new RecipeException("site " + site.name() + " has " + site.cols() + " inputs, which pattern "
+                    + step.pattern() + " does not divide; ignore the site or choose another pattern");
+        }
+        if (step.method() != Recipe.Method.STADE || step.bias() == Recipe.Bias.OFF) {
+            return;
+        }
+        if (model.biasPossible(site)) {
+            biasPossible.add(site);
+        } else if (step.bias() == Recipe.Bias.PAPER) {
+            throw new RecipeException("site " + site.name() + " has no bias, and the configuration of a "
+                    + model.architecture() + " model cannot give it one; use bias: auto or bias: off");
+        } else if (!step.variant().equals(Recipe.Variant.STADE_W)
+                || !site.role().readsNormalized()) {
+            warnings.add("site " + site.name() + " has no bias, and the configuration of a " + model.architecture()
+                    + " model cannot give it one: it is pruned without a bias update");
+        }
+        if (step.bias() == Recipe.Bias.AUTO && recipe.calibration().samples() < 4) {
+            throw new RecipeException("bias: auto holds out a quarter of the calibration samples, but there are only "
+                    + recipe.calibration().samples() + "; calibrate on at least 4");
+        }
+    }
+
+    private void bind() {
+        Set<Class<? extends Op>> ops =
+                new LinkedHashSet<>(List.of(Cast.class, CountValues.class, ScoreSelect.class, ApplyMask.class));
+        if (recipe.calibrated()) {
+            ops.add(ColumnMoments.class);
+        }
+        if (request.calibration().isPresent() || recipe.calibrated()) {
+            ops.add(Gemm.class);
+            ops.add(SquaredError.class);
+            ops.addAll(model.ops());
+            model.graphRuntime().ifPresent(bindings::add);
+        }
+        if (steps.values().stream().anyMatch(step -> step.scope() != Recipe.Scope.ROW)) {
+            ops.add(ScoreHistogram.class);
+        }
+        List<String> missing = ops.stream()
+                .filter(op -> !backend.supports(OpCases.example(op)))
+                .map(Op::stem)
+                .sorted()
+                .toList();
+        if (!missing.isEmpty()) {
+            throw new DeviceException(
+                    backend.info().backend(),
+                    "planning",
+                    0,
+                    "it has no kernel for " + String.join(", ", missing) + "; choose another backend",
+                    DeviceException.Kind.UNSUPPORTED);
+        }
+        ops.stream()
+                .map(Op::stem)
+                .sorted()
+                .forEach(op -> bindings.add(new Report.Binding(
+                        op, backend.info().backend(), backend.info().device())));
+    }
+
+    /**
+     * A site and what will become of it.
+     *
+     * @param pruned weights that will be pruned; null where a budget spans several sites
+     */
+    public record PlannedSite(String name, String method, long rows, long cols, double requested, Long pruned) {}
+
+    /** Every targeted site in the model's order. */
+    public List<PlannedSite> sites() {
+        return steps.entrySet().stream()
+                .map(entry -> planned(entry.getKey(), entry.getValue()))
+                .toList();
+    }
+
+    private static PlannedSite planned(Site site, Step step) {
+        Long pruned = switch (step.scope()) {
+            case ROW -> Math.multiplyExact(site.rows(), step.countPerRow(site.cols()));
+            case LAYER -> step.floorCount(site.parameters());
+            case GLOBAL -> null;
+        };
+        return new PlannedSite(
+                site.name(),
+                step.method().key(),
+                site.rows(),
+                site.cols(),
+                step.sparsity().doubleValue(),
+                pruned);
+    }
+
+    /** Which backend runs which op. */
+    public List<Report.Binding> bindings() {
+        return List.copyOf(bindings);
+    }
+
+    /** What will not be as one might expect. */
+    public List<String> warnings() {
+        return List.copyOf(warnings);
+    }
+
+    /** Device memory that the run needs at its widest, estimated from the largest group of sites and one batch. */
+    public long memoryBytes() {
+        long widest = steps.keySet().stream()
+                .mapToLong(site -> site.rows() + site.cols())
+                .max()
+                .orElse(0);
+        long batch = Math.max(Calibration.BATCH_TOKENS, recipe.calibration().length());
+        return model.groupBytes(List.copyOf(steps.keySet()), sequential())
+                + batch * widest * Float.BYTES * LIVE_ACTIVATIONS;
+    }
+
+    /** How long the run will take, estimated from its matrix products and the measured speed of a small one. */
+    public double seconds() {
+        long parameters = steps.keySet().stream().mapToLong(Site::parameters).sum();
+        double tokens =
+                (double) recipe.calibration().samples() * recipe.calibration().length();
+        int passes = recipe.calibrated() ? 5 : 0;
+        return 2.0 * parameters * (tokens * passes + 1) / operationsPerSecond();
+    }
+
+    private double operationsPerSecond() {
+        try (Scope scope = new Scope(backend)) {
+            View a = zeros(scope);
+            View b = zeros(scope);
+            Gemm product = new Gemm(a, b, true, null, scope.matrix(SPEED_TEST_SIZE, SPEED_TEST_SIZE), false);
+            backend.run(product);
+            backend.sync();
+            long start = System.nanoTime();
+            backend.run(product);
+            backend.sync();
+            return product.operations() / ((System.nanoTime() - start) * 1e-9);
+        }
+    }
+
+    private static View zeros(Scope scope) {
+        View view = scope.matrix(SPEED_TEST_SIZE, SPEED_TEST_SIZE);
+        float[] values = new float[SPEED_TEST_SIZE * SPEED_TEST_SIZE];
+        scope.backend().copyIn(MemorySegment.ofArray(values), view);
+        return view;
+    }
+
+    private boolean sequential() {
+        return recipe.calibration().sequential().orElse(model.sequentialByDefault());
+    }
+
+    /**
+     * Compresses the model into a new folder. Nothing appears there unless everything went well; a model that misses a
+     * quality gate is kept under {@code rejected} in it.
+     *
+     * @param folder absent or empty
+     * @throws RecipeException when the recipe needs data that the request does not name
+     * @throws GateException when a quality gate was missed
+     * @throws RunException when the output cannot be written, numbers are not finite, or the run was cancelled
+     */
+    public Report run(Path folder, Progress progress) {
+        Instant started = Instant.now();
+        long clock = System.nanoTime();
+        if (recipe.calibrated() && request.calibration().isEmpty()) {
+            throw new RecipeException("the recipe's methods look at activations, but there is no calibration text;"
+                    + " name one with --calibration FILE");
+        }
+        if (recipe.quality().gated() && request.data().isEmpty()) {
+            throw new RecipeException(
+                    "the recipe has a quality gate, but there is no data to measure on; name some with --data");
+        }
+        try (OutputFolder output = OutputFolder.create(folder)) {
+            Optional<Calibration> calibration = calibration();
+            Optional<TextData> data = request.data().map(TextData::read);
+            List<Compressor.Outcome> outcomes = compress(calibration, progress);
+            List<String> said = new ArrayList<>(warnings);
+            List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
+            said.addAll(model.write(output, edits));
+            List<Report.Measure> quality = List.of();
+            long bytesAfter;
+            Path written = Files.isDirectory(request.model())
+                    ? output.path()
+                    : output.path().resolve(request.model().getFileName());
+            try (OpenModel compressed = OpenModel.open(written)) {
+                bytesAfter = compressed.bytes();
+                if (data.isPresent()) {
+                    quality = quality(compressed, data.get(), progress);
+                }
+            }
+            Optional<String> missed = missedGate(quality);
+            missed.ifPresent(said::add);
+            Report report = new Report(
+                    Version.current(),
+                    started,
+                    (System.nanoTime() - clock) * 1e-9,
+                    recipe.seed(),
+                    new Report.Model(
+                            request.model().toString(),
+                            model.sha256(),
+                            model.architecture(),
+                            model.parameters(),
+                            model.bytes()),
+                    calibration.map(Plan::calibrated).orElse(null),
+                    bindings,
+                    outcomes.stream().map(Plan::result).toList(),
+                    totals(outcomes, bytesAfter),
+                    quality,
+                    said);
+            ReportWriter.write(output.path(), report, recipe);
+            if (missed.isPresent()) {
+                reject(output.path());
+                output.commit();
+                throw new GateException(
+                        missed.get() + "; the result is kept under " + folder.resolve("rejected"), report);
+            }
+            output.commit();
+            return report;
+        } catch (IOException e) {
+            throw new RunException(
+                    "the output " + folder + " cannot be written: " + e.getMessage()
+                            + "; make room or choose another place",
+                    e);
+        }
+    }
+
+    private Optional<Calibration> calibration() {
+        if (request.calibration().isEmpty()) {
+            return Optional.empty();
+        }
+        TextData data = TextData.read(request.calibration().get());
+        try (TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
+            int[] tokens = tokenizer.encode(data.text(), model.isEncoder());
+            int length = recipe.calibration().length();
+            if (length > model.maximumLength()) {
+                throw new RecipeException("calibration.length is " + length + ", but the model takes "
+                        + model.maximumLength() + " tokens at most");
+            }
+            return Optional.of(new Calibration(
+                    data, data.windows(tokens, recipe.calibration().samples(), length)));
+        }
+    }
+
+    private List<Compressor.Outcome> compress(Optional<Calibration> calibration, Progress progress) {
+        List<Site> targeted = List.copyOf(steps.keySet());
+        try (Scope scope = new Scope(backend)) {
+            Supplier<Walk> walk = () -> calibration.isEmpty()
+                    ? new StillWalk(targeted, model.tensors(), scope)
+                    : model.walk(targeted, calibration.get(), sequential(), scope);
+            return new Compressor(steps, biasPossible, model.tensors(), calibration.isPresent(), scope, progress)
+                    .run(walk);
+        }
+    }
+
+    private List<Report.Measure> quality(OpenModel compressed, TextData data, Progress progress) {
+        Evaluation evaluation = new Evaluation(data, Optional.empty(), backend, progress);
+        try (TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
+            return evaluation
+                    .measure(compressed, tokenizer, Optional.of(new Evaluation.Original(model, tokenizer)))
+                    .stream()
+                    .map(metric -> new Report.Measure(metric.metric(), metric.original(), metric.value()))
+                    .toList();
+        }
+    }
+
+    private Optional<String> missedGate(List<Report.Measure> quality) {
+        for (Report.Measure measure : quality) {
+            Optional<Double> rise = recipe.quality().maxPerplexityIncrease();
+            if (measure.metric().equals("perplexity")
+                    && rise.isPresent()
+                    && !(measure.after() <= measure.before() * (1 + rise.get()))) {
+                return Optional.of("quality gate max_perplexity_increase " + rise.get()
+                        + " missed: perplexity rose from " + measure.before() + " to " + measure.after());
+            }
+            Optional<Double> least = recipe.quality().minCosine();
+            if (measure.metric().equals("cosine") && least.isPresent() && !(measure.after() >= least.get())) {
+                return Optional.of(
+                        "quality gate min_cosine " + least.get() + " missed: the mean cosine is " + measure.after());
+            }
+        }
+        return Optional.empty();
+    }
+
+    private static void reject(Path folder) throws IOException {
+        Path rejected = folder.resolve("rejected");
+        List<Path> content;
+        try (Stream<Path> entries = Files.list(folder)) {
+            content = entries.toList();
+        }
+        Files.createDirectory(rejected);
+        for (Path entry : content) {
+            Files.move(entry, rejected.resolve(entry.getFileName()));
+        }
+    }
+
+    private static Report.Calibration calibrated(Calibration calibration) {
+        return new Report.Calibration(
+                calibration.data().source(),
+                calibration.data().sha256(),
+                calibration.windows().size(),
+                calibration.tokens());
+    }
+
+    private static Report.SiteResult result(Compressor.Outcome outcome) {
+        Site site = outcome.edit().site();
+        return new Report.SiteResult(
+                site.name(),
+                outcome.step().method().key(),
+                site.rows(),
+                site.cols(),
+                outcome.step().sparsity().doubleValue(),
+                outcome.edit().pruned().count(),
+                outcome.zeros(),
+                site.parameters(),
+                outcome.error(),
+                outcome.seconds(),
+                (double) outcome.zeros() / site.parameters(),
+                outcome.step().pattern() == null
+                        ? "unstructured"
+                        : outcome.step().pattern().toString(),
+                outcome.score().name().toLowerCase(Locale.ROOT),
+                outcome.bias() == null ? null : outcome.bias().name().toLowerCase(Locale.ROOT),
+                outcome.meanEnergy());
+    }
+
+    private Report.Totals totals(List<Compressor.Outcome> outcomes, long bytesAfter) {
+        long parameters = outcomes.stream()
+                .mapToLong(outcome -> outcome.edit().site().parameters())
+                .sum();
+        long zeros = outcomes.stream().mapToLong(Compressor.Outcome::zeros).sum();
+        return new Report.Totals(parameters, zeros, (double) zeros / parameters, model.bytes(), bytesAfter);
+    }
+
+    /** Closes the model and the backend. */
+    @Override
+    public void close() {
+        try (backend) {
+            model.close();
+        }
+    }
+}

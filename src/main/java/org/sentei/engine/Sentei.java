@@ -1,0 +1,110 @@
+package org.sentei.engine;
+
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import org.sentei.format.SafetensorsWriter;
+import org.sentei.format.TextTokenizer;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Backends;
+import org.sentei.model.TokenBatch;
+
+/**
+ * The façade for embedding: plan a compression and run it, look into a model, measure it.
+ *
+ * <pre>{@code
+ * Recipe recipe = Recipes.load("stade-50");
+ * var request = CompressionRequest.of(Path.of("model"), recipe).withCalibration(Path.of("calibration.txt"));
+ * try (Plan plan = Sentei.plan(request)) {
+ *     Report report = plan.run(Path.of("smaller"), Progress.NONE);
+ * }
+ * }</pre>
+ *
+ * <p>Nothing here is global: every call opens what it needs, on the calling thread, and closes it.
+ */
+public final class Sentei {
+    private Sentei() {}
+
+    /**
+     * Opens backend and model and resolves the recipe; touches no output. Close the plan when done.
+     *
+     * @throws org.sentei.kernel.DeviceException when the backend is not available or lacks an op; checked first
+     * @throws org.sentei.format.FormatException when the model cannot be read
+     * @throws org.sentei.model.ModelException when its architecture is not supported
+     * @throws RecipeException when the recipe does not fit the model
+     */
+    public static Plan plan(CompressionRequest request) {
+        return Plan.of(request);
+    }
+
+    /** Lists the sites of a model, with their zeros. */
+    public static Inspection inspect(Path model) {
+        try (OpenModel open = OpenModel.open(model)) {
+            return Inspection.of(open);
+        }
+    }
+
+    /**
+     * What to measure.
+     *
+     * @param original the model to hold it against
+     * @param data text for decoders; for encoders also a {@code .tsv} with query and answer, or sentence1, sentence2 and
+     *     score
+     * @param tokenizer a {@code tokenizer.json}; each model's own when empty
+     * @param length tokens of a perplexity window; the smaller of 512 and the model's maximum when empty
+     */
+    public record EvaluationRequest(
+            Path model,
+            Optional<Path> original,
+            Path data,
+            Optional<Path> tokenizer,
+            Optional<Integer> length,
+            String backend,
+            Backend.Options options) {}
+
+    /**
+     * A measured figure.
+     *
+     * @param metric perplexity, mrr, top1, spearman or cosine
+     * @param original the same of the original, null without one
+     */
+    public record Metric(String metric, double value, Double original) {}
+
+    /** Measures a model, and the original beside it. */
+    public static List<Metric> evaluate(EvaluationRequest request, Progress progress) {
+        try (Backend backend = Backends.find(request.backend()).open(request.options());
+                OpenModel model = OpenModel.open(request.model());
+                TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
+            Evaluation evaluation = new Evaluation(TextData.read(request.data()), request.length(), backend, progress);
+            if (request.original().isEmpty()) {
+                return evaluation.measure(model, tokenizer, Optional.empty());
+            }
+            try (OpenModel original = OpenModel.open(request.original().get());
+                    TextTokenizer own = original.tokenizer(request.tokenizer())) {
+                return evaluation.measure(model, tokenizer, Optional.of(new Evaluation.Original(original, own)));
+            }
+        }
+    }
+
+    /**
+     * Runs a model once and writes what comes out, for checking against other tools: tensor {@code output} with the logits of
+     * a decoder or the last hidden states of an encoder; the outputs of an ONNX graph under their own names. All F32.
+     *
+     * @param inputIds one row a sequence, all of one length
+     * @param attentionMask 1 for tokens and 0 for padding; null when nothing is padded
+     * @param output the safetensors file to write
+     */
+    public static void forward(
+            Path model, int[][] inputIds, int[][] attentionMask, Path output, String backend, Backend.Options options) {
+        try (Backend device = Backends.find(backend).open(options);
+                OpenModel open = OpenModel.open(model);
+                Arena arena = Arena.ofConfined()) {
+            SafetensorsWriter.write(output, open.forward(TokenBatch.of(inputIds, attentionMask), device, arena));
+        } catch (IOException e) {
+            throw new RunException(
+                    "the output " + output + " cannot be written: " + e.getMessage() + "; choose another place", e);
+        }
+    }
+}

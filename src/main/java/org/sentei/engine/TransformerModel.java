@@ -1,0 +1,205 @@
+package org.sentei.engine;
+
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.Consumer;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+import org.sentei.format.FormatException;
+import org.sentei.format.HuggingFaceFolder;
+import org.sentei.format.HuggingFaceWriter;
+import org.sentei.format.OutputFolder;
+import org.sentei.kernel.Activate;
+import org.sentei.kernel.Attention;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Cast;
+import org.sentei.kernel.CountValues;
+import org.sentei.kernel.Embedding;
+import org.sentei.kernel.Gemm;
+import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.Op;
+import org.sentei.kernel.RmsNorm;
+import org.sentei.kernel.Rotary;
+import org.sentei.kernel.Scope;
+import org.sentei.model.Edit;
+import org.sentei.model.Site;
+import org.sentei.model.TensorSource;
+import org.sentei.model.TokenBatch;
+import org.sentei.model.Transformer;
+import org.sentei.model.TransformerSpec;
+import org.sentei.tensor.Tensor;
+
+/** A Hugging Face folder with a transformer, run block by block from ops. */
+final class TransformerModel implements OpenModel {
+    private static final String TOKENIZER = "tokenizer.json";
+
+    private final HuggingFaceFolder folder;
+    private final Transformer transformer;
+
+    private TransformerModel(HuggingFaceFolder folder, Transformer transformer) {
+        this.folder = folder;
+        this.transformer = transformer;
+    }
+
+    static TransformerModel open(Path path) {
+        HuggingFaceFolder folder = HuggingFaceFolder.open(path);
+        try {
+            return new TransformerModel(folder, Transformer.of(folder.config(), folder));
+        } catch (RuntimeException e) {
+            folder.close();
+            throw e;
+        }
+    }
+
+    Transformer transformer() {
+        return transformer;
+    }
+
+    @Override
+    public Path path() {
+        return folder.path();
+    }
+
+    @Override
+    public String architecture() {
+        return transformer.spec().modelType();
+    }
+
+    @Override
+    public long parameters() {
+        return transformer.parameters();
+    }
+
+    @Override
+    public long bytes() {
+        return folder.bytes();
+    }
+
+    @Override
+    public String sha256() {
+        return folder.sha256();
+    }
+
+    @Override
+    public TensorSource tensors() {
+        return folder;
+    }
+
+    @Override
+    public List<Site> sites() {
+        return transformer.sites();
+    }
+
+    @Override
+    public boolean sequentialByDefault() {
+        return true;
+    }
+
+    @Override
+    public boolean biasPossible(Site site) {
+        return site.bias() != null || transformer.biasFlag(site).isPresent();
+    }
+
+    @Override
+    public int maximumLength() {
+        return Math.toIntExact(transformer.spec().maximumLength());
+    }
+
+    @Override
+    public boolean isEncoder() {
+        return transformer.spec().head() == null;
+    }
+
+    @Override
+    public Path defaultTokenizer() {
+        Path file = path().resolve(TOKENIZER);
+        if (!Files.exists(file)) {
+            throw new FormatException(
+                    "model " + path() + " has no " + TOKENIZER + "; put it there or name one with --tokenizer");
+        }
+        return file;
+    }
+
+    @Override
+    public Optional<Report.Binding> graphRuntime() {
+        return Optional.empty();
+    }
+
+    @Override
+    public Set<Class<? extends Op>> ops() {
+        TransformerSpec spec = transformer.spec();
+        return Set.of(
+                Cast.class,
+                CountValues.class,
+                Embedding.class,
+                Gemm.class,
+                Attention.class,
+                Activate.class,
+                Rotary.class,
+                spec.norm().kind() == TransformerSpec.Norm.Kind.RMS ? RmsNorm.class : LayerNorm.class);
+    }
+
+    @Override
+    public long groupBytes(List<Site> targeted, boolean sequential) {
+        return transformer.spec().blocks().stream()
+                .mapToLong(block -> block.sites().stream()
+                        .mapToLong(site -> (targeted.contains(site) ? 2L : 1L) * Float.BYTES * site.parameters())
+                        .sum())
+                .max()
+                .orElse(0);
+    }
+
+    @Override
+    public Walk walk(List<Site> targeted, Calibration calibration, boolean sequential, Scope scope) {
+        return new TransformerWalk(
+                transformer,
+                targeted,
+                Calibration.batches(calibration.fitting()),
+                Calibration.batches(calibration.heldOut()),
+                sequential,
+                scope);
+    }
+
+    @Override
+    public List<Tensor> forward(TokenBatch batch, Backend backend, Arena arena) {
+        return List.of(transformer.forward(batch, backend, arena));
+    }
+
+    /** Mean of the last hidden states over the text's tokens. */
+    @Override
+    public void embed(List<int[]> texts, Scope scope, Consumer<float[]> consumer) {
+        for (int[] text : texts) {
+            int[] cut = Arrays.copyOf(text, Math.min(text.length, maximumLength()));
+            try (Arena arena = Arena.ofConfined()) {
+                Tensor hidden = transformer.forward(TokenBatch.of(new int[][] {cut}), scope.backend(), arena);
+                int width = Math.toIntExact(hidden.shape().dimension(2));
+                double[] mean = new double[width];
+                for (int i = 0; i < cut.length * width; i++) {
+                    mean[i % width] += hidden.data().getAtIndex(ValueLayout.JAVA_FLOAT, i) / cut.length;
+                }
+                consumer.accept(Embeddings.unit(mean));
+            }
+        }
+    }
+
+    @Override
+    public List<String> write(OutputFolder output, List<Edit> edits) throws IOException {
+        Edits.Completed completed = Edits.complete(edits, sites(), transformer::biasFlag);
+        Map<String, Boolean> changes =
+                completed.flags().stream().collect(Collectors.toMap(Function.identity(), _ -> true));
+        return HuggingFaceWriter.write(folder, completed.edits(), changes, output);
+    }
+
+    @Override
+    public void close() {
+        folder.close();
+    }
+}

@@ -1,0 +1,50 @@
+package org.sentei.format;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.DigestInputStream;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
+
+/** A SHA-256 that grows with what it is given. */
+public final class Sha256 {
+    private final MessageDigest digest;
+
+    /** Starts with nothing. */
+    public Sha256() {
+        try {
+            digest = MessageDigest.getInstance("SHA-256");
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java platform has SHA-256", e);
+        }
+    }
+
+    /** Adds bytes. */
+    public Sha256 add(byte[] bytes) {
+        digest.update(bytes);
+        return this;
+    }
+
+    /**
+     * Adds the content of a file.
+     *
+     * @throws FormatException when it cannot be read
+     */
+    public Sha256 add(Path file) {
+        try (InputStream in = new DigestInputStream(Files.newInputStream(file), digest)) {
+            in.transferTo(OutputStream.nullOutputStream());
+            return this;
+        } catch (IOException e) {
+            throw new FormatException(file + " cannot be read: " + e.getMessage(), e);
+        }
+    }
+
+    /** The hash in lower-case hexadecimal digits; what follows starts anew. */
+    public String hex() {
+        return HexFormat.of().formatHex(digest.digest());
+    }
+}
