@@ -277,19 +277,26 @@ final class OnnxSites {
         return comesFromHeads(input) ? Role.ATTENTION_OUTPUT : Role.OTHER;
     }
 
-    /** An output of the graph, directly or through an activation or a softmax. */
+    /** An output of the graph, directly or through activations and softmax. */
     private boolean isLast(String value) {
-        if (graph.isOutput(value)) {
-            return true;
+        String current = value;
+        for (int step = 0; step < 4; step++) {
+            Reader reader = graph.onlyReader(current);
+            if (graph.isOutput(current) || reader == null) {
+                return graph.isOutput(current);
+            }
+            NodeProto node = graph.node(reader.node());
+            boolean keepsRows = ACTIVATIONS.contains(node.getOpType())
+                    || OnnxGraph.is(node, "Softmax")
+                    || OnnxGraph.is(node, "LogSoftmax")
+                    || OnnxGraph.is(node, "Identity")
+                    || OnnxGraph.is(node, "Cast");
+            if (!keepsRows || node.getOutputCount() != 1) {
+                return false;
+            }
+            current = node.getOutput(0);
         }
-        Reader reader = graph.onlyReader(value);
-        if (reader == null) {
-            return false;
-        }
-        NodeProto node = graph.node(reader.node());
-        return (ACTIVATIONS.contains(node.getOpType()) || node.getOpType().endsWith("Softmax"))
-                && node.getOutputCount() == 1
-                && graph.isOutput(node.getOutput(0));
+        return false;
     }
 
     /** An activation, or one spelled out as products and sums of constants: GELU by Erf or Tanh, SiLU by Sigmoid. */

@@ -7,6 +7,7 @@ import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
@@ -106,7 +107,6 @@ final class OnnxWriter {
         Tensor weight = tensors.tensor(site.weight(), graph.constants().get(site.weight()));
         MemorySegment bytes = scratch.allocate(weight.data().byteSize());
         bytes.copyFrom(weight.data());
-        int size = weight.dtype().bytes();
         BitMask mask = edit.pruned();
         int perRow = BitMask.wordsPerRow(mask.cols());
         for (long row = 0; row < mask.rows(); row++) {
@@ -114,11 +114,20 @@ final class OnnxWriter {
                 for (int word = mask.words()[(int) (row * perRow + w)]; word != 0; word &= word - 1) {
                     long col = w * 32L + Integer.numberOfTrailingZeros(word);
                     long index = site.transposed() ? col * site.rows() + row : row * site.cols() + col;
-                    bytes.asSlice(index * size, size).fill((byte) 0);
+                    zero(bytes, index, weight.dtype());
                 }
             }
         }
         replace(edited, site.weight(), bytes);
+    }
+
+    private static void zero(MemorySegment bytes, long index, DType dtype) {
+        switch (dtype.bytes()) {
+            case 2 -> bytes.set(ValueLayout.JAVA_SHORT_UNALIGNED, index * 2, (short) 0);
+            case 4 -> bytes.set(ValueLayout.JAVA_INT_UNALIGNED, index * 4, 0);
+            case 8 -> bytes.set(ValueLayout.JAVA_LONG_UNALIGNED, index * 8, 0);
+            default -> throw new IllegalStateException(dtype + " is no type of a site");
+        }
     }
 
     private void replaceBias(GraphProto.Builder edited, Found found, Tensor bias, Arena scratch) {

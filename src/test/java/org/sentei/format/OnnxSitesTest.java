@@ -181,6 +181,19 @@ class OnnxSitesTest {
     }
 
     @Test
+    void theLastProjectionIsTheHeadBehindSoftmaxToo() {
+        List<Site> sites = sites(graph(
+                        node("MatMul", "x w", "a"),
+                        node("Add", "a b", "c"),
+                        node("Softmax", "c", "s"),
+                        node("Identity", "s", "y"))
+                .addInitializer(matrix("w", 2, 2))
+                .addInitializer(floats("b", 1, 2)));
+
+        assertThat(sites).extracting(Site::role).containsExactly(Role.HEAD);
+    }
+
+    @Test
     void namesAreUniqueAndComeFromTheNodeWhenTensorsAreNumbered() {
         List<Site> sites = sites(graph(
                         node("MatMul", "x onnx::MatMul_1", "a").toBuilder()
