@@ -1,0 +1,499 @@
+/* Runs every kernel on odd shapes, on every tier of this machine, against plain C loops; operands stand between guard
+ * bytes and in strided rows. Built with AddressSanitizer and UndefinedBehaviorSanitizer (make test).
+ *
+ * Widths reach every path: below one vector, whole vectors, tails, several mask words. Integers must agree exactly,
+ * floating-point results within a few roundings. The finer comparison with the reference is the Java side's. */
+#include "../include/sentei.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GUARD = 64, ROWS = 9, WIDEST = 129 };
+
+static const int widths[] = {1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, WIDEST};
+enum { WIDTHS = sizeof widths / sizeof widths[0] };
+
+static const char *isa = "";
+static int failures;
+
+#define EXPECT(condition, ...) \
+    do { \
+        if (!(condition) && ++failures < 50) { \
+            printf("%s: line %d: %s: ", isa, __LINE__, #condition); \
+            printf(__VA_ARGS__); \
+            printf("\n"); \
+        } \
+    } while (0)
+
+#define OK(call) EXPECT((call) == SENTEI_OK, "unexpected status")
+
+static uint64_t random_state = 1;
+
+static uint32_t random_bits(void) {
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(random_state >> 33);
+}
+
+static float random_float(void) { return (float)random_bits() / 1073741824.0f - 1.0f; }
+
+/* Elements of one type between guard bytes. */
+struct block {
+    unsigned char *base;
+    void *data;
+    size_t bytes;
+};
+
+static struct block make(int elements, size_t size) {
+    struct block b;
+    b.bytes = (size_t)elements * size;
+    b.base = malloc(b.bytes + 2 * GUARD);
+    if (b.base == NULL) {
+        abort();
+    }
+    memset(b.base, 0xa5, b.bytes + 2 * GUARD);
+    b.data = b.base + GUARD;
+    return b;
+}
+
+static void release(struct block b) {
+    for (size_t i = 0; i < GUARD; i++) {
+        EXPECT(b.base[i] == 0xa5 && b.base[GUARD + b.bytes + i] == 0xa5, "guard byte %zu was written", i);
+    }
+    free(b.base);
+}
+
+static struct block random_matrix(int elements) {
+    struct block b = make(elements, sizeof(float));
+    for (int i = 0; i < elements; i++) {
+        ((float *)b.data)[i] = random_float();
+    }
+    return b;
+}
+
+static int near(double actual, double expected, double tolerance) {
+    return fabs(actual - expected) <= tolerance * (1 + fabs(expected));
+}
+
+static int32_t key(float weight, float scale) {
+    float score = fabsf(weight) * scale;
+    int32_t bits;
+    memcpy(&bits, &score, sizeof bits);
+    bits &= 0x7fffffff;
+    return bits > 0x7f800000 ? 0x7fffffff : bits;
+}
+
+static void test_activate(int cols) {
+    const int stride = cols + 3;
+    struct block x = random_matrix(ROWS * stride), m = random_matrix(ROWS * stride), y = make(ROWS * stride, 4);
+    float *xs = x.data, *ms = m.data, *ys = y.data;
+    for (int function = SENTEI_RELU; function <= SENTEI_SILU; function++) {
+        const float *by = function % 2 ? ms : NULL;
+        OK(sentei_activate_f32(function, xs, stride, by, stride, ys, stride, cols, 1, ROWS));
+        for (int i = stride; i < ROWS * stride; i++) {
+            double v = xs[i], e = 0;
+            switch (function) {
+                case SENTEI_RELU: e = v > 0 ? v : 0; break;
+                case SENTEI_GELU: e = v * 0.5 * erfc(-v / sqrt(2)); break;
+                case SENTEI_GELU_TANH:
+                    e = 0.5 * v * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (v + 0.044715 * v * v * v)));
+                    break;
+                default: e = v / (1 + exp(-v)); break;
+            }
+            if (i % stride < cols) {
+                EXPECT(near(ys[i], by ? e * by[i] : e, 1e-6), "function %d of %g", function, v);
+            }
+        }
+    }
+    EXPECT(
+        sentei_activate_f32(4, xs, stride, NULL, 0, ys, stride, cols, 0, 1) == SENTEI_BAD_ARGUMENT, "unknown function");
+    release(x), release(m), release(y);
+}
+
+static void test_apply_mask(int cols) {
+    const int stride = cols + 1, words = (cols + 31) / 32;
+    struct block w = random_matrix(ROWS * stride), mean = random_matrix(cols), bias = random_matrix(ROWS);
+    struct block mask = make(ROWS * words, 4);
+    float *ws = w.data, *means = mean.data, *biases = bias.data;
+    uint32_t *bits = mask.data;
+    float expected[ROWS][WIDEST];
+    double shift[ROWS];
+    memset(bits, 0, mask.bytes);
+    for (int r = 0; r < ROWS; r++) {
+        shift[r] = biases[r];
+        for (int c = 0; c < cols; c++) {
+            const float v = ws[r * stride + c];
+            const uint32_t pruned = random_bits() & 1;
+            bits[r * words + c / 32] |= pruned << (c % 32);
+            expected[r][c] = pruned ? 0 : v;
+            shift[r] += pruned ? (double)v * (double)means[c] : 0;
+        }
+    }
+    OK(sentei_apply_mask_f32(ws, stride, bits, words, means, biases, cols, 0, ROWS));
+    for (int r = 0; r < ROWS; r++) {
+        EXPECT(near(biases[r], shift[r], 1e-7), "bias %d", r);
+        EXPECT(memcmp(ws + r * stride, expected[r], (size_t)cols * 4) == 0, "weights of row %d", r);
+    }
+    release(w), release(mean), release(bias), release(mask);
+}
+
+static void test_attention(int length, int size, int causal, int window, int padded) {
+    enum { HEADS = 4, KEY_HEADS = 2, SEQUENCES = 2 };
+    const int q_stride = HEADS * size + 1, k_stride = KEY_HEADS * size + 2, tokens = SEQUENCES * length;
+    struct block q = random_matrix(tokens * q_stride), k = random_matrix(tokens * k_stride);
+    struct block v = random_matrix(tokens * k_stride), o = make(tokens * q_stride, 4), visible = make(tokens, 4);
+    float *qs = q.data, *ks = k.data, *vs = v.data, *os = o.data;
+    int32_t *seen = visible.data;
+    for (int t = 0; t < tokens; t++) {
+        seen[t] = t < length || t % length < length / 2;
+        if (!seen[t] && padded) {
+            vs[t * k_stride] = NAN; /* what cannot be seen must not matter */
+        }
+    }
+    OK(sentei_attention_f32(
+        qs, q_stride, ks, k_stride, vs, k_stride, padded ? seen : NULL, length, os, q_stride, HEADS, KEY_HEADS, size,
+        length, 0.5f, causal, window, 0, SEQUENCES * HEADS));
+    double *p = malloc((size_t)length * sizeof(double));
+    for (int t = 0; t < tokens; t++) {
+        const int start = t / length * length;
+        for (int h = 0; h < HEADS; h++) {
+            double total = 0;
+            for (int j = 0; j < length; j++) {
+                double score = 0;
+                for (int d = 0; d < size; d++) {
+                    score += (double)qs[t * q_stride + h * size + d]
+                        * (double)ks[(start + j) * k_stride + h / (HEADS / KEY_HEADS) * size + d];
+                }
+                const int in = (!causal || start + j <= t) && (!window || start + j > t - window)
+                    && (!padded || seen[start + j]);
+                p[j] = in ? exp(0.5 * score) : 0;
+                total += p[j];
+            }
+            for (int d = 0; d < size; d++) {
+                double e = 0;
+                for (int j = 0; j < length; j++) {
+                    const int at = (start + j) * k_stride + h / (HEADS / KEY_HEADS) * size + d;
+                    e += p[j] > 0 ? p[j] * (double)vs[at] / total : 0;
+                }
+                EXPECT(
+                    near(os[t * q_stride + h * size + d], e, 1e-5),
+                    "length %d, size %d, causal %d, window %d, padded %d: token %d, head %d", length, size, causal,
+                    window, padded, t, h);
+            }
+        }
+    }
+    free(p);
+    release(q), release(k), release(v), release(o), release(visible);
+}
+
+static void test_casts(int cols) {
+    const int stride = cols + 2, back_stride = ROWS + 1;
+    struct block f32 = random_matrix(ROWS * stride), f64 = make(ROWS * stride, 8), f16 = make(ROWS * stride, 2);
+    struct block bf16 = make(ROWS * stride, 2), back = make(cols * back_stride, 4);
+    float *fs = f32.data, *backs = back.data;
+    double *ds = f64.data;
+    OK(sentei_cast_f32_f64(fs, stride, ds, stride, cols, 0, 0, ROWS));
+    OK(sentei_cast_f64_f16(ds, stride, f16.data, stride, cols, 0, 0, ROWS));
+    OK(sentei_cast_f16_bf16(f16.data, stride, bf16.data, stride, cols, 0, 0, ROWS));
+    OK(sentei_cast_bf16_f32(bf16.data, stride, backs, back_stride, cols, 1, 0, ROWS));
+    for (int r = 0; r < ROWS; r++) {
+        for (int c = 0; c < cols; c++) {
+            const float v = fs[r * stride + c];
+            EXPECT(ds[r * stride + c] == (double)v, "fp64");
+            EXPECT(
+                fabsf(backs[c * back_stride + r] - v) <= 0x1.2p-8f * fabsf(v) + 0x1p-24f, "%g came back as %g", (double)v,
+                (double)backs[c * back_stride + r]);
+        }
+    }
+    release(f32), release(f64), release(f16), release(bf16), release(back);
+}
+
+/* Ties to even, subnormals, overflow, infinities, NaN. */
+static void test_half_precision(void) {
+    static const struct {
+        float value;
+        uint16_t f16, bf16;
+    } cases[] = {
+        {1.0f, 0x3c00, 0x3f80},           {-2.0f, 0xc000, 0xc000},          {65504.0f, 0x7bff, 0x4780},
+        {65519.0f, 0x7bff, 0x4780},       {65520.0f, 0x7c00, 0x4780},       {0x1p-24f, 0x0001, 0x3380},
+        {0x1p-25f, 0x0000, 0x3300},       {0x1.8p-25f, 0x0001, 0x3340},     {0x1.002p0f, 0x3c00, 0x3f80},
+        {0x1.006p0f, 0x3c02, 0x3f80},     {0x1.01p0f, 0x3c04, 0x3f80},      {0x1.03p0f, 0x3c0c, 0x3f82},
+        {-0.0f, 0x8000, 0x8000},          {-INFINITY, 0xfc00, 0xff80},      {0x1.fffffep127f, 0x7c00, 0x7f80},
+        {0x1p-14f, 0x0400, 0x3880},       {0x1.ff8p-15f, 0x03ff, 0x3880},   {0x1p-149f, 0x0000, 0x0000},
+    };
+    enum { CASES = sizeof cases / sizeof cases[0] };
+    float in[CASES + 1], out[CASES + 1];
+    uint16_t halves[CASES + 1];
+    for (int i = 0; i < CASES; i++) {
+        in[i] = cases[i].value;
+    }
+    in[CASES] = NAN;
+    OK(sentei_cast_f32_f16(in, 0, halves, 0, CASES + 1, 0, 0, 1));
+    for (int i = 0; i < CASES; i++) {
+        EXPECT(halves[i] == cases[i].f16, "%g became fp16 %04x", (double)in[i], halves[i]);
+    }
+    OK(sentei_cast_f16_f32(halves, 0, out, 0, CASES + 1, 0, 0, 1));
+    EXPECT(isnan(out[CASES]) && out[5] == 0x1p-24f && out[2] == 65504.0f && isinf(out[4]), "fp16 to fp32");
+    OK(sentei_cast_f32_bf16(in, 0, halves, 0, CASES + 1, 0, 0, 1));
+    for (int i = 0; i < CASES; i++) {
+        EXPECT(halves[i] == cases[i].bf16, "%g became bf16 %04x", (double)in[i], halves[i]);
+    }
+    EXPECT((halves[CASES] & 0x7fff) > 0x7f80, "NaN became bf16 %04x", halves[CASES]);
+}
+
+static void test_column_moments(int cols) {
+    enum { TOKENS = 151, BATCH = 70 };
+    const int stride = cols + 1, moments_stride = cols + 2;
+    struct block x = random_matrix(TOKENS * stride), part = make(3 * cols, 8), all = make(3 * moments_stride, 8);
+    float *xs = x.data;
+    double *moments = all.data;
+    for (int t = 0; t < TOKENS; t++) {
+        xs[t * stride] += 100; /* a mean that is large against the deviation */
+        if (cols > 1) {
+            xs[t * stride + cols - 1] *= t % 2 ? 1e-30f : 1e25f; /* squares that leave fp32 */
+        }
+    }
+    memset(moments, 0, all.bytes);
+    for (int begin = 0; begin < TOKENS; begin += BATCH) {
+        const int end = begin + BATCH < TOKENS ? begin + BATCH : TOKENS;
+        OK(sentei_column_moments_f32(xs, stride, cols, begin, end, part.data));
+        OK(sentei_column_moments_merge_f64(part.data, end - begin, moments, moments_stride, begin, cols));
+    }
+    for (int c = 0; c < cols; c++) {
+        double mean = 0, m2 = 0, squares = 0;
+        for (int t = 0; t < TOKENS; t++) {
+            mean += (double)xs[t * stride + c] / TOKENS;
+        }
+        for (int t = 0; t < TOKENS; t++) {
+            const double v = xs[t * stride + c];
+            m2 += (v - mean) * (v - mean);
+            squares += v * v;
+        }
+        EXPECT(fabs(moments[c] - mean) <= 1e-6 * sqrt(m2 / TOKENS), "mean %d of %d", c, cols);
+        EXPECT(fabs(moments[moments_stride + c] - m2) <= 1e-5 * m2, "M2 %d of %d", c, cols);
+        EXPECT(fabs(moments[2 * moments_stride + c] - squares) <= 1e-5 * squares, "squares %d of %d", c, cols);
+    }
+    release(x), release(part), release(all);
+}
+
+static void test_norms(int cols) {
+    const int stride = cols + 2;
+    struct block x = random_matrix(ROWS * stride), gain = random_matrix(cols), bias = random_matrix(cols);
+    struct block layer = make(ROWS * stride, 4), rms = make(ROWS * stride, 4);
+    float *xs = x.data, *gains = gain.data, *biases = bias.data, *layers = layer.data, *rmses = rms.data;
+    const float epsilon = 1e-5f;
+    OK(sentei_layer_norm_f32(xs, stride, gains, biases, layers, stride, epsilon, cols, 0, ROWS));
+    OK(sentei_rms_norm_f32(xs, stride, gains, rmses, stride, epsilon, cols, 0, ROWS));
+    for (int r = 0; r < ROWS; r++) {
+        double mean = 0, variance = 0, square = 0;
+        for (int c = 0; c < cols; c++) {
+            const double v = xs[r * stride + c];
+            mean += v / cols;
+            square += v * v / cols;
+        }
+        for (int c = 0; c < cols; c++) {
+            const double v = xs[r * stride + c];
+            variance += (v - mean) * (v - mean) / cols;
+        }
+        for (int c = 0; c < cols; c++) {
+            const double v = xs[r * stride + c], g = gains[c];
+            const double normal = (v - mean) / sqrt(variance + (double)epsilon) * g + (double)biases[c];
+            EXPECT(near(layers[r * stride + c], normal, 1e-6), "layer norm of %d", cols);
+            EXPECT(near(rmses[r * stride + c], v / sqrt(square + (double)epsilon) * g, 1e-6), "rms norm of %d", cols);
+        }
+    }
+    OK(sentei_gemm_bias_f32(xs, stride, biases, cols, 0, ROWS));
+    release(x), release(gain), release(bias), release(layer), release(rms);
+}
+
+static void test_sums(int cols) {
+    const int stride = cols + 2;
+    struct block x = random_matrix(ROWS * stride), y = random_matrix(ROWS * stride);
+    float *xs = x.data, *ys = y.data;
+    double sums[2] = {NAN, NAN}, error = 0, square = 0;
+    for (int r = 0; r < ROWS; r++) {
+        for (int c = 0; c < cols; c++) {
+            const double e = xs[r * stride + c], a = ys[r * stride + c];
+            error += (e - a) * (e - a);
+            square += e * e;
+        }
+    }
+    OK(sentei_squared_error_f32(xs, stride, ys, stride, cols, 0, ROWS, sums));
+    EXPECT(near(sums[0], error, 1e-12) && near(sums[1], square, 1e-12), "squared error");
+
+    int64_t counts[3] = {10, 20, 30};
+    xs[0] = -0.0f;
+    xs[stride] = NAN;
+    xs[2 * stride + cols - 1] = -INFINITY;
+    OK(sentei_count_values_f32(xs, stride, cols, 0, ROWS, counts));
+    EXPECT(counts[0] == 11 && counts[1] == 21 && counts[2] == 31, "counts of %d", cols);
+
+    int32_t ids[ROWS];
+    for (int r = 0; r < ROWS; r++) {
+        ids[r] = (int32_t)(random_bits() % ROWS);
+    }
+    OK(sentei_embedding_f32(xs, stride, ROWS, ids, ys, stride, cols, 0, 0, ROWS));
+    for (int r = 0; r < ROWS; r++) {
+        EXPECT(memcmp(ys + r * stride, xs + ids[r] * stride, (size_t)cols * 4) == 0, "embedding");
+    }
+    const int32_t outside[] = {0, ROWS}, negative[] = {-1};
+    EXPECT(
+        sentei_embedding_f32(xs, stride, ROWS, outside, ys, stride, cols, 1, 0, 2) == SENTEI_BAD_ARGUMENT
+            && sentei_embedding_f32(xs, stride, ROWS, negative, ys, stride, cols, 0, 0, 1) == SENTEI_BAD_ARGUMENT,
+        "ids outside the table");
+    release(x), release(y);
+}
+
+static void test_rotary(int half) {
+    enum { HEADS = 3, LENGTH = 5, TOKENS = 10 };
+    const int stride = HEADS * 2 * half + 1;
+    struct block x = random_matrix(TOKENS * stride), before = make(TOKENS * stride, 4);
+    struct block cosine = random_matrix(LENGTH * half), sine = random_matrix(LENGTH * half);
+    float *xs = x.data, *old = before.data, *cs = cosine.data, *ss = sine.data;
+    memcpy(old, xs, x.bytes);
+    OK(sentei_rotary_f32(xs, stride, cs, half, ss, half, LENGTH, HEADS, half, 0, TOKENS));
+    for (int t = 0; t < TOKENS; t++) {
+        for (int h = 0; h < HEADS; h++) {
+            for (int j = 0; j < half; j++) {
+                const int low = t * stride + h * 2 * half + j, high = low + half, table = t % LENGTH * half + j;
+                const double a = old[low], b = old[high], c = cs[table], s = ss[table];
+                EXPECT(near(xs[low], a * c - b * s, 1e-6) && near(xs[high], b * c + a * s, 1e-6), "rotary");
+            }
+        }
+    }
+    release(x), release(before), release(cosine), release(sine);
+}
+
+/* Whether a stable ascending sort puts keys[index] among the first `prune`: its rank by counting. */
+static int is_pruned(const int32_t *keys, int count, int index, int64_t prune) {
+    int64_t rank = 0;
+    for (int i = 0; i < count; i++) {
+        rank += keys[i] < keys[index] || (keys[i] == keys[index] && i < index);
+    }
+    return rank < prune;
+}
+
+enum { PROFILES = 6 };
+
+static float score_of(int profile) {
+    switch (profile) {
+        case 0: return random_float();
+        case 1: return 1;
+        case 2: return (float)(random_bits() % 4) - 2;
+        case 3: return random_bits() % 3 ? random_float() : NAN;
+        case 4: return random_float() * 1e-40f;
+        default: return random_bits() % 16 ? random_float() : random_float() * 1e38f;
+    }
+}
+
+static void expect_bit(const uint32_t *row, int column, int expected, const char *what, int profile, int cols) {
+    EXPECT(
+        (int)(row[column / 32] >> (column % 32) & 1) == expected, "%s, profile %d: column %d of %d", what, profile,
+        column, cols);
+}
+
+static void test_selections(int cols, int profile) {
+    const int stride = cols + 1, words = (cols + 31) / 32, mask_stride = words + 1;
+    struct block w = make(ROWS * stride, 4), scale = make(cols, 4), mask = make(ROWS * mask_stride, 4);
+    struct block high = make(1 << 16, 8), low = make(1 << 15, 8);
+    float *ws = w.data, *scales = scale.data;
+    uint32_t *bits = mask.data;
+    int64_t *highs = high.data, *lows = low.data;
+    int32_t keys[ROWS][WIDEST];
+    const float *by = profile % 2 ? scales : NULL;
+    for (int c = 0; c < cols; c++) {
+        scales[c] = fabsf(random_float());
+    }
+    for (int r = 0; r < ROWS; r++) {
+        for (int c = 0; c < cols; c++) {
+            ws[r * stride + c] = score_of(profile);
+            keys[r][c] = key(ws[r * stride + c], by ? by[c] : 1);
+        }
+    }
+    memset(bits, 0xff, mask.bytes);
+    const int prunes[] = {0, 1, cols / 2, cols - 1, cols};
+    for (int p = 0; p < 5; p++) {
+        OK(sentei_score_select_row_f32(ws, stride, by, bits, mask_stride, prunes[p], cols, 0, ROWS));
+        for (int r = 0; r < ROWS; r++) {
+            for (int c = 0; c < 32 * words; c++) {
+                expect_bit(
+                    bits + r * mask_stride, c, c < cols && is_pruned(keys[r], cols, c, prunes[p]), "row", profile, cols);
+            }
+        }
+    }
+    for (int size = 1; size <= cols; size++) {
+        if (cols % size != 0) {
+            continue;
+        }
+        const int prune = (size + 1) / 2;
+        OK(sentei_score_select_groups_f32(ws, stride, by, bits, mask_stride, prune, size, cols, 0, ROWS));
+        for (int r = 0; r < ROWS; r++) {
+            for (int c = 0; c < 32 * words; c++) {
+                expect_bit(
+                    bits + r * mask_stride, c,
+                    c < cols && is_pruned(keys[r] + c / size * size, size, c % size, prune), "groups", profile, cols);
+            }
+        }
+    }
+    const int32_t cut = keys[ROWS / 2][cols / 2];
+    int64_t counted = -1, ties = cols / 2 + 1;
+    OK(sentei_score_select_ties_f32(ws, stride, by, cut, &counted, cols, 0, ROWS));
+    OK(sentei_score_select_cut_f32(ws, stride, by, bits, mask_stride, cut, ties, cols, 0, ROWS));
+    memset(highs, 0, high.bytes);
+    memset(lows, 0, low.bytes);
+    OK(sentei_score_histogram_f32(ws, stride, by, -1, highs, cols, 0, ROWS));
+    OK(sentei_score_histogram_f32(ws, stride, by, cut >> 15, lows, cols, 0, ROWS));
+    for (int r = 0; r < ROWS; r++) {
+        for (int c = 0; c < cols; c++) {
+            const int32_t k = keys[r][c];
+            counted -= k == cut;
+            expect_bit(bits + r * mask_stride, c, k < cut || (k == cut && ties-- > 0), "cut", profile, cols);
+            highs[k >> 15]--;
+            lows[k & 0x7fff] -= k >> 15 == cut >> 15;
+        }
+    }
+    EXPECT(counted == 0, "ties");
+    for (int i = 0; i < 1 << 16; i++) {
+        EXPECT(highs[i] == 0 && lows[i & 0x7fff] == 0, "histogram bin %d", i);
+    }
+    release(w), release(scale), release(mask), release(high), release(low);
+}
+
+int main(void) {
+    EXPECT(sentei_init("avx") == SENTEI_UNKNOWN_ISA, "an unknown tier was accepted");
+    EXPECT(sentei_parameters("activate_f32") != NULL && sentei_parameters("nothing") == NULL, "parameters");
+    char names[64];
+    snprintf(names, sizeof names, "%s", sentei_isa_names());
+    for (char *name = strtok(names, ", "); name != NULL; name = strtok(NULL, ", ")) {
+        isa = name;
+        OK(sentei_init(name));
+        if (strcmp(sentei_active_isa(), name) != 0) {
+            printf("%s: this machine does not have it\n", name);
+            continue;
+        }
+        test_half_precision();
+        for (int i = 0; i < WIDTHS; i++) {
+            test_activate(widths[i]);
+            test_apply_mask(widths[i]);
+            test_casts(widths[i]);
+            test_column_moments(widths[i]);
+            test_norms(widths[i]);
+            test_sums(widths[i]);
+            test_rotary(widths[i]);
+            for (int profile = 0; profile < PROFILES; profile++) {
+                test_selections(widths[i], profile);
+            }
+            for (int variant = 0; variant < 6; variant++) {
+                test_attention(widths[i], 1 + 5 * i, variant % 3 > 0, variant % 3 == 2 ? 5 : 0, variant >= 3);
+            }
+        }
+        printf("%s: done\n", name);
+    }
+    if (failures != 0) {
+        printf("%d failures\n", failures);
+        return 1;
+    }
+    printf("all kernels passed\n");
+    return 0;
+}

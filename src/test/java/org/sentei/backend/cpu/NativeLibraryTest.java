@@ -1,0 +1,175 @@
+package org.sentei.backend.cpu;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.io.IOException;
+import java.net.URL;
+import java.net.URLClassLoader;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.Op;
+
+/** Extraction, loading and the choice of the instruction set, most of all where they go wrong. */
+class NativeLibraryTest {
+    private static final ClassLoader RESOURCES = NativeLibraryTest.class.getClassLoader();
+
+    @TempDir
+    Path directory;
+
+    @Test
+    void theLibraryKnowsTheTiersThatTheSettingsAccept() {
+        assertThat(NativeLibrary.open(cache(), RESOURCES, "").isaNames()).isEqualTo(NativeLibrary.ISA_NAMES);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"scalar", "avx2", "avx512", ""})
+    void theTierIsTheBestThatTheProcessorHasUpToTheCap(String cap) throws IOException {
+        Set<String> flags = Files.readAllLines(Path.of("/proc/cpuinfo")).stream()
+                .filter(line -> line.startsWith("flags"))
+                .findFirst()
+                .map(line ->
+                        Set.of(line.substring(line.indexOf(':') + 1).strip().split(" ")))
+                .orElseThrow();
+        boolean avx2 = flags.containsAll(List.of("avx2", "fma", "f16c", "bmi1", "bmi2"));
+        boolean avx512 = avx2 && flags.containsAll(List.of("avx512f", "avx512bw", "avx512vl", "avx512dq"));
+        String best = avx512 ? "avx512" : avx2 ? "avx2" : "scalar";
+        int highest = cap.isEmpty() ? 2 : NativeLibrary.ISA_NAMES.indexOf(cap);
+        String expected = NativeLibrary.ISA_NAMES.get(Math.min(highest, NativeLibrary.ISA_NAMES.indexOf(best)));
+
+        assertThat(NativeLibrary.open(cache(), RESOURCES, cap).isa()).isEqualTo(expected);
+    }
+
+    @Test
+    void anUnknownTierIsAnErrorThatListsTheKnownOnes() {
+        assertThatThrownBy(() -> NativeLibrary.open(cache(), RESOURCES, "avx1024"))
+                .isInstanceOf(DeviceException.class)
+                .hasMessageContaining("\"avx1024\"")
+                .hasMessageContaining("SENTEI_MAX_ISA")
+                .hasMessageContaining("scalar, avx2, avx512");
+    }
+
+    @Test
+    void anUnknownTierInTheSettingsMakesTheBackendUnavailableWithTheReason() {
+        System.setProperty(Settings.MAX_ISA, "sse9");
+        try {
+            NativeProvider provider = new NativeProvider();
+            assertThat(provider.unavailableBecause())
+                    .hasValueSatisfying(reason -> assertThat(reason).contains("\"sse9\"", "scalar, avx2, avx512"));
+            assertThatThrownBy(() -> provider.open(Backend.Options.defaults()))
+                    .isInstanceOf(DeviceException.class)
+                    .hasMessageContaining("\"sse9\"");
+        } finally {
+            System.clearProperty(Settings.MAX_ISA);
+        }
+    }
+
+    @Test
+    void aBuildWithoutTheLibrarySaysThatGccWasMissing() throws IOException {
+        try (URLClassLoader nothing = new URLClassLoader(new URL[0], null)) {
+            assertThat(NativeLibrary.missing(nothing))
+                    .hasValueSatisfying(
+                            reason -> assertThat(reason).contains("libsentei.so", "gcc was missing", "install gcc"));
+            assertThatThrownBy(() -> NativeLibrary.open(cache(), nothing, ""))
+                    .isInstanceOf(DeviceException.class)
+                    .hasMessageContaining("gcc was missing");
+        }
+    }
+
+    @Test
+    void aClassPathWithoutOpenBlasSaysWhichDependencyToAdd() throws IOException {
+        Path library = directory.resolve("classes/org/sentei/backend/cpu/linux-x86_64/libsentei.so");
+        Files.createDirectories(library.getParent());
+        Files.createFile(library);
+        URL[] onlyOurs = {directory.resolve("classes").toUri().toURL()};
+        try (URLClassLoader resources = new URLClassLoader(onlyOurs, null)) {
+            assertThat(NativeLibrary.missing(resources))
+                    .hasValueSatisfying(reason -> assertThat(reason).contains("org.bytedeco:openblas", "linux-x86_64"));
+        }
+    }
+
+    @Test
+    void aPlantedFileIsReplacedAndNeverLoaded() throws IOException {
+        Path real = extract();
+        byte[] content = Files.readAllBytes(real);
+        Files.writeString(real, "junk");
+
+        assertThat(extract()).isEqualTo(real).hasBinaryContent(content);
+        assertThat(NativeLibrary.open(cache(), RESOURCES, "").isa()).isNotEmpty();
+    }
+
+    @Test
+    void aPlantedLinkIsReplacedByAFile() throws IOException {
+        Path real = extract();
+        Path elsewhere = directory.resolve("elsewhere");
+        Files.move(real, elsewhere);
+        Files.createSymbolicLink(real, elsewhere);
+
+        extract();
+
+        assertThat(Files.isSymbolicLink(real)).isFalse();
+        assertThat(real).hasSameBinaryContentAs(elsewhere);
+    }
+
+    @Test
+    void aDirectoryThatOthersCanEnterIsRefused() throws IOException {
+        Path real = extract();
+        Files.setPosixFilePermissions(real.getParent(), PosixFilePermissions.fromString("rwxrwxrwx"));
+
+        assertThatThrownBy(this::extract)
+                .isInstanceOf(DeviceException.class)
+                .hasMessageContaining("this user alone")
+                .hasMessageContaining("SENTEI_NATIVE_DIR");
+    }
+
+    @Test
+    void aCacheThatCannotBeMadeIsAnErrorWithARemedy() throws IOException {
+        Path file = Files.createFile(directory.resolve("file"));
+
+        assertThatThrownBy(() -> new LibraryCache(file.resolve("below")).extract(resource(), "libsentei.so"))
+                .isInstanceOf(DeviceException.class)
+                .hasMessageContaining("sentei.native.dir");
+    }
+
+    @Test
+    void nothingTemporaryStaysBehindAndFilesArePrivate() throws IOException {
+        Path real = extract();
+
+        try (Stream<Path> files = Files.list(real.getParent())) {
+            assertThat(files).containsExactly(real);
+        }
+        assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(real)))
+                .isEqualTo("rwx------");
+        assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(real.getParent())))
+                .isEqualTo("rwx------");
+    }
+
+    @Test
+    void everyOpHasAKernelFileOfItsStem() {
+        assertThat(Op.class.getPermittedSubclasses())
+                .allSatisfy(op -> assertThat(Path.of("native", "src", Op.stem(op.asSubclass(Op.class)) + ".c"))
+                        .isRegularFile());
+    }
+
+    private LibraryCache cache() {
+        return new LibraryCache(directory.resolve("cache"));
+    }
+
+    private Path extract() {
+        return cache().extract(resource(), "libsentei.so");
+    }
+
+    private static URL resource() {
+        return RESOURCES.getResource("org/sentei/backend/cpu/linux-x86_64/libsentei.so");
+    }
+}
