@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.CancellationException;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.sentei.engine.Recipe.Step;
@@ -93,7 +94,8 @@ final class Compressor {
      * Runs the whole model.
      *
      * @param walk starts a walk over the model from the beginning
-     * @throws RunException when a statistic or error is not finite, or the run was cancelled
+     * @throws RunException when a statistic or error is not finite
+     * @throws CancellationException when {@code progress} asks for it
      */
     List<Outcome> run(Supplier<Walk> walk) {
         Map<Site, Decision> global = decideGlobally(walk);
@@ -115,7 +117,7 @@ final class Compressor {
 
     private List<Outcome> compress(Walk.Group group, Map<Site, Decision> global, String label, int done, int stages) {
         List<Site> sites = targeted(group);
-        advance(label + ": statistics", done, stages);
+        progress.checkpoint(label + ": statistics", done, stages);
         long observing = System.nanoTime();
         Map<String, Statistics> statistics = observe(
                 group, sites.stream().filter(site -> !global.containsKey(site)).toList());
@@ -129,11 +131,11 @@ final class Compressor {
             }
             drafts.add(draft(group.weights(site), decision, shared, started));
         }
-        advance(label + ": errors", done + 1, stages);
+        progress.checkpoint(label + ": errors", done + 1, stages);
         Map<Site, Double> errors = hasData && !sites.isEmpty() ? measure(group, drafts) : Map.of();
-        advance(label + ": outputs", done + 2, stages);
+        progress.checkpoint(label + ": outputs", done + 2, stages);
         group.commit(drafts.stream().map(Draft::edit).toList());
-        advance(label + ": done", done + 3, stages);
+        progress.checkpoint(label + ": done", done + 3, stages);
         return drafts.stream()
                 .map(draft -> draft.outcome(errors.get(draft.edit().site())))
                 .toList();
@@ -141,13 +143,6 @@ final class Compressor {
 
     private List<Site> targeted(Walk.Group group) {
         return group.sites().stream().filter(steps::containsKey).toList();
-    }
-
-    private void advance(String stage, int done, int stages) {
-        if (progress.cancelled() || Thread.currentThread().isInterrupted()) {
-            throw new RunException("the run was interrupted; nothing was written");
-        }
-        progress.advanced(stage, done, stages);
     }
 
     /** How a site's scores are made, what is selected, and what the bias may take up. */

@@ -187,11 +187,8 @@ final class Evaluation {
         List<float[]> vectors = new ArrayList<>();
         try (Scope scope = new Scope(backend)) {
             model.embed(tokens, scope, vector -> {
-                if (progress.cancelled()) {
-                    throw new RunException("the evaluation was interrupted");
-                }
                 vectors.add(vector);
-                progress.advanced("embedding texts", vectors.size(), tokens.size());
+                progress.checkpoint("embedding texts", vectors.size(), tokens.size());
             });
         }
         return vectors;

@@ -49,12 +49,12 @@ public final class Perplexity {
         try (Scope scope = new Scope(backend);
                 HiddenStates states = new HiddenStates(model, windows.split(BATCH_TOKENS), scope)) {
             for (int block = 0; block < model.blocks(); block++) {
-                advanced(progress, "perplexity: block " + (block + 1) + " of " + model.blocks(), block, steps);
+                progress.checkpoint("perplexity: block " + (block + 1) + " of " + model.blocks(), block, steps);
                 try (Scope blockScope = scope.child()) {
                     states.advance(model.load(block, blockScope), LinearObserver.NONE);
                 }
             }
-            advanced(progress, "perplexity: logits", steps - 1, steps);
+            progress.checkpoint("perplexity: logits", steps - 1, steps);
             try (Scope headScope = scope.child()) {
                 states.finish(model.loadHead(headScope), LinearObserver.NONE, likelihood);
             }
@@ -73,13 +73,6 @@ public final class Perplexity {
             windows[i] = Arrays.copyOfRange(tokens, i * length, (i + 1) * length);
         }
         return TokenBatch.of(windows);
-    }
-
-    private static void advanced(Progress progress, String stage, long done, long total) {
-        if (progress.cancelled()) {
-            throw new CancellationException(stage);
-        }
-        progress.advanced(stage, done, total);
     }
 
     /** Sums the negative log-likelihoods of the targets as logits arrive. */

@@ -14,6 +14,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.CancellationException;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.sentei.engine.Recipe.Step;
@@ -241,7 +242,8 @@ public final class Plan implements AutoCloseable {
      * @param folder absent or empty
      * @throws RecipeException when the recipe needs data that the request does not name
      * @throws GateException when a quality gate was missed
-     * @throws RunException when the output cannot be written, numbers are not finite, or the run was cancelled
+     * @throws RunException when the output cannot be written or numbers are not finite
+     * @throws CancellationException when {@code progress} asks for it
      */
     public Report run(Path folder, Progress progress) {
         Instant started = Instant.now();

@@ -1,5 +1,7 @@
 package org.sentei.engine;
 
+import java.util.concurrent.CancellationException;
+
 /** Hears how far a long task is. Called from the thread that runs it. */
 public interface Progress {
     /** Ignores everything. */
@@ -17,5 +19,17 @@ public interface Progress {
     /** Asked between units of work; true ends the run without leaving output. */
     default boolean cancelled() {
         return false;
+    }
+
+    /**
+     * Stops a cancelled run, else reports like {@link #advanced}: what long tasks call between units of work.
+     *
+     * @throws CancellationException when {@link #cancelled} or the thread is interrupted
+     */
+    default void checkpoint(String stage, long done, long total) {
+        if (cancelled() || Thread.currentThread().isInterrupted()) {
+            throw new CancellationException("interrupted at " + stage + "; nothing was written");
+        }
+        advanced(stage, done, total);
     }
 }

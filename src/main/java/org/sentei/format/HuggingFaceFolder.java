@@ -1,16 +1,11 @@
 package org.sentei.format;
 
 import java.io.IOException;
-import java.io.InputStream;
 import java.lang.foreign.Arena;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.Collection;
 import java.util.Collections;
-import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -167,33 +162,18 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
         return read(folder, INDEX, MAX_INDEX_BYTES);
     }
 
-    /** Bytes of the model's files: configuration, index and weights, without tokenizer and others. */
+    /** Bytes of the weight files. */
     public long bytes() {
-        return modelFiles().values().stream()
-                .mapToLong(file -> file.toFile().length())
+        return weights.values().stream()
+                .mapToLong(file -> file.file().toFile().length())
                 .sum();
     }
 
-    /**
-     * One hash of configuration, index and weights: the SHA-256, in hexadecimal, of what {@code sha256sum} prints for these
-     * files sorted by name.
-     */
+    /** SHA-256, in hexadecimal, of the weight files, one after the other in the order of their names. */
     public String sha256() {
-        StringBuilder list = new StringBuilder();
-        modelFiles()
-                .forEach((name, file) ->
-                        list.append(sha256(file)).append("  ").append(name).append('\n'));
-        return HexFormat.of().formatHex(newSha256().digest(list.toString().getBytes(StandardCharsets.UTF_8)));
-    }
-
-    private SortedMap<String, Path> modelFiles() {
-        SortedMap<String, Path> files = new TreeMap<>();
-        weights.forEach((name, file) -> files.put(name, file.file()));
-        files.put(CONFIG, folder.resolve(CONFIG));
-        if (index.isPresent()) {
-            files.put(INDEX, folder.resolve(INDEX));
-        }
-        return files;
+        Sha256 hash = new Sha256();
+        weights.values().forEach(file -> hash.add(file.file()));
+        return hash.hex();
     }
 
     /**
@@ -271,26 +251,5 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
                 : "it has " + String.join(", ", others)
                         + ": convert it, for example with save_pretrained of transformers";
         return new FormatException("folder " + folder + " has neither " + SINGLE + " nor " + INDEX + "; " + remedy);
-    }
-
-    private static String sha256(Path file) {
-        MessageDigest digest = newSha256();
-        byte[] buffer = new byte[1 << 16];
-        try (InputStream in = Files.newInputStream(file)) {
-            for (int read = in.read(buffer); read >= 0; read = in.read(buffer)) {
-                digest.update(buffer, 0, read);
-            }
-        } catch (IOException e) {
-            throw new FormatException(file + " cannot be read (" + e + ")", e);
-        }
-        return HexFormat.of().formatHex(digest.digest());
-    }
-
-    private static MessageDigest newSha256() {
-        try {
-            return MessageDigest.getInstance("SHA-256");
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException("every Java platform has SHA-256", e);
-        }
     }
 }

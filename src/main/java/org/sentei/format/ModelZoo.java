@@ -2,15 +2,10 @@ package org.sentei.format;
 
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.nio.channels.Channels;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.DigestInputStream;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
-import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -164,17 +159,8 @@ public final class ModelZoo {
         return "mvn dependency:copy -Dartifact=" + model.artifact() + ":jar -DoutputDirectory=" + folder;
     }
 
-    private void verify(Model model, Path jar) throws IOException {
-        MessageDigest digest;
-        try {
-            digest = MessageDigest.getInstance("SHA-256");
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException("every Java platform has SHA-256", e);
-        }
-        try (InputStream in = new DigestInputStream(Files.newInputStream(jar), digest)) {
-            in.transferTo(OutputStream.nullOutputStream());
-        }
-        String actual = HexFormat.of().formatHex(digest.digest());
+    private void verify(Model model, Path jar) {
+        String actual = new Sha256().add(jar).hex();
         if (!actual.equals(model.sha256())) {
             throw new ModelException(jar + " has SHA-256 " + actual + ", not " + model.sha256()
                     + "; delete it and fetch it again with: " + command(model));

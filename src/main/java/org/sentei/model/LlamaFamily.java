@@ -10,6 +10,9 @@ import org.sentei.model.SpecReader.Layers;
 
 /** Llama and the architectures that follow it: RMS norms, rotary positions, gated feed-forward, grouped heads. */
 final class LlamaFamily {
+    /** What transformers assumes when a configuration that wants a window does not give its size. */
+    private static final int DEFAULT_WINDOW = 4096;
+
     private LlamaFamily() {}
 
     /**
@@ -41,7 +44,7 @@ final class LlamaFamily {
     }
 
     static TransformerSpec mistral(SpecReader reader) {
-        int window = reader.config().contains("sliding_window") ? reader.positive("sliding_window") : 0;
+        int window = reader.config().isNull("sliding_window") ? 0 : reader.positiveOr("sliding_window", DEFAULT_WINDOW);
         return decoder(
                 reader, new Member(sharedHeadSize(reader), false, false, false, false, block -> window, Map.of()));
     }
@@ -88,7 +91,7 @@ final class LlamaFamily {
         if (!reader.flag("use_sliding_window", false)) {
             return block -> 0;
         }
-        int window = reader.positiveOr("sliding_window", 4096);
+        int window = reader.positiveOr("sliding_window", DEFAULT_WINDOW);
         int first = reader.config().getInt("max_window_layers", 28);
         return block -> (types.isEmpty() ? block >= first : types.get(block).equals("sliding_attention")) ? window : 0;
     }

@@ -37,6 +37,11 @@ public final class ModelConfig {
         return file;
     }
 
+    /** Whether the key is there with the value {@code null}, which may mean something else than its absence. */
+    public boolean isNull(String key) {
+        return values.containsKey(key) && values.get(key) == null;
+    }
+
     /** Whether the key has a value other than {@code null}. */
     public boolean contains(String key) {
         return values.get(key) != null;
