@@ -2,8 +2,10 @@ package org.sentei.format;
 
 import java.io.IOException;
 import java.nio.channels.FileChannel;
+import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
@@ -104,16 +106,20 @@ public final class OutputFolder implements AutoCloseable {
             }
         }
         for (Path parent : createdParents) {
-            Files.deleteIfExists(parent);
+            try {
+                Files.deleteIfExists(parent);
+            } catch (DirectoryNotEmptyException e) {
+                return; // somebody else uses it by now
+            }
         }
     }
 
     private static void checkFree(Path target) throws IOException {
-        if (!Files.exists(target)) {
+        if (!Files.exists(target, LinkOption.NOFOLLOW_LINKS)) {
             return;
         }
         if (!Files.isDirectory(target)) {
-            throw new FormatException("output " + target + " is a file: give a folder that is absent or empty");
+            throw new FormatException("output " + target + " is no folder: give one that is absent or empty");
         }
         try (Stream<Path> content = Files.list(target)) {
             if (content.findAny().isPresent()) {

@@ -15,6 +15,9 @@ import java.util.OptionalLong;
  * @param totalSize bytes of all tensors, as far as the index tells
  */
 record ShardIndex(Map<String, String> weightMap, OptionalLong totalSize) {
+    /** Up to here a double holds every integer. */
+    private static final double MAX_TOTAL_SIZE = 0x1p53;
+
     /**
      * Reads an index.
      *
@@ -60,20 +63,22 @@ record ShardIndex(Map<String, String> weightMap, OptionalLong totalSize) {
         }
     }
 
-    /** Older writers wrote the size as a number with a fraction. */
     private static OptionalLong readTotalSize(JsonParser parser, JsonToken value, Path file) throws IOException {
         Json.expect(value, JsonToken.START_OBJECT, "metadata", file);
         OptionalLong totalSize = OptionalLong.empty();
         while (parser.nextToken() == JsonToken.FIELD_NAME) {
-            boolean size = parser.currentName().equals("total_size");
+            boolean wanted = parser.currentName().equals("total_size");
             JsonToken token = parser.nextToken();
-            if (size && token == JsonToken.VALUE_NUMBER_INT) {
-                totalSize = OptionalLong.of(parser.getLongValue());
-            } else if (size && token == JsonToken.VALUE_NUMBER_FLOAT) {
-                totalSize = OptionalLong.of((long) parser.getDoubleValue());
-            } else {
+            if (!wanted || !token.isNumeric()) {
                 parser.skipChildren();
+                continue;
             }
+            // older writers wrote the size with a fraction
+            double bytes = parser.getDoubleValue();
+            if (!(bytes >= 0 && bytes <= MAX_TOTAL_SIZE)) {
+                throw new FormatException(file + ": metadata.total_size is no number of bytes; fetch the file again");
+            }
+            totalSize = OptionalLong.of((long) bytes);
         }
         return totalSize;
     }

@@ -4,7 +4,6 @@ import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -14,6 +13,7 @@ import java.util.Map;
 import java.util.concurrent.locks.ReadWriteLock;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
 import java.util.stream.Stream;
+import org.slf4j.LoggerFactory;
 
 /**
  * Text to token ids by a {@code tokenizer.json}.
@@ -156,7 +156,7 @@ public final class TextTokenizer implements AutoCloseable {
                 files.sorted(Comparator.reverseOrder())
                         .forEach(file -> file.toFile().delete());
             } catch (IOException e) {
-                throw new UncheckedIOException(e);
+                LoggerFactory.getLogger(TextTokenizer.class).warn("{} could not be removed", folder, e);
             }
         }
     }

@@ -156,6 +156,9 @@ class HuggingFaceFolderTest {
                 "{\"weight_map\":{\"a\":\"s\",\"a\":\"s\"}}",
                 "{\"weight_map\":{}} x",
                 "{\"weight_map\"",
+                "{\"metadata\":1}",
+                "{\"metadata\":{\"total_size\":-1}}",
+                "{\"metadata\":{\"total_size\":1e300}}",
             })
     void aDamagedIndexIsRefused(String json) throws IOException {
         Files.writeString(folder.resolve("config.json"), "{}");

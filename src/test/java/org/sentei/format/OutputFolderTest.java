@@ -51,8 +51,12 @@ class OutputFolderTest {
                 .hasMessageContaining("is not empty");
         assertThatThrownBy(() -> OutputFolder.create(folder.resolve("file")))
                 .isInstanceOf(FormatException.class)
-                .hasMessageContaining("is a file");
-        assertThat(folder.toFile().list()).containsExactly("file");
+                .hasMessageContaining("is no folder");
+        Files.createSymbolicLink(folder.resolve("link"), Path.of("nowhere"));
+        assertThatThrownBy(() -> OutputFolder.create(folder.resolve("link")))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("is no folder");
+        assertThat(folder.toFile().list()).containsExactlyInAnyOrder("file", "link");
     }
 
     @Test

@@ -171,7 +171,7 @@ class TextTokenizerTest {
     private Path miniLm() throws IOException {
         Path jar;
         try (Stream<Path> jars = Files.list(Path.of(System.getProperty("sentei.models")))) {
-            jar = jars.filter(file -> file.getFileName().toString().contains("minilm"))
+            jar = jars.filter(file -> file.getFileName().toString().matches(".*minilm.*\\.jar"))
                     .findFirst()
                     .orElseThrow();
         }
