@@ -42,6 +42,9 @@ public final class HuggingFaceWriter {
     private static final int CHUNK_BYTES = 1 << 20;
     private static final int HEADER_ALIGNMENT = 8;
 
+    /** An output file: its header, the data of the input file under edits, and what comes after them. */
+    private record Layout(Safetensors file, ByteBuffer header, List<Tensor> appended) {}
+
     private final HuggingFaceFolder source;
     private final Map<String, Edit> pruned = new HashMap<>();
     private final Map<String, Tensor> replaced = new HashMap<>();
@@ -86,13 +89,12 @@ public final class HuggingFaceWriter {
     }
 
     private List<String> write(Map<String, ?> configChanges, Path target) throws IOException {
-        Set<String> written = new HashSet<>(source.weights().keySet());
-        for (Map.Entry<String, Safetensors> weights : source.weights().entrySet()) {
-            writeWeights(
-                    weights.getValue(),
-                    added.getOrDefault(weights.getKey(), List.of()),
-                    target.resolve(weights.getKey()));
+        Map<String, Layout> layouts = new TreeMap<>();
+        source.weights().forEach((name, file) -> layouts.put(name, layout(name, file)));
+        for (Map.Entry<String, Layout> layout : layouts.entrySet()) {
+            writeWeights(layout.getValue(), target.resolve(layout.getKey()));
         }
+        Set<String> written = new HashSet<>(layouts.keySet());
         if (!configChanges.isEmpty()) {
             Path config = source.path().resolve(HuggingFaceFolder.CONFIG);
             Files.write(
@@ -165,13 +167,18 @@ public final class HuggingFaceWriter {
         return new Tensor(edit.bias().name(), dtype, Shape.of(elements), content);
     }
 
-    private void writeWeights(Safetensors file, List<Tensor> additions, Path target) throws IOException {
-        MemorySegment data = file.data();
+    private Layout layout(String name, Safetensors file) {
         // wide types first, so that one aligned addition leaves the next one aligned
-        List<Tensor> appended = additions.stream()
+        List<Tensor> appended = added.getOrDefault(name, List.of()).stream()
                 .sorted(Comparator.comparingInt(addition -> -addition.dtype().bytes()))
                 .toList();
         byte[] header = appended.isEmpty() ? file.header() : extendedHeader(file, appended);
+        return new Layout(file, ByteBuffer.wrap(header), appended);
+    }
+
+    private void writeWeights(Layout layout, Path target) throws IOException {
+        Safetensors file = layout.file;
+        MemorySegment data = file.data();
         try (FileChannel out = FileChannel.open(target, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
                 Arena arena = Arena.ofConfined()) {
             MemorySegment chunk = arena.allocate(CHUNK_BYTES);
@@ -179,9 +186,9 @@ public final class HuggingFaceWriter {
                     out,
                     ByteBuffer.allocate(Long.BYTES)
                             .order(ByteOrder.LITTLE_ENDIAN)
-                            .putLong(header.length)
+                            .putLong(layout.header.remaining())
                             .flip());
-            writeFully(out, ByteBuffer.wrap(header));
+            writeFully(out, layout.header);
             long done = 0;
             for (Safetensors.Entry entry : file.entriesByOffset()) {
                 Edit edit = pruned.get(entry.name());
@@ -198,7 +205,7 @@ public final class HuggingFaceWriter {
                 done = entry.end();
             }
             copy(data, done, data.byteSize(), chunk, out);
-            for (Tensor addition : appended) {
+            for (Tensor addition : layout.appended) {
                 writeFully(out, addition.data().asByteBuffer());
             }
         }
