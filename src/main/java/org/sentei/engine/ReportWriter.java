@@ -10,7 +10,6 @@ import com.fasterxml.jackson.databind.ser.std.ToStringSerializer;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.time.Instant;
 
 /** Writes what a run leaves beside its model: {@code report.json}, {@code report.html} and {@code recipe.yaml}. */
@@ -24,16 +23,16 @@ public final class ReportWriter {
     private ReportWriter() {}
 
     /**
-     * Writes the three files into an existing folder.
+     * Writes the three files into a folder that is not public yet.
      *
-     * @throws IOException when the folder does not take them; none of the three is left half written
+     * @throws IOException when the folder does not take them
      */
     public static void write(Path folder, Report report, Recipe recipe) throws IOException {
         String json = json(report);
         String html = ReportPage.render(report, recipe);
-        put(folder.resolve("recipe.yaml"), recipe.text());
-        put(folder.resolve("report.json"), json);
-        put(folder.resolve("report.html"), html);
+        Files.writeString(folder.resolve("recipe.yaml"), recipe.text());
+        Files.writeString(folder.resolve("report.json"), json);
+        Files.writeString(folder.resolve("report.html"), html);
     }
 
     /** The report as JSON: keys in snake case, in the order of the record. */
@@ -42,16 +41,6 @@ public final class ReportWriter {
             return MAPPER.writeValueAsString(report) + "\n";
         } catch (JsonProcessingException impossible) {
             throw new IllegalStateException("a report could not be written as JSON", impossible);
-        }
-    }
-
-    private static void put(Path file, String content) throws IOException {
-        Path whole = Files.createTempFile(file.getParent(), ".report", ".part");
-        try {
-            Files.writeString(whole, content);
-            Files.move(whole, file, StandardCopyOption.ATOMIC_MOVE);
-        } finally {
-            Files.deleteIfExists(whole);
         }
     }
 }
