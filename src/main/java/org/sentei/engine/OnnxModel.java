@@ -84,7 +84,7 @@ final class OnnxModel implements OpenModel {
 
     @Override
     public boolean biasPossible(Site site) {
-        return true;
+        return file.takesBias(site);
     }
 
     @Override
@@ -138,8 +138,8 @@ final class OnnxModel implements OpenModel {
 
     @Override
     public List<Tensor> forward(TokenBatch batch, Backend backend, Arena arena) {
-        try (OnnxSession session =
-                OnnxSession.open(path().toString(), file.tapped(List.of(), arena), file.folder(), threads())) {
+        try (OnnxSession session = OnnxSession.open(
+                path().toString(), file.tapped(List.of(), List.of(), arena), file.folder(), threads())) {
             List<String> outputs =
                     session.outputs().stream().map(OnnxSession.Port::name).toList();
             return session.run(new OnnxEncoder(session).feed(batch), outputs).values().stream()
@@ -159,8 +159,8 @@ final class OnnxModel implements OpenModel {
     @Override
     public void embed(List<int[]> texts, Scope scope, Consumer<float[]> consumer) {
         try (Arena arena = Arena.ofConfined();
-                OnnxSession session =
-                        OnnxSession.open(path().toString(), file.tapped(List.of(), arena), file.folder(), threads())) {
+                OnnxSession session = OnnxSession.open(
+                        path().toString(), file.tapped(List.of(), List.of(), arena), file.folder(), threads())) {
             String output = session.outputs().getFirst().name();
             new OnnxEncoder(session).run(texts, BATCH_WINDOWS, List.of(output), batch -> {
                 Tensor rows = batch.rows().get(output);

@@ -1,17 +1,11 @@
 package org.sentei.engine;
 
-import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.stream.Stream;
 import org.sentei.format.OnnxFile;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
@@ -59,34 +53,8 @@ final class OnnxWalk implements Walk {
     /** The graph as far as it has been committed, with these values as outputs. */
     private OnnxSession session(List<String> values) {
         try (Arena arena = Arena.ofConfined()) {
-            if (committed.isEmpty()) {
-                return open(file, values, arena);
-            }
-            Path temporary = Files.createTempDirectory("sentei-onnx");
-            try {
-                Path edited = temporary.resolve(file.path().getFileName());
-                file.write(edited, committed);
-                try (OnnxFile copy = OnnxFile.open(edited)) {
-                    return open(copy, values, arena);
-                }
-            } finally {
-                delete(temporary);
-            }
-        } catch (IOException e) {
-            throw new UncheckedIOException("cannot write the partly compressed graph: " + e.getMessage(), e);
-        }
-    }
-
-    private static OnnxSession open(OnnxFile graph, List<String> values, Arena arena) {
-        return OnnxSession.open(
-                graph.path().toString(), graph.tapped(values, arena), graph.folder(), OnnxModel.threads());
-    }
-
-    private static void delete(Path folder) throws IOException {
-        try (Stream<Path> content = Files.walk(folder)) {
-            for (Path file : content.sorted(Comparator.reverseOrder()).toList()) {
-                Files.delete(file);
-            }
+            return OnnxSession.open(
+                    file.path().toString(), file.tapped(values, committed, arena), file.folder(), OnnxModel.threads());
         }
     }
 

@@ -145,8 +145,8 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
      * to the output projection (Gather), a matrix used both as it is and transposed, the left operand of MatMul, one that
      * is an output of the graph or read inside of a nested graph.
      *
-     * <p>The name is that of the bias or the weight without its ending ({@code .bias}, {@code .weight}), else the node's,
-     * else the weight's. The role follows from the name, else from the graph: HEAD for an output of the graph, if need be
+     * <p>The name is that of the bias or the weight without its ending ({@code .bias}, {@code .weight}), else the module
+     * that the exporter noted, else the node's, else the weight's. The role follows from the name, else from the graph: HEAD for an output of the graph, if need be
      * through an activation or a softmax, DOWN
      * behind an activation, ATTENTION_OUTPUT behind joined heads, OTHER for the rest. {@link Site#input} is the value to
      * tap.
@@ -155,30 +155,41 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
         return found.stream().map(OnnxSites.Found::site).toList();
     }
 
+    /** Whether {@link #write} can give a site another bias, or a first one. */
+    public boolean takesBias(Site site) {
+        return writer().takesBias(site);
+    }
+
     /**
      * The serialized model with more graph outputs, for running it.
      *
      * @param values names of values of the main graph
+     * @param edits carried out as {@link #write} does, but in memory alone
      * @param arena owner of the copy
-     * @throws ModelException when the graph has no such value
+     * @throws ModelException when the graph has no such value, or for an edit that {@link #write} refuses
      */
-    public MemorySegment tapped(Collection<String> values, Arena arena) {
-        ModelProto.Builder copy = model.toBuilder();
-        GraphProto.Builder edited = copy.getGraphBuilder();
-        for (String value : new LinkedHashSet<>(values)) {
-            if (!graph.defines(value)) {
-                throw new ModelException(path + ": the graph has no value \"" + value + "\" to tap");
+    public MemorySegment tapped(Collection<String> values, List<Edit> edits, Arena arena) {
+        try (Arena scratch = Arena.ofConfined()) {
+            ModelProto.Builder copy = writer().edited(edits, true, scratch).toBuilder();
+            GraphProto.Builder edited = copy.getGraphBuilder();
+            for (String value : new LinkedHashSet<>(values)) {
+                if (!graph.defines(value)) {
+                    throw new ModelException(path + ": the graph has no value \"" + value + "\" to tap");
+                }
+                if (!graph.isOutput(value)) {
+                    edited.addOutput(ValueInfoProto.newBuilder().setName(value));
+                }
             }
-            if (!graph.isOutput(value)) {
-                edited.addOutput(ValueInfoProto.newBuilder().setName(value));
-            }
+            return serialize(copy.build(), arena);
         }
-        ModelProto tapped = copy.build();
-        MemorySegment bytes = arena.allocate(OnnxWriter.size(path, tapped));
+    }
+
+    private MemorySegment serialize(ModelProto copy, Arena arena) {
+        MemorySegment bytes = arena.allocate(OnnxWriter.size(path, copy));
         ByteBuffer buffer = bytes.asByteBuffer();
         try {
             CodedOutputStream output = CodedOutputStream.newInstance(buffer);
-            tapped.writeTo(output);
+            copy.writeTo(output);
             output.flush();
         } catch (IOException e) {
             throw new UncheckedIOException("cannot serialize " + path, e);
@@ -233,7 +244,11 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
      * @throws UncheckedIOException when writing fails; the target is as it was
      */
     public void write(Path target, List<Edit> edits) {
-        new OnnxWriter(path, model, graph, tensors, found).write(target, edits);
+        writer().write(target, edits);
+    }
+
+    private OnnxWriter writer() {
+        return new OnnxWriter(path, model, graph, tensors, found);
     }
 
     @Override

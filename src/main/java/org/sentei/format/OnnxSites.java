@@ -15,6 +15,7 @@ import org.sentei.format.OnnxGraph.Reader;
 import org.sentei.format.OnnxGraph.Use;
 import org.sentei.format.onnx.proto.AttributeProto;
 import org.sentei.format.onnx.proto.NodeProto;
+import org.sentei.format.onnx.proto.StringStringEntryProto;
 import org.sentei.format.onnx.proto.TensorProto;
 import org.sentei.model.Site;
 import org.sentei.model.Site.Role;
@@ -23,6 +24,7 @@ import org.sentei.tensor.DType;
 /** Finds the linear layers of an ONNX graph; {@link OnnxFile#sites} says which nodes count as one. */
 final class OnnxSites {
     private static final Pattern BLOCK = Pattern.compile("(?:^|[./_])(?:layers?|h|blocks?)[./_](\\d{1,6})(?=[./_]|$)");
+    private static final Pattern LAST_MODULE = Pattern.compile("'([^']+)', '[^']*'\\]$");
     private static final Set<String> ACTIVATIONS = Set.of(
             "Relu",
             "LeakyRelu",
@@ -235,6 +237,9 @@ final class OnnxSites {
         if (stem == null) {
             stem = stem(weight.tensor(), ".weight", ".w_0");
         }
+        if (stem == null) {
+            stem = scope(node);
+        }
         if (stem == null && !node.getName().isEmpty()) {
             stem = node.getName()
                     .replaceFirst("^/", "")
@@ -242,6 +247,17 @@ final class OnnxSites {
                     .replace('/', '.');
         }
         return stem == null || stem.isEmpty() ? weight.tensor() : stem;
+    }
+
+    /** The module that PyTorch's exporter notes for a node: the last but one of a printed list of scopes. */
+    private static String scope(NodeProto node) {
+        for (StringStringEntryProto entry : node.getMetadataPropsList()) {
+            if (entry.getKey().equals("pkg.torch.onnx.name_scopes")) {
+                Matcher matcher = LAST_MODULE.matcher(entry.getValue());
+                return matcher.find() ? matcher.group(1) : null;
+            }
+        }
+        return null;
     }
 
     private static String stem(String name, String... endings) {

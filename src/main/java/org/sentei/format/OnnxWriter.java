@@ -72,34 +72,65 @@ final class OnnxWriter {
 
     void write(Path target, List<Edit> edits) {
         try (Arena scratch = Arena.ofConfined()) {
-            ModelProto.Builder copy = model.toBuilder();
-            GraphProto.Builder edited = copy.getGraphBuilder();
-            Set<String> done = new HashSet<>();
-            for (Edit edit : edits) {
-                Found site = found.get(edit.site().name());
-                if (site == null || !site.site().equals(edit.site())) {
-                    throw new ModelException(source + ": site " + edit.site().name()
-                            + " of an edit is none of this model; take the sites from this file");
-                }
-                if (!done.add(edit.site().name())) {
-                    throw new ModelException(
-                            source + ": two edits for site " + edit.site().name() + "; merge them into one");
-                }
-                prune(edited, edit, scratch);
-                if (edit.bias() != null) {
-                    replaceBias(edited, site, edit.bias(), scratch);
-                }
-            }
-            insertNodes(edited);
+            ModelProto edited = edited(edits, false, scratch);
             checkExternals(target);
-            store(target, copy.build());
+            store(target, edited);
         } catch (IOException e) {
             throw new UncheckedIOException(
                     target + " cannot be written: " + e.getMessage() + "; check space and permissions", e);
         }
     }
 
-    private void prune(GraphProto.Builder edited, Edit edit, Arena scratch) {
+    /**
+     * The edited model in memory.
+     *
+     * @param inline whether edited external tensors move into the model, rather than into {@link #moved}
+     * @param scratch owner of the edited bytes, which the model refers to
+     */
+    ModelProto edited(List<Edit> edits, boolean inline, Arena scratch) {
+        ModelProto.Builder copy = model.toBuilder();
+        GraphProto.Builder edited = copy.getGraphBuilder();
+        Set<String> done = new HashSet<>();
+        for (Edit edit : edits) {
+            Found site = found.get(edit.site().name());
+            if (site == null || !site.site().equals(edit.site())) {
+                throw new ModelException(source + ": site " + edit.site().name()
+                        + " of an edit is none of this model; take the sites from this file");
+            }
+            if (!done.add(edit.site().name())) {
+                throw new ModelException(
+                        source + ": two edits for site " + edit.site().name() + "; merge them into one");
+            }
+            prune(edited, edit, inline, scratch);
+            if (edit.bias() != null) {
+                replaceBias(edited, site, edit.bias(), inline, scratch);
+            }
+        }
+        insertNodes(edited);
+        return copy.build();
+    }
+
+    /** Whether a site has a bias that can change, or can get one. */
+    boolean takesBias(Site site) {
+        Found known = found.get(site.name());
+        return known != null
+                && known.site().equals(site)
+                && known.biasEditable()
+                && (site.bias() != null || isGemm(known.nodes().getFirst()) || broadcasts());
+    }
+
+    private boolean isGemm(int node) {
+        return graph.node(node).getOpType().equals("Gemm");
+    }
+
+    private boolean broadcasts() {
+        return model.getOpsetImportList().stream()
+                .anyMatch(opset ->
+                        (opset.getDomain().isEmpty() || opset.getDomain().equals("ai.onnx"))
+                                && opset.getVersion() >= FIRST_BROADCASTING_OPSET);
+    }
+
+    private void prune(GraphProto.Builder edited, Edit edit, boolean inline, Arena scratch) {
         Site site = edit.site();
         if (edit.pruned().count() == 0) {
             return;
@@ -118,7 +149,7 @@ final class OnnxWriter {
                 }
             }
         }
-        replace(edited, site.weight(), bytes);
+        replace(edited, site.weight(), bytes, inline);
     }
 
     private static void zero(MemorySegment bytes, long index, DType dtype) {
@@ -130,7 +161,7 @@ final class OnnxWriter {
         }
     }
 
-    private void replaceBias(GraphProto.Builder edited, Found found, Tensor bias, Arena scratch) {
+    private void replaceBias(GraphProto.Builder edited, Found found, Tensor bias, boolean inline, Arena scratch) {
         if (!found.biasEditable()) {
             throw new ModelException(source + ": site " + found.site().name()
                     + " has a computed bias, or shares its weight between layers with different ones;"
@@ -141,7 +172,7 @@ final class OnnxWriter {
             DType stored = OnnxTensors.dtype(
                             graph.constants().get(first.tensor()).getDataType())
                     .orElseThrow();
-            replace(edited, first.tensor(), converted(bias, stored, scratch));
+            replace(edited, first.tensor(), converted(bias, stored, scratch), inline);
             return;
         }
         String name = fresh(first.tensor() == null ? bias.name() : found.site().name() + ".bias");
@@ -174,7 +205,7 @@ final class OnnxWriter {
 
     private void addBias(GraphProto.Builder edited, int index, String bias) {
         NodeProto.Builder node = edited.getNodeBuilder(index);
-        if (node.getOpType().equals("Gemm")) {
+        if (isGemm(index)) {
             if (node.getInputCount() == 3) {
                 node.setInput(2, bias);
             } else {
@@ -182,11 +213,7 @@ final class OnnxWriter {
             }
             return;
         }
-        boolean broadcasts = model.getOpsetImportList().stream()
-                .anyMatch(opset ->
-                        (opset.getDomain().isEmpty() || opset.getDomain().equals("ai.onnx"))
-                                && opset.getVersion() >= FIRST_BROADCASTING_OPSET);
-        if (!broadcasts) {
+        if (!broadcasts()) {
             throw new ModelException(source + ": operator set before " + FIRST_BROADCASTING_OPSET
                     + " cannot add a bias where there is none; convert the model or leave the bias out (bias: off)");
         }
@@ -235,9 +262,9 @@ final class OnnxWriter {
         return bytes;
     }
 
-    private void replace(GraphProto.Builder edited, String constant, MemorySegment bytes) {
+    private void replace(GraphProto.Builder edited, String constant, MemorySegment bytes, boolean inline) {
         TensorProto old = graph.constants().get(constant);
-        if (OnnxTensors.isExternal(old)) {
+        if (OnnxTensors.isExternal(old) && !inline) {
             if (old.getExternalDataList().stream()
                     .anyMatch(entry -> entry.getKey().equals("checksum"))) {
                 throw new FormatException(source + ": tensor \"" + constant
@@ -252,6 +279,8 @@ final class OnnxWriter {
                 .clearFloatData()
                 .clearDoubleData()
                 .clearInt32Data()
+                .clearExternalData()
+                .clearDataLocation()
                 .setRawData(UnsafeByteOperations.unsafeWrap(bytes.asByteBuffer()))
                 .build();
         Integer initializer = initializers.get(constant);

@@ -213,6 +213,24 @@ class OnnxSitesTest {
         assertThat(sites).extracting(Site::block).containsOnly(1);
     }
 
+    @Test
+    void theModuleThatPyTorchNotedNamesALayerWithoutReadableTensors() {
+        List<Site> sites = sites(graph(
+                        node("MatMul", "x val_46", "a").toBuilder()
+                                .setName("node_linear_3")
+                                .addMetadataProps(
+                                        OnnxGraphs.entry(
+                                                "pkg.torch.onnx.name_scopes",
+                                                "['', 'model', 'model.layers.2', 'model.layers.2.self_attn.o_proj', 'linear_3']"))
+                                .build(),
+                        node("Relu", "a", "y"))
+                .addInitializer(matrix("val_46", 2, 2)));
+
+        assertThat(sites)
+                .containsExactly(new Site(
+                        "model.layers.2.self_attn.o_proj", "val_46", null, 2, 2, true, Role.ATTENTION_OUTPUT, 2, "x"));
+    }
+
     private static TensorProto half(String name, int first, int second) {
         TensorProto.Builder tensor = TensorProto.newBuilder()
                 .setName(name)

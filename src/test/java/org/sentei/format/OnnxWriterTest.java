@@ -251,6 +251,60 @@ class OnnxWriterTest {
     }
 
     @Test
+    void runsEditsInMemoryAsItWouldWriteThem() {
+        save(folder.resolve("w.bin"), bytes(1, 2, 3, 4).toByteArray());
+        Path path = save(
+                folder,
+                model(graph(node("MatMul", "x w", "y"))
+                        .addInitializer(external(matrix("w", 2, 2), "w.bin", "0", "16"))));
+        try (OnnxFile file = OnnxFile.open(path);
+                Arena arena = Arena.ofConfined()) {
+            Site site = file.sites().getFirst();
+            BitMask mask = BitMask.none(2, 2);
+            mask.set(0, 1);
+            Tensor bias = new Tensor("new.bias", DType.F32, Shape.of(2), MemorySegment.ofArray(new float[] {100, 200}));
+            List<Edit> edits = List.of(new Edit(site, mask, bias));
+            assertThat(run(file, edits, arena)).containsExactly(101, 242);
+
+            file.write(target, edits);
+            assertThat(run(file, List.of(), arena)).containsExactly(31, 42);
+        }
+        assertThat(run(new float[] {1, 10}, 1, 2)).containsExactly(101, 242);
+    }
+
+    private static float[] run(OnnxFile file, List<Edit> edits, Arena arena) {
+        try (OnnxSession session =
+                OnnxSession.open(file.path().toString(), file.tapped(List.of(), edits, arena), file.folder(), 1)) {
+            Tensor x = new Tensor("x", DType.F32, Shape.of(1, 2), MemorySegment.ofArray(new float[] {1, 10}));
+            return Floats.toArray(session.run(List.of(x), List.of("y")).get("y"));
+        }
+    }
+
+    @Test
+    void saysWhichSitesTakeABias() {
+        TensorProto w = matrix("w", 2, 2);
+        ModelProto plain = model(graph(node("MatMul", "x w", "y")).addInitializer(w));
+        ModelProto.Builder old = plain.toBuilder();
+        old.getOpsetImportBuilder(0).setVersion(6);
+        ModelProto computed =
+                model(graph(node("Relu", "x", "c"), node("Gemm", "x w c", "y")).addInitializer(w));
+
+        assertThat(takesBias(plain)).isTrue();
+        assertThat(takesBias(model(graph(node("Gemm", "x w", "y")).addInitializer(w))))
+                .isTrue();
+        assertThat(takesBias(old.build())).isFalse();
+        assertThat(takesBias(computed)).isFalse();
+        assertThatThrownBy(() -> write(old.build(), new float[] {1, 2})).isInstanceOf(ModelException.class);
+        assertThatThrownBy(() -> write(computed, new float[] {1, 2})).isInstanceOf(ModelException.class);
+    }
+
+    private boolean takesBias(ModelProto model) {
+        try (OnnxFile file = OnnxFile.open(save(folder, model))) {
+            return file.takesBias(file.sites().getFirst());
+        }
+    }
+
+    @Test
     void refusesToMixExternalData() {
         save(folder.resolve("w.bin"), bytes(1, 2, 3, 4, 5).toByteArray());
         TensorProto w = external(matrix("w", 2, 2), "w.bin", "0", "16");
@@ -320,8 +374,8 @@ class OnnxWriterTest {
     private float[] run(float[] x, long... shape) {
         try (OnnxFile file = OnnxFile.open(target);
                 Arena arena = Arena.ofConfined();
-                OnnxSession session =
-                        OnnxSession.open(target.toString(), file.tapped(List.of(), arena), file.folder(), 1)) {
+                OnnxSession session = OnnxSession.open(
+                        target.toString(), file.tapped(List.of(), List.of(), arena), file.folder(), 1)) {
             Tensor input = new Tensor("x", DType.F32, Shape.of(shape), MemorySegment.ofArray(x));
             return Floats.toArray(session.run(List.of(input), List.of("y")).get("y"));
         }

@@ -117,7 +117,7 @@ class OnnxEncoderTest {
         try (OnnxFile file = OnnxFile.open(save(folder, model(graph)));
                 Arena arena = Arena.ofConfined();
                 OnnxSession session = OnnxSession.open(
-                        file.path().toString(), file.tapped(List.of(value), arena), file.folder(), 1)) {
+                        file.path().toString(), file.tapped(List.of(value), List.of(), arena), file.folder(), 1)) {
             new OnnxEncoder(session).run(windows, batch, List.of(value), batches::add);
         }
         return batches;
