@@ -226,7 +226,7 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
 
     /** The folder that locations of external data are relative to. */
     public Path folder() {
-        return path.toAbsolutePath().getParent();
+        return tensors.folder();
     }
 
     /**

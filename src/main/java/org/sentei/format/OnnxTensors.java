@@ -73,7 +73,7 @@ final class OnnxTensors {
                 });
     }
 
-    /** Files beside the model that hold tensors, by location, mapped read-only. */
+    /** Files beside the model that hold tensors, by normalized location, mapped read-only. */
     Map<String, MemorySegment> externalFiles() {
         return Collections.unmodifiableMap(mapped);
     }
@@ -134,14 +134,15 @@ final class OnnxTensors {
         if (location == null || location.isEmpty()) {
             throw damaged(tensor.getName(), "is stored outside of the file, but names no location");
         }
-        MemorySegment data = map(location);
+        String place = place(location);
+        MemorySegment data = map(place);
         if (offset > data.byteSize() || (length >= 0 && length > data.byteSize() - offset)) {
             throw damaged(
                     tensor.getName(),
                     "reaches from byte " + offset + " over " + length + " bytes of " + location + ", which has "
                             + data.byteSize());
         }
-        return new External(location, offset, length >= 0 ? length : data.byteSize() - offset);
+        return new External(place, offset, length >= 0 ? length : data.byteSize() - offset);
     }
 
     private long number(TensorProto tensor, StringStringEntryProto entry) {
@@ -156,12 +157,9 @@ final class OnnxTensors {
         throw damaged(tensor.getName(), "has the external " + entry.getKey() + " \"" + entry.getValue() + "\"");
     }
 
-    private MemorySegment map(String location) {
-        MemorySegment known = mapped.get(location);
-        if (known != null) {
-            return known;
-        }
-        Path folder = file.toAbsolutePath().normalize().getParent();
+    /** The one spelling of a location, which must stay in the model's folder and apart from the model. */
+    private String place(String location) {
+        Path folder = folder();
         try {
             Path relative = Path.of(location);
             Path path = folder.resolve(relative).normalize();
@@ -170,22 +168,39 @@ final class OnnxTensors {
                         + " leaves the model's folder; copy the weights file beside the model and save it with a"
                         + " relative name");
             }
-            if (!Files.isRegularFile(path)) {
-                throw new FormatException(file + ": its weights file " + location
-                        + " is missing; put it beside the model under this name");
+            if (path.equals(folder.resolve(file.getFileName()))) {
+                throw new FormatException(file + ": external location " + location
+                        + " is the model itself; the file is damaged, export it again");
             }
-            try (FileChannel channel =
-                    FileChannel.open(HuggingFaceFolder.inside(folder, location), StandardOpenOption.READ)) {
-                MemorySegment segment = channel.map(MapMode.READ_ONLY, 0, channel.size(), arena);
-                mapped.put(location, segment);
-                return segment;
-            }
+            return folder.relativize(path).toString();
         } catch (InvalidPathException e) {
             throw new FormatException(
                     file + ": external location is no file name (" + e.getReason() + "); the file is damaged", e);
-        } catch (IOException e) {
-            throw new FormatException(file + ": cannot read its weights file " + location + ": " + e.getMessage(), e);
         }
+    }
+
+    private MemorySegment map(String place) {
+        MemorySegment known = mapped.get(place);
+        if (known != null) {
+            return known;
+        }
+        if (!Files.isRegularFile(folder().resolve(place))) {
+            throw new FormatException(
+                    file + ": its weights file " + place + " is missing; put it beside the model under this name");
+        }
+        try (FileChannel channel =
+                FileChannel.open(HuggingFaceFolder.inside(folder(), place), StandardOpenOption.READ)) {
+            MemorySegment segment = channel.map(MapMode.READ_ONLY, 0, channel.size(), arena);
+            mapped.put(place, segment);
+            return segment;
+        } catch (IOException e) {
+            throw new FormatException(file + ": cannot read its weights file " + place + ": " + e.getMessage(), e);
+        }
+    }
+
+    /** The folder that locations are relative to. */
+    Path folder() {
+        return file.toAbsolutePath().normalize().getParent();
     }
 
     /** Checks dimensions and size of a tensor whose type we can read; others are carried through. */

@@ -302,11 +302,17 @@ final class OnnxWriter {
         if (tensors.externalFiles().isEmpty()) {
             return;
         }
-        Path folder = target.toAbsolutePath().getParent();
-        if (Files.isDirectory(folder)
-                && Files.isSameFile(folder, source.toAbsolutePath().getParent())) {
-            throw new FormatException(
-                    target + " would overwrite the weights files of " + source + "; write to another folder");
+        Path folder = target.toAbsolutePath().normalize().getParent();
+        for (String name : tensors.externalFiles().keySet()) {
+            Path copy = folder.resolve(name);
+            if (copy.equals(target.toAbsolutePath().normalize())) {
+                throw new FormatException(
+                        target + " has the name of a weights file of " + source + "; write to another name");
+            }
+            if (Files.exists(copy) && isExternal(copy)) {
+                throw new FormatException(target + " would overwrite the weights file " + copy + " of " + source
+                        + "; write to another folder");
+            }
         }
         List<External> ranges = new ArrayList<>();
         for (TensorProto tensor : OnnxTensors.all(model.getGraph())) {
@@ -325,6 +331,15 @@ final class OnnxWriter {
                         + " at offset " + edited.offset() + "; save the model with every tensor apart");
             }
         }
+    }
+
+    private boolean isExternal(Path file) throws IOException {
+        for (String name : tensors.externalFiles().keySet()) {
+            if (Files.isSameFile(file, tensors.folder().resolve(name))) {
+                return true;
+            }
+        }
+        return false;
     }
 
     private void store(Path target, ModelProto edited) throws IOException {

@@ -113,7 +113,17 @@ class OnnxHostileTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"../secret.bin", "/etc/hostname", "sub/../../secret.bin", ".", "link.bin", "", "a\0b"})
+    @ValueSource(
+            strings = {
+                "../secret.bin",
+                "/etc/hostname",
+                "sub/../../secret.bin",
+                ".",
+                "link.bin",
+                "",
+                "a\0b",
+                "sub/../model.onnx"
+            })
     void refusesExternalDataOutsideOfTheFolder(String location) throws IOException {
         Path inside = Files.createDirectories(folder.resolve("model"));
         save(folder.resolve("secret.bin"), new byte[64]);

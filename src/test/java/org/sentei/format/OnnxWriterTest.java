@@ -315,7 +315,16 @@ class OnnxWriterTest {
         assertThatThrownBy(() -> write(graph(node("MatMul", "x w", "y")).addInitializer(w), null, 0, 0))
                 .isInstanceOf(FormatException.class)
                 .hasMessageContaining("another folder");
+        target = outside.resolveSibling("w.bin");
+        assertThatThrownBy(() -> write(graph(node("MatMul", "x w", "y")).addInitializer(w), null, 0, 0))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("another name");
         target = outside;
+        TensorProto respelled = external(floats("v", 1), "./w.bin", "12", "4");
+        assertThatThrownBy(() -> write(
+                        graph(node("MatMul", "x w", "y")).addInitializer(w).addInitializer(respelled), null, 0, 0))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("share bytes");
         TensorProto overlapping = external(floats("v", 1), "w.bin", "12", "4");
         assertThatThrownBy(() -> write(
                         graph(node("MatMul", "x w", "y")).addInitializer(w).addInitializer(overlapping), null, 0, 0))
