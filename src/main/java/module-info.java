@@ -1,0 +1,34 @@
+/**
+ * Sentei, the neural-network compression engine, for those who embed it on the module path.
+ *
+ * <p>What is {@code requires static} is optional at run time: ONNX Runtime for ONNX models, DJL's tokenizer for calibration
+ * on text, picocli for the command line.
+ */
+module org.sentei {
+    requires com.fasterxml.jackson.databind;
+    requires com.fasterxml.jackson.dataformat.yaml;
+    requires com.google.protobuf;
+    requires org.slf4j;
+    requires static ai.djl.tokenizers;
+    requires static com.microsoft.onnxruntime;
+    requires static info.picocli;
+
+    exports org.sentei.tensor;
+    exports org.sentei.kernel;
+    exports org.sentei.model;
+    exports org.sentei.method;
+    exports org.sentei.format;
+    exports org.sentei.engine;
+
+    opens org.sentei.cli to
+            com.fasterxml.jackson.databind,
+            info.picocli;
+    opens org.sentei.engine to
+            com.fasterxml.jackson.databind;
+
+    uses org.sentei.kernel.Backend.Provider;
+
+    provides org.sentei.kernel.Backend.Provider with
+            org.sentei.backend.cpu.NativeProvider,
+            org.sentei.backend.reference.ReferenceProvider;
+}
