@@ -83,7 +83,16 @@ public final class Main implements Runnable {
     }
 
     private static List<Object> commands(Terminal terminal, BooleanSupplier cancelled) {
-        return List.of(new DoctorCommand(terminal, cancelled), new RecipesCommand(terminal));
+        return List.of(
+                new DemoCommand(terminal, cancelled),
+                new DoctorCommand(terminal, cancelled),
+                new ModelsCommand(terminal),
+                new RecipesCommand(terminal),
+                new InspectCommand(terminal),
+                new PlanCommand(terminal),
+                new CompressCommand(terminal, cancelled),
+                new ForwardCommand(terminal),
+                new EvalCommand(terminal, cancelled));
     }
 
     /** Without a command: the usage. */

@@ -181,6 +181,23 @@ public record Recipe(
         }
     }
 
+    /**
+     * The same recipe with another seed, in its text too.
+     *
+     * @throws RecipeException when the seed is negative
+     */
+    public Recipe withSeed(long other) {
+        String changed = text.matches("(?s)\\s*\\{.*")
+                ? text.replaceFirst("\"?seed\"?\\s*:\\s*[0-9]+", "\"seed\": " + other)
+                : text.replaceFirst("(?m)^seed:.*$", "seed: " + other);
+        if (changed.equals(text) && seed != other) {
+            changed = text.matches("(?s)\\s*\\{.*")
+                    ? text.replaceFirst("\\{", "{\"seed\": " + other + ", ")
+                    : "seed: " + other + "\n" + text;
+        }
+        return RecipeReader.read("recipe with --seed " + other, changed, false);
+    }
+
     /** Whether any step needs calibration data. */
     public boolean calibrated() {
         return steps.stream().anyMatch(step -> step.method().calibrated());

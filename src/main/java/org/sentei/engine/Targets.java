@@ -49,7 +49,8 @@ public final class Targets {
             if (sites.stream().noneMatch(site -> matches(pattern, site.name()))) {
                 throw new RecipeException(label + ": target " + pattern
                         + " matches no site of the model; the nearest is "
-                        + Nearest.to(pattern, sites.stream().map(Site::name).toList())
+                        + Nearest.toPattern(
+                                pattern, sites.stream().map(Site::name).toList())
                         + " (sentei inspect MODEL lists all)");
             }
         }

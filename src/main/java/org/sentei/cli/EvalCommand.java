@@ -1,0 +1,97 @@
+package org.sentei.cli;
+
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import java.util.function.BooleanSupplier;
+import org.sentei.engine.Sentei;
+import org.sentei.kernel.Backend;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code sentei eval}: how good a model is. */
+@Command(
+        name = "eval",
+        description =
+                "Measures a model: perplexity of a decoder on text; of an encoder, retrieval (.tsv with query and"
+                        + " answer), rank correlation (.tsv with sentence1, sentence2 and score), and the cosine to the original.",
+        footer = {"", "Example: what did pruning cost?", "  sentei eval llama-50/ --against llama/ --data held-out.txt"
+        })
+final class EvalCommand implements Callable<Integer> {
+    private final Terminal terminal;
+    private final BooleanSupplier cancelled;
+
+    @Mixin
+    private ModelArgument model;
+
+    @Option(names = "--against", paramLabel = "ORIGINAL", description = "Model to hold it against.")
+    private String original;
+
+    @Option(
+            names = "--data",
+            required = true,
+            paramLabel = "FILE|DIR",
+            description = "Data to measure on: .txt, .jsonl with a field text, .tsv, or a folder of texts.")
+    private Path data;
+
+    @Option(
+            names = "--tokenizer",
+            paramLabel = "FILE",
+            description = "A tokenizer.json. Default: the one beside the model.")
+    private Path tokenizer;
+
+    @Option(
+            names = "--length",
+            paramLabel = "N",
+            description = "Tokens of a perplexity window. Default: the smaller of 512 and the model's maximum.")
+    private Integer length;
+
+    @Mixin
+    private ComputeOptions compute;
+
+    @Mixin
+    private CommonOptions common;
+
+    EvalCommand(Terminal terminal, BooleanSupplier cancelled) {
+        this.terminal = terminal;
+        this.cancelled = cancelled;
+    }
+
+    record Document(String model, String data, List<Sentei.Metric> metrics) {}
+
+    @Override
+    public Integer call() {
+        Backend.Options options = compute.options(common);
+        String backend = compute.provider().name();
+        Path located = model.locate();
+        Sentei.EvaluationRequest request = new Sentei.EvaluationRequest(
+                located,
+                Optional.ofNullable(original).map(ModelArgument::locate),
+                data,
+                Optional.ofNullable(tokenizer),
+                Optional.ofNullable(length),
+                backend,
+                options);
+        Document document;
+        try (ProgressBar progress = new ProgressBar(terminal, cancelled)) {
+            document = new Document(located.toString(), data.toString(), Sentei.evaluate(request, progress));
+        }
+        if (common.json) {
+            Json.print(terminal, document);
+            return ExitCode.OK;
+        }
+        Table table =
+                original == null ? new Table("lr", "metric", "value") : new Table("lrr", "metric", "value", "original");
+        for (Sentei.Metric metric : document.metrics()) {
+            if (original == null) {
+                table.row(metric.metric(), metric.value());
+            } else {
+                table.row(metric.metric(), metric.value(), metric.original());
+            }
+        }
+        table.print(terminal.out());
+        return ExitCode.OK;
+    }
+}

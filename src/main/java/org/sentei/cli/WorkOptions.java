@@ -1,0 +1,62 @@
+package org.sentei.cli;
+
+import java.nio.file.Path;
+import java.util.Optional;
+import org.sentei.engine.CompressionRequest;
+import org.sentei.engine.Recipe;
+import org.sentei.engine.Recipes;
+import org.sentei.kernel.Backend;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** What {@code plan} and {@code compress} share: a model, a recipe, and the data they need. */
+final class WorkOptions {
+    @Mixin
+    private ModelArgument model;
+
+    @Option(
+            names = "--recipe",
+            required = true,
+            paramLabel = "R",
+            description = "Recipe file (YAML or JSON), or the name of a built-in one (sentei recipes).")
+    private String recipe;
+
+    @Option(
+            names = "--calibration",
+            paramLabel = "FILE|DIR",
+            description = "Text that statistics come from: .txt, .jsonl with a field text, or a folder of them.")
+    private Path calibration;
+
+    @Option(
+            names = "--data",
+            paramLabel = "FILE|DIR",
+            description = "Data that quality is measured on, before and after; a recipe with a quality gate needs it.")
+    private Path data;
+
+    @Option(
+            names = "--tokenizer",
+            paramLabel = "FILE",
+            description = "A tokenizer.json. Default: the one beside the model.")
+    private Path tokenizer;
+
+    @Option(names = "--seed", paramLabel = "N", description = "Seed of everything that draws, instead of the recipe's.")
+    private Long seed;
+
+    @Mixin
+    private ComputeOptions compute;
+
+    /** Finds the backend, then the recipe, then the model: the order in which mistakes are reported. */
+    CompressionRequest request(CommonOptions common) {
+        Backend.Options options = compute.options(common);
+        String backend = compute.provider().name();
+        Recipe loaded = Recipes.load(recipe);
+        return new CompressionRequest(
+                model.locate(),
+                seed == null ? loaded : loaded.withSeed(seed),
+                Optional.ofNullable(calibration),
+                Optional.ofNullable(data),
+                Optional.ofNullable(tokenizer),
+                backend,
+                options);
+    }
+}
