@@ -33,13 +33,15 @@ final class OnnxModel implements OpenModel {
     private static final int LONGEST = 512;
 
     private final OnnxFile file;
+    private final int threads;
 
-    private OnnxModel(OnnxFile file) {
+    private OnnxModel(OnnxFile file, int threads) {
         this.file = file;
+        this.threads = threads;
     }
 
-    static OnnxModel open(Path path) {
-        return new OnnxModel(OnnxFile.open(path));
+    static OnnxModel open(Path path, int threads) {
+        return new OnnxModel(OnnxFile.open(path), threads);
     }
 
     @Override
@@ -133,13 +135,13 @@ final class OnnxModel implements OpenModel {
 
     @Override
     public Walk walk(List<Site> targeted, Calibration calibration, boolean sequential, Scope scope) {
-        return new OnnxWalk(file, targeted, calibration, sequential, scope);
+        return new OnnxWalk(file, threads, targeted, calibration, sequential, scope);
     }
 
     @Override
     public List<Tensor> forward(TokenBatch batch, Backend backend, Arena arena) {
-        try (OnnxSession session = OnnxSession.open(
-                path().toString(), file.tapped(List.of(), List.of(), arena), file.folder(), threads())) {
+        try (OnnxSession session =
+                OnnxSession.open(path().toString(), file.tapped(List.of(), List.of(), arena), file.folder(), threads)) {
             List<String> outputs =
                     session.outputs().stream().map(OnnxSession.Port::name).toList();
             return session.run(new OnnxEncoder(session).feed(batch), outputs).values().stream()
@@ -160,7 +162,7 @@ final class OnnxModel implements OpenModel {
     public void embed(List<int[]> texts, Scope scope, Consumer<float[]> consumer) {
         try (Arena arena = Arena.ofConfined();
                 OnnxSession session = OnnxSession.open(
-                        path().toString(), file.tapped(List.of(), List.of(), arena), file.folder(), threads())) {
+                        path().toString(), file.tapped(List.of(), List.of(), arena), file.folder(), threads)) {
             String output = session.outputs().getFirst().name();
             new OnnxEncoder(session).run(texts, BATCH_WINDOWS, List.of(output), batch -> {
                 Tensor rows = batch.rows().get(output);
@@ -178,11 +180,6 @@ final class OnnxModel implements OpenModel {
                 }
             });
         }
-    }
-
-    /** ONNX Runtime shares the machine with nothing else while a graph runs. */
-    static int threads() {
-        return Runtime.getRuntime().availableProcessors();
     }
 
     @Override

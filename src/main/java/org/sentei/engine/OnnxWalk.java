@@ -21,6 +21,7 @@ import org.sentei.tensor.Tensor;
  */
 final class OnnxWalk implements Walk {
     private final OnnxFile file;
+    private final int threads;
     private final Calibration calibration;
     private final boolean sequential;
     private final Scope scope;
@@ -28,8 +29,10 @@ final class OnnxWalk implements Walk {
     private final Iterator<List<Site>> remaining;
     private final List<Edit> committed = new ArrayList<>();
 
-    OnnxWalk(OnnxFile file, List<Site> targeted, Calibration calibration, boolean sequential, Scope scope) {
+    OnnxWalk(
+            OnnxFile file, int threads, List<Site> targeted, Calibration calibration, boolean sequential, Scope scope) {
         this.file = file;
+        this.threads = threads;
         this.calibration = calibration;
         this.sequential = sequential;
         this.scope = scope;
@@ -54,7 +57,7 @@ final class OnnxWalk implements Walk {
     private OnnxSession session(List<String> values) {
         try (Arena arena = Arena.ofConfined()) {
             return OnnxSession.open(
-                    file.path().toString(), file.tapped(values, committed, arena), file.folder(), OnnxModel.threads());
+                    file.path().toString(), file.tapped(values, committed, arena), file.folder(), threads);
         }
     }
 

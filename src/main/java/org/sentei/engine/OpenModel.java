@@ -26,10 +26,11 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
     /**
      * Opens a Hugging Face folder or an ONNX file.
      *
+     * @param threads threads of a graph runtime; ops have those of their backend
      * @throws FormatException when it is neither, or damaged
      * @throws ModelException when its architecture is not supported
      */
-    static OpenModel open(Path path) {
+    static OpenModel open(Path path, int threads) {
         if (Files.isDirectory(path)) {
             return TransformerModel.open(path);
         }
@@ -41,7 +42,7 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
             throw new FormatException("model " + path
                     + " is neither a folder nor an .onnx file; give a Hugging Face folder or an .onnx file");
         }
-        return OnnxModel.open(path);
+        return OnnxModel.open(path, threads);
     }
 
     Path path();

@@ -79,7 +79,7 @@ public final class Plan implements AutoCloseable {
     static Plan of(CompressionRequest request) {
         Backend backend = Backends.find(request.backend()).open(request.options());
         try {
-            OpenModel model = OpenModel.open(request.model());
+            OpenModel model = OpenModel.open(request.model(), request.options().threads());
             try {
                 return new Plan(request, backend, model);
             } catch (RuntimeException e) {
@@ -268,7 +268,8 @@ public final class Plan implements AutoCloseable {
             Path written = Files.isDirectory(request.model())
                     ? output.path()
                     : output.path().resolve(request.model().getFileName());
-            try (OpenModel compressed = OpenModel.open(written)) {
+            try (OpenModel compressed =
+                    OpenModel.open(written, request.options().threads())) {
                 bytesAfter = compressed.bytes();
                 if (data.isPresent()) {
                     quality = quality(compressed, data.get(), progress);

@@ -41,7 +41,7 @@ public final class Sentei {
 
     /** Lists the sites of a model, with their zeros. */
     public static Inspection inspect(Path model) {
-        try (OpenModel open = OpenModel.open(model)) {
+        try (OpenModel open = OpenModel.open(model, 1)) {
             return Inspection.of(open);
         }
     }
@@ -75,13 +75,15 @@ public final class Sentei {
     /** Measures a model, and the original beside it. */
     public static List<Metric> evaluate(EvaluationRequest request, Progress progress) {
         try (Backend backend = Backends.find(request.backend()).open(request.options());
-                OpenModel model = OpenModel.open(request.model());
+                OpenModel model =
+                        OpenModel.open(request.model(), request.options().threads());
                 TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
             Evaluation evaluation = new Evaluation(TextData.read(request.data()), request.length(), backend, progress);
             if (request.original().isEmpty()) {
                 return evaluation.measure(model, tokenizer, Optional.empty());
             }
-            try (OpenModel original = OpenModel.open(request.original().get());
+            try (OpenModel original = OpenModel.open(
+                            request.original().get(), request.options().threads());
                     TextTokenizer own = original.tokenizer(request.tokenizer())) {
                 return evaluation.measure(model, tokenizer, Optional.of(new Evaluation.Original(original, own)));
             }
@@ -99,7 +101,7 @@ public final class Sentei {
     public static void forward(
             Path model, int[][] inputIds, int[][] attentionMask, Path output, String backend, Backend.Options options) {
         try (Backend device = Backends.find(backend).open(options);
-                OpenModel open = OpenModel.open(model);
+                OpenModel open = OpenModel.open(model, options.threads());
                 Arena arena = Arena.ofConfined()) {
             SafetensorsWriter.write(output, open.forward(TokenBatch.of(inputIds, attentionMask), device, arena));
         } catch (IOException e) {
