@@ -17,8 +17,6 @@ import org.sentei.format.onnx.proto.ValueInfoProto;
 
 /** Who makes and who reads each value of an ONNX graph, and which values are constant. */
 final class OnnxGraph {
-    private static final int NOWHERE = -1;
-
     /** Longest chain of Identity, Cast and Transpose nodes that is followed back to a constant. */
     private static final int MAX_CHAIN = 64;
 
@@ -129,16 +127,13 @@ final class OnnxGraph {
         return node == null ? null : graph.getNode(node);
     }
 
+    /** The index of the node that makes a value. */
     int producerIndex(String value) {
-        return producers.getOrDefault(value, NOWHERE);
+        return producers.get(value);
     }
 
     boolean defines(String value) {
         return constants.containsKey(value) || producers.containsKey(value) || inputs.contains(value);
-    }
-
-    boolean isInput(String value) {
-        return inputs.contains(value);
     }
 
     boolean isOutput(String value) {

@@ -70,8 +70,10 @@ final class OnnxSites {
         }
     }
 
-    /** Where a layer's bias enters: an input of the Gemm itself, or of the Add behind the MatMul; -1 where there is none. */
-    record Bias(String tensor, int node, int input, int dataType) {}
+    /** Where a layer's bias enters: an input of the Gemm itself, or of the Add behind the MatMul. */
+    record Bias(String tensor, int node, int input, int dataType) {
+        static final Bias NONE = new Bias(null, -1, -1, 0);
+    }
 
     /**
      * A site with the nodes behind it.
@@ -179,12 +181,12 @@ final class OnnxSites {
         return OnnxTensors.dtype(dataType).map(DType::isFloating).orElse(false);
     }
 
-    /** The bias of one node; without a tensor when there is none, null when it is computed or has another shape. */
+    /** The bias of one node, or null when it is computed or has another shape. */
     private Bias bias(int index, long rows) {
         NodeProto node = graph.node(index);
         if (OnnxGraph.is(node, "Gemm")) {
             boolean none = node.getInputCount() < 3 || node.getInput(2).isEmpty();
-            return none ? new Bias(null, -1, -1, 0) : constantBias(index, 2, rows);
+            return none ? Bias.NONE : constantBias(index, 2, rows);
         }
         Reader reader = graph.onlyReader(node.getOutput(0));
         if (reader != null) {
@@ -196,7 +198,7 @@ final class OnnxSites {
                 }
             }
         }
-        return new Bias(null, -1, -1, 0);
+        return Bias.NONE;
     }
 
     private Bias constantBias(int node, int input, long rows) {

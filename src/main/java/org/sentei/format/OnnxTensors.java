@@ -33,9 +33,6 @@ final class OnnxTensors {
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
     private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
-    /** Number of ONNX's data type FLOAT. */
-    static final int FLOAT = 1;
-
     private final Path file;
     private final Arena arena;
     private final Map<String, MemorySegment> mapped = new LinkedHashMap<>();
@@ -52,7 +49,7 @@ final class OnnxTensors {
     static Optional<DType> dtype(int onnx) {
         return Optional.ofNullable(
                 switch (onnx) {
-                    case FLOAT -> DType.F32;
+                    case 1 -> DType.F32;
                     case 2 -> DType.U8;
                     case 3 -> DType.I8;
                     case 4 -> DType.U16;
