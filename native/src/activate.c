@@ -10,7 +10,7 @@
  * Error: a few ulp of the result, growing with x^2 eps in GELU's tail. */
 #include "kernel.h"
 
-INLINE vf relu(vf x) { return select((x > 0.0f) | (x != x), x, (vf){0}); }
+INLINE vf relu(vf x) { return blend((x > 0.0f) | (x != x), x, (vf){0}); }
 
 INLINE vf gelu(vf x) {
     vf z = (vf)((vi)x & 0x7fffffff) * 0.70710678119f;
@@ -25,7 +25,7 @@ INLINE vf gelu(vf x) {
     p = p * t + 0.22501526772975922f;
     p = p * t + 0.2257036715745926f;
     vf tail = 0.5f * t * p * exponential(-z * z);
-    return x * select(x < 0.0f, tail, 1.0f - tail);
+    return x * blend(x < 0.0f, tail, 1.0f - tail);
 }
 
 INLINE vf gelu_tanh(vf x) {

@@ -1,9 +1,9 @@
 /* output = softmax(scale * query * key^T) * value for each head of each sequence; a task is one head of one sequence,
  * task = sequence * heads + head.
  *
- * The keys that may be seen at all are packed first: key^T as head_size x keys and value as keys x head_size, both padded
- * to whole vectors. A query then sees one range [first, last) of packed keys: all of them, or, with a causal mask, those up
- * to its own token and above its window. Four queries go together: their scores over the union of their ranges, each
+ * The keys that may be seen at all are packed first: keys in steps of KEY_STEP, each as head_size x KEY_STEP, and values as
+ * keys x head_size, both padded to whole vectors. A query then sees one range [first, last) of packed keys: all of them, or, with a causal mask, those up
+ * to its own token and above its window. A few queries go together: their scores over the union of their ranges, each
  * one's softmax over its own range, then the weighted values, jointly over the common part of the ranges and one by one
  * at the edges, so that no key outside a range is ever multiplied in (0 * infinity is NaN).
  *
@@ -13,7 +13,8 @@
 
 #include <math.h>
 
-enum { QUERIES = 4, KEY_VECTORS = 2, KEY_STEP = KEY_VECTORS * LANES };
+/* Sums of QUERIES x KEY_VECTORS and QUERIES x VALUE_VECTORS stay in registers: 16 of 32, or 8 of 16. */
+enum { QUERIES = LANES == 16 ? 8 : 4, KEY_VECTORS = 2, VALUE_VECTORS = 2, KEY_STEP = KEY_VECTORS * LANES };
 
 struct range {
     int64_t first, last;
@@ -25,17 +26,18 @@ static int64_t round_up(int64_t value, int64_t step) { return (value + step - 1)
 
 /* scores[q][k] = query[q] . key[k] for whole steps of keys that cover [first, last). */
 static void score_block(
-    const float *query, const float *keys, int64_t key_stride, int64_t head_size, int64_t first, int64_t last,
-    float *scores, int64_t scores_stride) {
+    const float *query, const float *keys, int64_t head_size, int64_t first, int64_t last, float *scores,
+    int64_t scores_stride) {
     for (int64_t k = first / KEY_STEP * KEY_STEP; k < last; k += KEY_STEP) {
+        const float *step = keys + k * head_size;
         vf sums[QUERIES][KEY_VECTORS] = {0};
         for (int64_t d = 0; d < head_size; d++) {
             vf column[KEY_VECTORS];
 #pragma GCC unroll 2
             for (int v = 0; v < KEY_VECTORS; v++) {
-                column[v] = load(keys + d * key_stride + k + v * LANES);
+                column[v] = load(step + d * KEY_STEP + v * LANES);
             }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int q = 0; q < QUERIES; q++) {
                 vf component = splat(query[q * head_size + d]);
 #pragma GCC unroll 2
@@ -61,7 +63,7 @@ static float exponentials(float *scores, struct range range) {
     vf maxima = splat(-INFINITY);
     for (int64_t k = 0; k < whole; k += LANES) {
         vf v = load(p + k);
-        maxima = select(maxima > v, maxima, v); /* a NaN is taken, and stays in the sum below at any rate */
+        maxima = blend(maxima > v, maxima, v); /* a NaN is taken, and stays in the sum below at any rate */
     }
     for (int lane = 0; lane < LANES; lane++) {
         maximum = maxima[lane] > maximum ? maxima[lane] : maximum;
@@ -90,34 +92,33 @@ static float exponentials(float *scores, struct range range) {
 INLINE void weigh(
     int queries, const float *weights, int64_t weights_stride, const float *values, int64_t width, int64_t first,
     int64_t last, float *output) {
-    enum { VALUE_VECTORS = LANES == 16 ? 4 : 2 };
     for (int64_t d = 0; d < width; d += VALUE_VECTORS * LANES) {
         vf sums[QUERIES][VALUE_VECTORS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int q = 0; q < queries; q++) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int v = 0; v < VALUE_VECTORS; v++) {
                 sums[q][v] = load(output + q * width + d + v * LANES);
             }
         }
         for (int64_t k = first; k < last; k++) {
             vf value[VALUE_VECTORS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int v = 0; v < VALUE_VECTORS; v++) {
                 value[v] = load(values + k * width + d + v * LANES);
             }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int q = 0; q < queries; q++) {
                 vf weight = splat(weights[q * weights_stride + k]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
                 for (int v = 0; v < VALUE_VECTORS; v++) {
                     sums[q][v] += weight * value[v];
                 }
             }
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int q = 0; q < queries; q++) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int v = 0; v < VALUE_VECTORS; v++) {
                 store(output + q * width + d + v * LANES, sums[q][v]);
             }
@@ -127,7 +128,7 @@ INLINE void weigh(
 
 /* Scratch of one call. */
 struct buffers {
-    float *keys;     /* head_size x padded_keys */
+    float *keys;     /* padded_keys / KEY_STEP x head_size x KEY_STEP */
     float *values;   /* length x width */
     float *queries;  /* QUERIES x head_size */
     float *scores;   /* QUERIES x padded_keys */
@@ -141,7 +142,7 @@ int KERNEL(attention_f32)(
     int64_t heads, int64_t key_heads, int64_t head_size, int64_t length, float scale, int32_t causal, int64_t window,
     int64_t task_begin, int64_t task_end) {
     const int64_t padded_keys = round_up(length, KEY_STEP);
-    const int64_t width = round_up(head_size, 4 * LANES);
+    const int64_t width = round_up(head_size, VALUE_VECTORS * LANES);
     struct buffers b = {
         scratch(head_size * padded_keys, sizeof(float)),
         scratch(length * width, sizeof(float)),
@@ -168,8 +169,9 @@ int KERNEL(attention_f32)(
         for (int64_t t = 0; t < length; t++) {
             b.before[t] = packed;
             if (visible == NULL || visible[sequence * visible_stride + t] != 0) {
+                float *column = b.keys + packed / KEY_STEP * KEY_STEP * head_size + packed % KEY_STEP;
                 for (int64_t d = 0; d < head_size; d++) {
-                    b.keys[d * padded_keys + packed] = head_key[t * key_stride + d];
+                    column[d * KEY_STEP] = head_key[t * key_stride + d];
                 }
                 memcpy(b.values + packed * width, head_value + t * value_stride, (size_t)head_size * sizeof(float));
                 packed++;
@@ -194,7 +196,7 @@ int KERNEL(attention_f32)(
                     b.queries[q * head_size + d] = head_query[t * query_stride + d] * scale;
                 }
             }
-            score_block(b.queries, b.keys, padded_keys, head_size, all.first, all.last, b.scores, padded_keys);
+            score_block(b.queries, b.keys, head_size, all.first, all.last, b.scores, padded_keys);
             float totals[QUERIES];
             for (int q = 0; q < queries; q++) {
                 totals[q] = exponentials(b.scores + q * padded_keys, ranges[q]);

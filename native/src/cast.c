@@ -72,7 +72,7 @@ typedef float type_convert_f32;
 typedef float type_convert_f16;
 typedef float type_convert_bf16;
 
-/* A block of source rows and columns that stays in the first-level cache while it is written column by column. */
+/* Rows and columns that are transposed at a time, through a copy: strides of a power of two would share a cache set. */
 enum { BLOCK = 32 };
 
 #define DEFINE_CAST(from, to, CONVERT_ROW) \
@@ -96,9 +96,15 @@ enum { BLOCK = 32 };
             int64_t r1 = r0 + BLOCK < row_end ? r0 + BLOCK : row_end; \
             for (int64_t c0 = 0; c0 < cols; c0 += BLOCK) { \
                 int64_t c1 = c0 + BLOCK < cols ? c0 + BLOCK : cols; \
+                type_##to block[BLOCK][BLOCK + 1]; \
+                for (int64_t r = r0; r < r1; r++) { \
+                    for (int64_t c = c0; c < c1; c++) { \
+                        block[r - r0][c - c0] = CONVERT(from, to, s[r * source_stride + c]); \
+                    } \
+                } \
                 for (int64_t c = c0; c < c1; c++) { \
                     for (int64_t r = r0; r < r1; r++) { \
-                        t[c * target_stride + r] = CONVERT(from, to, s[r * source_stride + c]); \
+                        t[c * target_stride + r] = block[r - r0][c - c0]; \
                     } \
                 } \
             } \

@@ -79,7 +79,7 @@ INLINE vf load_first(const float *p, int64_t count) {
 
 INLINE void store_first(float *p, vf v, int64_t count) { memcpy(p, &v, (size_t)count * sizeof(float)); }
 
-INLINE vf select(vi condition, vf yes, vf no) { return (vf)((condition & (vi)yes) | (~condition & (vi)no)); }
+INLINE vf blend(vi condition, vf yes, vf no) { return (vf)((condition & (vi)yes) | (~condition & (vi)no)); }
 
 /* Lanes in ascending order: the sum does not depend on how a compiler would shuffle. */
 INLINE double sum_double(vd v) {
@@ -172,8 +172,8 @@ INLINE int64_t compress(int32_t *p, vi v, uint32_t bits) {
  * once. */
 INLINE vf exponential(vf x) {
     const vf round = splat(12582912.0f); /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
-    x = select(x > 89.0f, splat(89.0f), x);
-    x = select(x < -104.0f, splat(-104.0f), x);
+    x = blend(x > 89.0f, splat(89.0f), x);
+    x = blend(x < -104.0f, splat(-104.0f), x);
     vf shifted = x * 1.44269504089f + round;
     vi n = (vi)shifted - (vi)round;
     vf whole = shifted - round;

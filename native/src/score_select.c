@@ -3,7 +3,7 @@
  * 2503.22451).
  *
  * Selection by rows never sorts. Each row is read once:
- *   predict   the threshold lies near the previous row's: a bracket of 1/16 octave to either side of it
+ *   predict   the threshold lies near the previous row's: a bracket of 1/8 octave to either side of it
  *   compact   one pass makes the keys, counts those below the bracket and packs those inside it
  *   resolve   the threshold, a key of known rank among the packed ones, by bisection of the key range, packing what is
  *             left as the range shrinks
@@ -17,7 +17,8 @@
 
 #define ALL_LANES (~0u >> (32 - LANES))
 
-enum { BRACKET = 1 << 19 };
+/* AHEAD: a row is one stream of memory, too few for one core to fill its bandwidth without asking early. */
+enum { BRACKET = 1 << 20, AHEAD = 1024 };
 
 /* The threshold of a selection: keys below `key` are pruned, and the first `ties` of those equal to it. */
 struct threshold {
@@ -126,6 +127,7 @@ int KERNEL(score_select_row_f32)(
         int64_t below = 0, inside = 0;
         const vi from = splat_int(low), to = splat_int(high);
         for (int64_t c = 0; c < cols; c += LANES) {
+            __builtin_prefetch(row + c + AHEAD);
             vi v = score_keys_at(row, scale, c, cols);
             store_int(keys + c, v);
             uint32_t under = bits_less(v, from);
