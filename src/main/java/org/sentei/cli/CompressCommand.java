@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.function.BooleanSupplier;
+import java.util.function.Consumer;
 import org.sentei.engine.CompressionRequest;
 import org.sentei.engine.GateException;
 import org.sentei.engine.Plan;
@@ -45,14 +46,21 @@ final class CompressCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        run(work.request(common), out, common.json, terminal, cancelled);
+        run(work.request(common), work::check, out, common.json, terminal, cancelled);
         return ExitCode.OK;
     }
 
-    /** Plans, runs and tells. */
-    static void run(CompressionRequest request, Path out, boolean json, Terminal terminal, BooleanSupplier cancelled) {
+    /** Plans, lets {@code check} refuse the plan, runs and tells. */
+    static void run(
+            CompressionRequest request,
+            Consumer<Plan> check,
+            Path out,
+            boolean json,
+            Terminal terminal,
+            BooleanSupplier cancelled) {
         Report report;
         try (Plan plan = Sentei.plan(request)) {
+            check.accept(plan);
             for (String warning : plan.warnings()) {
                 terminal.err().println("warning: " + warning);
             }

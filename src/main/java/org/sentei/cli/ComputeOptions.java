@@ -1,7 +1,6 @@
 package org.sentei.cli;
 
 import java.util.List;
-import java.util.Optional;
 import org.sentei.engine.Nearest;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
@@ -31,12 +30,6 @@ final class ComputeOptions {
             description = "Index of the device. Default: ${DEFAULT-VALUE}.")
     int device;
 
-    @Option(
-            names = "--device-memory",
-            paramLabel = "BYTES",
-            description = "Budget of device memory in bytes. Default: what the device has.")
-    Long deviceMemory;
-
     /** The device and threads to open it with. */
     Backend.Options options(CommonOptions common) {
         if (device < 0) {
@@ -52,7 +45,7 @@ final class ComputeOptions {
     /**
      * Finds the backend; called before any input is read.
      *
-     * @throws ParameterException for a name that no version of Sentei has, or numbers out of range
+     * @throws ParameterException for a name that no version of Sentei has,
      * @throws org.sentei.kernel.DeviceException UNSUPPORTED when it is not available
      */
     Backend.Provider provider() {
@@ -62,16 +55,6 @@ final class ComputeOptions {
                     "--backend " + backend + ": there is no such backend; the nearest is "
                             + Nearest.to(backend, BACKENDS) + " (of " + String.join(", ", BACKENDS) + ")");
         }
-        if (deviceMemory != null && deviceMemory <= 0) {
-            throw new ParameterException(
-                    command.commandLine(),
-                    "--device-memory " + deviceMemory + ": a budget is a positive number of bytes");
-        }
         return Backends.find(backend);
-    }
-
-    /** The budget, empty for all the device has. */
-    Optional<Long> deviceMemory() {
-        return Optional.ofNullable(deviceMemory);
     }
 }

@@ -63,7 +63,7 @@ final class DemoCommand implements Callable<Integer> {
                 Optional.empty(),
                 backend,
                 options);
-        CompressCommand.run(request, folder, common.json, terminal, cancelled);
+        CompressCommand.run(request, plan -> {}, folder, common.json, terminal, cancelled);
         if (!common.json) {
             terminal.out().println("next:   sentei inspect " + folder.resolve(model.getFileName()));
             terminal.out().println("        sentei recipes, and sentei compress --help for models of your own");

@@ -3,9 +3,11 @@ package org.sentei.cli;
 import java.nio.file.Path;
 import java.util.Optional;
 import org.sentei.engine.CompressionRequest;
+import org.sentei.engine.Plan;
 import org.sentei.engine.Recipe;
 import org.sentei.engine.Recipes;
 import org.sentei.kernel.Backend;
+import org.sentei.kernel.DeviceException;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
@@ -42,6 +44,12 @@ final class WorkOptions {
     @Option(names = "--seed", paramLabel = "N", description = "Seed of everything that draws, instead of the recipe's.")
     private Long seed;
 
+    @Option(
+            names = "--device-memory",
+            paramLabel = "BYTES",
+            description = "Refuse to start when more device memory than this would be needed.")
+    private Long deviceMemory;
+
     @Mixin
     private ComputeOptions compute;
 
@@ -58,5 +66,23 @@ final class WorkOptions {
                 Optional.ofNullable(tokenizer),
                 backend,
                 options);
+    }
+
+    /**
+     * Holds a plan against the budget of memory.
+     *
+     * @throws DeviceException OUT_OF_MEMORY when it needs more
+     */
+    void check(Plan plan) {
+        long needed = plan.memoryBytes();
+        if (deviceMemory != null && needed > deviceMemory) {
+            throw new DeviceException(
+                    compute.backend,
+                    "planning",
+                    0,
+                    "the run needs about " + needed + " bytes of device memory, --device-memory allows " + deviceMemory
+                            + "; allow more, or calibrate on shorter windows",
+                    DeviceException.Kind.OUT_OF_MEMORY);
+        }
     }
 }

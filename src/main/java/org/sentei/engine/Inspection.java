@@ -17,7 +17,8 @@ public record Inspection(String architecture, List<SiteSummary> sites, Totals to
      *
      * @param dtype element type in the file
      * @param zeros exact zeros of either sign
-     * @param pattern the N:M pattern all rows follow, for example {@code 2:4}, or null when there is none
+     * @param pattern the N:M pattern that all rows follow and that explains their zeros, for example {@code 2:4}, or null
+     *     when there is none
      */
     public record SiteSummary(
             String name, long rows, long cols, String dtype, long parameters, long zeros, String pattern) {}
@@ -75,7 +76,7 @@ public record Inspection(String architecture, List<SiteSummary> sites, Totals to
                 weight.dtype().label(),
                 site.parameters(),
                 zeros,
-                pattern(site, fewest));
+                pattern(site, fewest, zeros));
     }
 
     private static boolean isZero(Site site, Tensor weight, long row, long col) {
@@ -84,9 +85,12 @@ public record Inspection(String architecture, List<SiteSummary> sites, Totals to
         return Floats.get(dtype, weight.data(), index) == 0;
     }
 
-    private static String pattern(Site site, int[] fewest) {
+    private static String pattern(Site site, int[] fewest, long zeros) {
         for (int g = 0; g < GROUPS.length; g++) {
-            boolean holds = site.cols() % GROUPS[g] == 0 && fewest[g] > 0 && fewest[g] < GROUPS[g];
+            // Unstructured sparsity leaves a zero in nearly every long group too, but many more zeros than that
+            // explains.
+            boolean explains = zeros <= 1.05 * fewest[g] * site.parameters() / GROUPS[g];
+            boolean holds = site.cols() % GROUPS[g] == 0 && fewest[g] > 0 && fewest[g] < GROUPS[g] && explains;
             if (holds) {
                 return fewest[g] + ":" + GROUPS[g];
             }

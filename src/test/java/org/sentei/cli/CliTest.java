@@ -191,6 +191,9 @@ class CliTest {
         assertThat(out.resolve("report.html")).isRegularFile();
         assertThat(outcome.err()).contains("100 %");
 
+        assertThat(sentei("inspect", out.toString(), "--json").document().get("sites"))
+                .allSatisfy(site -> assertThat(site.get("pattern").isNull()).isTrue());
+
         sentei("compress", LLAMA, "--recipe", "magnitude-50", "--out", out.toString())
                 .refuses(ExitCode.INPUT, out.toString(), "empty");
 
@@ -244,6 +247,22 @@ class CliTest {
         try (var files = Files.list(folder)) {
             assertThat(files).isEmpty();
         }
+    }
+
+    @Test
+    void findsThePatternOfWhatItWrote(@TempDir Path folder) {
+        String out = folder.resolve("out").toString();
+        assertThat(sentei("compress", LLAMA, "--recipe", "magnitude-2of4", "--out", out)
+                        .code())
+                .isEqualTo(ExitCode.OK);
+        assertThat(sentei("inspect", out, "--json").document().get("sites"))
+                .allSatisfy(site -> assertThat(site.get("pattern").asText()).isEqualTo("2:4"));
+    }
+
+    @Test
+    void aBudgetOfMemoryIsKept() {
+        sentei("plan", LLAMA, "--recipe", "magnitude-50", "--device-memory", "1000")
+                .refuses(ExitCode.RUN_FAILED, "--device-memory allows 1000");
     }
 
     @Test
