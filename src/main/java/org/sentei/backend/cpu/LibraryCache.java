@@ -3,7 +3,6 @@ package org.sentei.backend.cpu;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
-import java.io.UncheckedIOException;
 import java.net.URL;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
@@ -60,7 +59,7 @@ record LibraryCache(Path directory) {
                 write(resource, file);
             }
             return file;
-        } catch (IOException | UncheckedIOException e) {
+        } catch (IOException | UnsupportedOperationException e) {
             throw new DeviceException(
                     NativeBackend.NAME,
                     "extracting " + fileName + " to " + directory,

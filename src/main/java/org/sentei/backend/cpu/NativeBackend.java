@@ -506,32 +506,24 @@ final class NativeBackend implements Backend {
                 tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectGroups.invokeExact(
                         weights, stride, scale, mask, maskStride, (long) prune, (long) size, cols, from, to));
             case Selection.Cut(int key, long ties) -> {
-                try (Arena arena = Arena.ofConfined()) {
-                    MemorySegment budgets = tieBudgets(op, key, ties, tile, arena);
-                    long[] budget = budgets.toArray(ValueLayout.JAVA_LONG);
-                    tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectCut.invokeExact(
-                            weights,
-                            stride,
-                            scale,
-                            mask,
-                            maskStride,
-                            key,
-                            budget[(int) (from / tile)],
-                            cols,
-                            from,
-                            to));
-                }
+                long[] budgets = tieBudgets(op, key, ties, tile);
+                tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectCut.invokeExact(
+                        weights, stride, scale, mask, maskStride, key, budgets[(int) (from / tile)], cols, from, to));
             }
         }
     }
 
     /** How many ties each tile may still take when the tiles above it have taken all of theirs. */
-    private MemorySegment tieBudgets(ScoreSelect op, int key, long ties, long tile, Arena arena) {
+    private long[] tieBudgets(ScoreSelect op, int key, long ties, long tile) {
         long weights = address(op.weights());
         long scale = address(op.scale());
         long rows = op.weights().rows();
-        MemorySegment counts = arena.allocate(ValueLayout.JAVA_LONG, Math.ceilDiv(rows, tile));
-        if (ties > 0) {
+        long[] budgets = new long[Math.toIntExact(Math.ceilDiv(rows, tile))];
+        if (ties == 0) {
+            return budgets;
+        }
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment counts = arena.allocate(ValueLayout.JAVA_LONG, budgets.length);
             tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectTies.invokeExact(
                     weights,
                     op.weights().stride(),
@@ -541,14 +533,13 @@ final class NativeBackend implements Backend {
                     op.weights().cols(),
                     from,
                     to));
+            long left = ties;
+            for (int i = 0; i < budgets.length; i++) {
+                budgets[i] = left;
+                left = Math.max(0, left - counts.getAtIndex(ValueLayout.JAVA_LONG, i));
+            }
         }
-        long left = ties;
-        for (long i = 0; i < counts.byteSize() / Long.BYTES; i++) {
-            long count = counts.getAtIndex(ValueLayout.JAVA_LONG, i);
-            counts.setAtIndex(ValueLayout.JAVA_LONG, i, left);
-            left = Math.max(0, left - count);
-        }
-        return counts;
+        return budgets;
     }
 
     private void squaredError(SquaredError op) {

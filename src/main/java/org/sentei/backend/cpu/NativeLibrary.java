@@ -74,11 +74,13 @@ final class NativeLibrary {
 
     private final Map<List<DType>, MethodHandle> casts = new HashMap<>();
     private final SymbolLookup kernels;
+    private final MethodHandle parameters;
     private final String isa;
     private final String version;
 
     private NativeLibrary(SymbolLookup kernels, SymbolLookup openBlas, String maxIsa) {
         this.kernels = kernels;
+        parameters = bind(kernels, "sentei_parameters", FunctionDescriptor.of(ADDRESS, ADDRESS));
         activate = kernel("activate_f32");
         applyMask = kernel("apply_mask_f32");
         attention = kernel("attention_f32");
@@ -225,10 +227,9 @@ final class NativeLibrary {
 
     /** A kernel with the parameters that the library declares: pointers and int64_t as long, int32_t as int, float. */
     private MethodHandle kernel(String name) {
-        MethodHandle function = bind(kernels, "sentei_parameters", FunctionDescriptor.of(ADDRESS, ADDRESS));
         String declared;
         try (Arena arena = Arena.ofConfined()) {
-            MemorySegment pointer = (MemorySegment) function.invokeExact(arena.allocateFrom(name));
+            MemorySegment pointer = (MemorySegment) parameters.invokeExact(arena.allocateFrom(name));
             if (pointer.equals(MemorySegment.NULL)) {
                 throw unsupported(
                         "binding " + name, "the library has no such kernel; rebuild Sentei from clean sources");
@@ -239,11 +240,11 @@ final class NativeLibrary {
         } catch (Throwable e) {
             throw broken("sentei_parameters", e);
         }
-        MemoryLayout[] parameters = Arrays.stream(
+        MemoryLayout[] layouts = Arrays.stream(
                         declared.substring(1, declared.length() - 1).split(","))
                 .map(NativeLibrary::layout)
                 .toArray(MemoryLayout[]::new);
-        return bind(kernels, "sentei_" + name, FunctionDescriptor.of(JAVA_INT, parameters));
+        return bind(kernels, "sentei_" + name, FunctionDescriptor.of(JAVA_INT, layouts));
     }
 
     private static MemoryLayout layout(String declaration) {

@@ -100,8 +100,7 @@ final class Workers implements AutoCloseable {
             this.tile = tile;
         }
 
-        // Whatever a tile throws, an Error included, must reach the caller's thread and not vanish with a worker.
-        @SuppressWarnings("CatchAndPrintStackTrace")
+        /** Whatever a tile throws, an Error included, must reach the caller's thread and not vanish with a worker. */
         void work() {
             for (long index = next.getAndIncrement(); index < tiles; index = next.getAndIncrement()) {
                 try {
