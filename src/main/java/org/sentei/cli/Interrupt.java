@@ -14,11 +14,15 @@ final class Interrupt implements AutoCloseable {
     private final AtomicBoolean requested = new AtomicBoolean();
     private final CountDownLatch finished = new CountDownLatch(1);
 
-    private Interrupt() {}
+    private final Terminal terminal;
+
+    private Interrupt(Terminal terminal) {
+        this.terminal = terminal;
+    }
 
     /** Starts listening; one a process. */
-    static Interrupt listen() {
-        Interrupt interrupt = new Interrupt();
+    static Interrupt listen(Terminal terminal) {
+        Interrupt interrupt = new Interrupt(terminal);
         Runtime.getRuntime().addShutdownHook(new Thread(interrupt::shutDown, "sentei-interrupt"));
         return interrupt;
     }
@@ -34,7 +38,10 @@ final class Interrupt implements AutoCloseable {
         }
         requested.set(true);
         try {
-            finished.await(PATIENCE_SECONDS, TimeUnit.SECONDS);
+            if (!finished.await(PATIENCE_SECONDS, TimeUnit.SECONDS)) {
+                terminal.err()
+                        .println("sentei: interrupted in the middle of a step; a hidden .partial folder may be left");
+            }
             Runtime.getRuntime().halt(ExitCode.RUN_FAILED);
         } catch (InterruptedException impatient) {
             Runtime.getRuntime().halt(ExitCode.RUN_FAILED);

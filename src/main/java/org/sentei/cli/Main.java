@@ -52,7 +52,7 @@ public final class Main implements Runnable {
         System.setProperty("org.slf4j.simpleLogger.log.ai.djl", verbose ? "info" : "error");
         Terminal terminal = Terminal.ofProcess();
         int code;
-        try (Interrupt interrupt = Interrupt.listen()) {
+        try (Interrupt interrupt = Interrupt.listen(terminal)) {
             code = run(args, terminal, interrupt::requested);
             terminal.out().flush();
         }

@@ -168,6 +168,7 @@ final class Compressor {
             Map<String, Moments.Collector> fitting = collectors(widths, local);
             Map<String, Moments.Collector> heldOut = collectors(widths, local);
             group.observe((key, rows, held) -> {
+                progress.stopIfCancelled("statistics");
                 Moments.Collector collector = (held ? heldOut : fitting).get(key);
                 if (collector != null) {
                     collector.add(rows);
@@ -379,6 +380,7 @@ final class Compressor {
                     .map(draft -> trial(group.weights(draft.edit().site()), draft.edit(), local))
                     .collect(Collectors.groupingBy(trial -> trial.dense().site().input()));
             group.observe((key, rows, _) -> {
+                progress.stopIfCancelled("errors");
                 for (Trial trial : trials.getOrDefault(key, List.of())) {
                     try (Scope batch = local.child()) {
                         View expected = output(trial.dense(), rows, batch);

@@ -27,9 +27,18 @@ public interface Progress {
      * @throws CancellationException when {@link #cancelled} or the thread is interrupted
      */
     default void checkpoint(String stage, long done, long total) {
+        stopIfCancelled(stage);
+        advanced(stage, done, total);
+    }
+
+    /**
+     * Stops a cancelled run: what long tasks call inside a unit of work.
+     *
+     * @throws CancellationException when {@link #cancelled} or the thread is interrupted
+     */
+    default void stopIfCancelled(String stage) {
         if (cancelled() || Thread.currentThread().isInterrupted()) {
             throw new CancellationException("interrupted at " + stage + "; nothing was written");
         }
-        advanced(stage, done, total);
     }
 }

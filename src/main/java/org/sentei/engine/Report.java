@@ -105,11 +105,12 @@ public record Report(
     }
 
     /**
-     * Sums over the whole model.
+     * Sums over the edited sites.
      *
-     * @param parameters all parameters of the compressed model
-     * @param zeros exact zeros among them
+     * @param parameters of these sites
+     * @param zeros exact zeros among them, afterwards
      * @param sparsity zeros / parameters
+     * @param bytesBefore size of the whole model's weight files
      */
     public record Totals(long parameters, long zeros, double sparsity, long bytesBefore, long bytesAfter) {
         public Totals {

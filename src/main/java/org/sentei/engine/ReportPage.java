@@ -91,19 +91,18 @@ final class ReportPage {
 
     private void cards() {
         Report.Totals totals = report.totals();
-        long parameters =
-                report.sites().stream().mapToLong(Report.SiteResult::parameters).sum();
-        long zeros = report.sites().stream().mapToLong(Report.SiteResult::zeros).sum();
         html.append("<section class=\"cards\" aria-label=\"Summary\">\n");
         card(
-                "Zeros in the model",
+                "Zeros in edited layers",
                 percent(totals.sparsity()),
                 grouped(totals.zeros()) + " of " + grouped(totals.parameters()),
                 totals.sparsity());
-        if (parameters > 0) {
-            double share = (double) zeros / parameters;
-            card("Zeros in its edited layers", percent(share), grouped(zeros) + " of " + grouped(parameters), share);
-        }
+        double share = (double) totals.zeros() / Math.max(1, report.model().parameters());
+        card(
+                "Share of the whole model",
+                percent(share),
+                "of " + grouped(report.model().parameters()) + " parameters",
+                share);
         if (!report.quality().isEmpty()) {
             Report.Measure first = report.quality().getFirst();
             card(
