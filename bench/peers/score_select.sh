@@ -27,5 +27,7 @@ for ((round = 1; round <= rounds; round++)); do
     "$python" bench/peers/score_select.py time "$folder" $rows $cols $prune $theirs >>"$folder/torch.jsonl"
 done
 "$python" bench/peers/score_select.py check "$folder" $rows $cols $prune
-"$python" bench/peers/score_select.py report "$folder" $rows $cols $prune bench/results \
-    "$(git describe --always --dirty --abbrev=10)"
+# Earlier results are rewritten by this very run; only a change of the code makes the commit a wrong name for it.
+commit=$(git rev-parse --short=10 HEAD)
+git diff --quiet HEAD -- src native bench/peers pom.xml || commit+=-changed
+"$python" bench/peers/score_select.py report "$folder" $rows $cols $prune bench/results "$commit"
