@@ -1,7 +1,7 @@
 /* Mean, M2 = sum (x - mean)^2 and sum of squares of every column, over a range of rows.
  *
  * Rows are taken in chunks of 64. Within a chunk d = x - shift, S1 = sum d and S2 = sum d^2 run in fp32, where shift is
- * the running mean (the first row at the start), so that little cancels:
+ * the running mean (that of the first rows at the start), so that little cancels:
  *
  *   mean_B = shift + S1 / n_B      M2_B = S2 - S1^2 / n_B      squares_B = S2 + 2 shift S1 + n_B shift^2
  *
@@ -9,8 +9,8 @@
  *
  *   d = mean_B - mean;  mean += d n_B / n;  M2 += M2_B + d^2 n_A n_B / n;  n = n_A + n_B
  *
- * The shift is a value of the data, so (mean_B - shift)^2 is never large against the M2 it ends up in: the relative error
- * of M2 is some 64 * 2^-24 at worst, 1e-6 in practice. Where squares leave the fp32 range the chunk is redone in fp64.
+ * The shift is a mean of data, so (mean_B - shift)^2 is never large against the M2 it ends up in: the relative error of M2
+ * is some 64 * 2^-24 at worst, 1e-6 in practice. Where squares leave the fp32 range the chunk is redone in fp64.
  * Eight rows are read at a time: eight sequential streams, one load and store of the sums for all of them. */
 #include "kernel.h"
 
@@ -80,8 +80,11 @@ int KERNEL(column_moments_f32)(
     float *shift = sums, *s1 = sums + padded, *s2 = sums + 2 * padded, *tail = sums + 3 * padded;
     memset(state, 0, (size_t)(3 * padded) * sizeof(double));
     memset(sums, 0, (size_t)(3 * padded) * sizeof(float));
-    if (row_begin < row_end) {
-        memcpy(shift, x + row_begin * x_stride, (size_t)cols * sizeof(float));
+    const int64_t first = row_end - row_begin < STREAMS ? row_end - row_begin : STREAMS;
+    for (int64_t r = 0; r < first; r++) {
+        for (int64_t c = 0; c < cols; c++) {
+            shift[c] += x[(row_begin + r) * x_stride + c] / (float)first;
+        }
     }
     for (int64_t begin = row_begin; begin < row_end; begin += CHUNK) {
         const int64_t rows = row_end - begin < CHUNK ? row_end - begin : CHUNK;

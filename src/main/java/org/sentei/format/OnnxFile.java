@@ -197,11 +197,11 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
         return bytes;
     }
 
-    /** Elements of all constant tensors of floating numbers. */
+    /** Elements of all constant tensors of floating numbers; scalars, such as a norm's epsilon, are no parameters. */
     public long parameters() {
         return names.stream()
                 .map(this::tensor)
-                .filter(tensor -> tensor.dtype().isFloating())
+                .filter(tensor -> tensor.dtype().isFloating() && tensor.shape().rank() > 0)
                 .mapToLong(tensor -> tensor.shape().elements())
                 .sum();
     }

@@ -150,15 +150,15 @@ public final class Conformance {
             }
             return 0;
         }
-        double terms = ((Tolerance.Rounding) tolerance).terms();
+        Tolerance.Rounding rounding = (Tolerance.Rounding) tolerance;
         double worst = 0;
         for (long row = 0; row < operand.rows(); row++) {
-            double scale = Float.MIN_NORMAL;
+            double scale = rounding.leastScale();
             for (long col = 0; col < operand.cols(); col++) {
                 double value = Math.abs(Floats.get(operand.dtype(), expected, row * operand.cols() + col));
                 scale = Double.isFinite(value) ? Math.max(scale, value) : scale;
             }
-            double allowed = terms * UNIT_ROUNDOFF * scale;
+            double allowed = rounding.terms() * UNIT_ROUNDOFF * scale;
             for (long col = 0; col < operand.cols(); col++) {
                 long index = row * operand.cols() + col;
                 double wanted = Floats.get(operand.dtype(), expected, index);
