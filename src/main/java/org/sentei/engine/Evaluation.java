@@ -17,6 +17,9 @@ import org.sentei.kernel.Scope;
  * rank correlation on scored pairs, and how closely its vectors follow those of the original.
  */
 final class Evaluation {
+    static final String PERPLEXITY = "perplexity";
+    static final String COSINE = "cosine";
+
     private final TextData data;
     private final Optional<Integer> length;
     private final Backend backend;
@@ -34,25 +37,32 @@ final class Evaluation {
         this.progress = progress;
     }
 
-    /** What can be told of one model, and its vectors for comparing them with another's. */
-    private record Measured(List<Metric> metrics, List<float[]> vectors) {}
+    /** What can be told of one model, and its vectors for comparing them with another's; none for a decoder. */
+    record Measured(List<Metric> metrics, List<float[]> vectors) {
+        /** Whether {@link #compare} with another will give this figure. */
+        boolean gives(String metric) {
+            return metric.equals(COSINE)
+                    ? !vectors.isEmpty()
+                    : metrics.stream().anyMatch(own -> own.metric().equals(metric));
+        }
+    }
 
     /**
-     * Measures a model, and the original beside it.
+     * The figures of a model by itself.
      *
-     * @throws FormatException when the data do not fit the model
+     * @throws FormatException when there are none
      */
-    List<Metric> measure(OpenModel model, TextTokenizer tokenizer, Optional<Original> original) {
-        Measured own = measure(model, tokenizer);
-        if (original.isEmpty()) {
-            if (own.metrics().isEmpty()) {
-                throw new FormatException("data " + data.source()
-                        + " is plain text, on which an encoder can only be held against another:"
-                        + " name the original with --against, or give a .tsv of queries and answers");
-            }
-            return own.metrics();
+    List<Metric> alone(Measured own) {
+        if (own.metrics().isEmpty()) {
+            throw new FormatException("data " + data.source()
+                    + " is plain text, on which an encoder can only be held against another:"
+                    + " name the original with --against, or give a .tsv of queries and answers");
         }
-        Measured other = measure(original.get().model(), original.get().tokenizer());
+        return own.metrics();
+    }
+
+    /** The figures of a model and of the original that it is held against, measured on the same data. */
+    List<Metric> compare(Measured own, Measured other) {
         List<Metric> both = new ArrayList<>();
         for (int i = 0; i < own.metrics().size(); i++) {
             both.add(new Metric(
@@ -66,21 +76,26 @@ final class Evaluation {
                             own.vectors().get(i), other.vectors().get(i)))
                     .average()
                     .orElseThrow();
-            both.add(new Metric("cosine", finite("cosine", mean), 1.0));
+            both.add(new Metric(COSINE, finite(COSINE, mean), 1.0));
         }
         return both;
     }
 
-    /** The model that another is held against. */
-    record Original(OpenModel model, TextTokenizer tokenizer) {}
-
-    private Measured measure(OpenModel model, TextTokenizer tokenizer) {
+    /**
+     * Measures one model.
+     *
+     * @throws FormatException when the data do not fit the model
+     */
+    Measured measure(OpenModel model, TextTokenizer tokenizer) {
         if (!model.isEncoder()) {
             return new Measured(List.of(perplexity(model, tokenizer)), List.of());
         }
         if (data.table().isEmpty()) {
             List<String> lines =
                     data.text().lines().filter(line -> !line.isBlank()).toList();
+            if (lines.isEmpty()) {
+                throw new FormatException("data " + data.source() + " holds no text; give at least one line");
+            }
             return new Measured(List.of(), embed(model, tokenizer, lines));
         }
         List<String> headings = data.table().getFirst();
@@ -101,27 +116,36 @@ final class Evaluation {
         int window = length.orElse(Math.min(512, model.maximumLength()));
         double value = Perplexity.of(
                 transformer.transformer(), tokenizer.encode(data.text(), false), window, backend, progress);
-        return new Metric("perplexity", finite("perplexity", value), null);
+        return new Metric(PERPLEXITY, finite(PERPLEXITY, value), null);
     }
 
     private Measured retrieval(OpenModel model, TextTokenizer tokenizer) {
         List<float[]> queries = embed(model, tokenizer, data.column("query"));
         List<float[]> answers = embed(model, tokenizer, data.column("answer"));
-        double reciprocal = 0;
-        double first = 0;
-        for (int i = 0; i < queries.size(); i++) {
-            double right = Embeddings.cosine(queries.get(i), answers.get(i));
-            int rank = 1;
-            for (int j = 0; j < answers.size(); j++) {
-                rank += j != i && Embeddings.cosine(queries.get(i), answers.get(j)) > right ? 1 : 0;
-            }
-            reciprocal += 1.0 / rank / queries.size();
-            first += rank == 1 ? 1.0 / queries.size() : 0;
-        }
+        int[] ranks = ranks(queries, answers, data.column("answer"));
+        double reciprocal =
+                Arrays.stream(ranks).mapToDouble(rank -> 1.0 / rank).average().orElseThrow();
+        double first = (double) Arrays.stream(ranks).filter(rank -> rank == 1).count() / ranks.length;
         List<float[]> vectors = new ArrayList<>(queries);
         vectors.addAll(answers);
-        return new Measured(
-                List.of(new Metric("mrr", finite("mrr", reciprocal), null), new Metric("top1", first, null)), vectors);
+        return new Measured(List.of(new Metric("mrr", reciprocal, null), new Metric("top1", first, null)), vectors);
+    }
+
+    /**
+     * The place of every query's own answer among all answers, from 1, by cosine. Another answer that is as close stands
+     * before it, so that a model to which everything looks alike earns nothing; one of the same text does not count.
+     */
+    static int[] ranks(List<float[]> queries, List<float[]> answers, List<String> texts) {
+        int[] ranks = new int[queries.size()];
+        for (int i = 0; i < ranks.length; i++) {
+            double right = Embeddings.cosine(queries.get(i), answers.get(i));
+            ranks[i] = 1;
+            for (int j = 0; j < ranks.length; j++) {
+                boolean behind = Embeddings.cosine(queries.get(i), answers.get(j)) < right;
+                ranks[i] += behind || texts.get(j).equals(texts.get(i)) ? 0 : 1;
+            }
+        }
+        return ranks;
     }
 
     private Measured similarity(OpenModel model, TextTokenizer tokenizer) {
@@ -133,16 +157,26 @@ final class Evaluation {
         double[] scores = data.column("score").stream().mapToDouble(this::score).toArray();
         List<float[]> vectors = new ArrayList<>(left);
         vectors.addAll(right);
-        double spearman = correlation(ranks(cosines), ranks(scores));
+        double spearman = spearman(cosines, scores);
         return new Measured(List.of(new Metric("spearman", finite("spearman", spearman), null)), vectors);
     }
 
     private double score(String text) {
+        double score;
         try {
-            return finite("score", Double.parseDouble(text));
+            score = Double.parseDouble(text);
         } catch (NumberFormatException e) {
             throw new FormatException("data " + data.source() + " has the score " + text + ", which is no number", e);
         }
+        if (!Double.isFinite(score)) {
+            throw new FormatException("data " + data.source() + " has the score " + text + "; give finite numbers");
+        }
+        return score;
+    }
+
+    /** Correlation of the ranks; NaN when one side is all alike. */
+    static double spearman(double[] a, double[] b) {
+        return correlation(ranks(a), ranks(b));
     }
 
     /** Ranks from 1; equal values share the mean of their ranks. */
@@ -187,6 +221,9 @@ final class Evaluation {
         List<float[]> vectors = new ArrayList<>();
         try (Scope scope = new Scope(backend)) {
             model.embed(tokens, scope, vector -> {
+                for (float value : vector) {
+                    finite("vector of text " + (vectors.size() + 1), value);
+                }
                 vectors.add(vector);
                 progress.checkpoint("embedding texts", vectors.size(), tokens.size());
             });

@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.stream.Stream;
 import org.sentei.format.FormatException;
 import org.sentei.format.OnnxFile;
 import org.sentei.format.OutputFolder;
@@ -101,15 +102,18 @@ final class OnnxModel implements OpenModel {
 
     @Override
     public Path defaultTokenizer() {
-        String stem = path().getFileName().toString().replaceFirst("\\.onnx$", "");
-        List<Path> candidates =
-                List.of(path().resolveSibling("tokenizer.json"), path().resolveSibling(stem + "-tokenizer.json"));
+        List<Path> candidates = tokenizers();
         return candidates.stream()
                 .filter(Files::exists)
                 .findFirst()
                 .orElseThrow(
                         () -> new FormatException("model " + path() + " has no tokenizer: name one with --tokenizer,"
                                 + " or put it at " + candidates.get(0) + " or " + candidates.get(1)));
+    }
+
+    private List<Path> tokenizers() {
+        String stem = path().getFileName().toString().replaceFirst("\\.onnx$", "");
+        return List.of(path().resolveSibling("tokenizer.json"), path().resolveSibling(stem + "-tokenizer.json"));
     }
 
     @Override
@@ -182,6 +186,10 @@ final class OnnxModel implements OpenModel {
         }
     }
 
+    /** Every place does: the files written are few and known by name. */
+    @Override
+    public void checkOutput(OutputFolder output) {}
+
     @Override
     public List<String> write(OutputFolder output, List<Edit> edits) throws IOException {
         try {
@@ -189,10 +197,11 @@ final class OnnxModel implements OpenModel {
         } catch (UncheckedIOException e) {
             throw e.getCause();
         }
-        for (String name : List.of("tokenizer.json", "tokenizer_config.json", "config.json", "vocab.txt")) {
-            Path source = path().resolveSibling(name);
+        Stream<Path> others =
+                Stream.of("tokenizer_config.json", "config.json", "vocab.txt").map(path()::resolveSibling);
+        for (Path source : Stream.concat(tokenizers().stream(), others).toList()) {
             if (Files.isRegularFile(source)) {
-                Files.copy(source, output.path().resolve(name));
+                Files.copy(source, output.path().resolve(source.getFileName()));
             }
         }
         return List.of();

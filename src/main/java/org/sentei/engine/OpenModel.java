@@ -99,8 +99,15 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
     /** One forward pass: every output of the model by name, F32, in memory of the arena. */
     List<Tensor> forward(TokenBatch batch, Backend backend, Arena arena);
 
-    /** Passes the vectors of texts on, in order: one F32 row a text, unit length. */
+    /** Passes the vectors of texts on, in order and as they come: one F32 row a text, unit length. */
     void embed(List<int[]> texts, Scope scope, Consumer<float[]> consumer);
+
+    /**
+     * Refuses a place that {@link #write} cannot write to.
+     *
+     * @throws FormatException when it is one
+     */
+    void checkOutput(OutputFolder output) throws IOException;
 
     /**
      * Writes the compressed model, and the files that belong to it unchanged.

@@ -72,6 +72,8 @@ public final class Plan implements AutoCloseable {
             }
         }
         steps.forEach(this::check);
+        checkCalibration();
+        warnOfMissingBiases();
         bind();
     }
 
@@ -105,14 +107,31 @@ public final class Plan implements AutoCloseable {
         } else if (step.bias() == Recipe.Bias.PAPER) {
             throw new RecipeException("site " + site.name() + " has no bias, and the configuration of a "
                     + model.architecture() + " model cannot give it one; use bias: auto or bias: off");
-        } else if (!step.variant().equals(Recipe.Variant.STADE_W)
-                || !site.role().readsNormalized()) {
-            warnings.add("site " + site.name() + " has no bias, and the configuration of a " + model.architecture()
-                    + " model cannot give it one: it is pruned without a bias update");
         }
         if (step.bias() == Recipe.Bias.AUTO && recipe.calibration().samples() < 4) {
             throw new RecipeException("bias: auto holds out a quarter of the calibration samples, but there are only "
                     + recipe.calibration().samples() + "; calibrate on at least 4");
+        }
+    }
+
+    private void checkCalibration() {
+        int length = recipe.calibration().length();
+        if ((recipe.calibrated() || request.calibration().isPresent()) && length > model.maximumLength()) {
+            throw new RecipeException("calibration.length is " + length + ", but the model takes "
+                    + model.maximumLength() + " tokens at most; choose a shorter one");
+        }
+    }
+
+    private void warnOfMissingBiases() {
+        List<Site> lacking = steps.entrySet().stream()
+                .filter(entry -> entry.getValue().bias() == Recipe.Bias.AUTO && !biasPossible.contains(entry.getKey()))
+                .map(Map.Entry::getKey)
+                .toList();
+        if (!lacking.isEmpty()) {
+            warnings.add("the configuration of a " + model.architecture() + " model gives " + lacking.size()
+                    + " of the targeted sites no bias (the first is "
+                    + lacking.getFirst().name()
+                    + "): they are pruned without a bias update");
         }
     }
 
@@ -257,13 +276,14 @@ public final class Plan implements AutoCloseable {
                     "the recipe has a quality gate, but there is no data to measure on; name some with --data");
         }
         try (OutputFolder output = OutputFolder.create(folder)) {
+            model.checkOutput(output);
             Optional<Calibration> calibration = calibration();
-            Optional<TextData> data = request.data().map(TextData::read);
+            Optional<Quality> quality = request.data().map(file -> new Quality(file, progress));
             List<Compressor.Outcome> outcomes = compress(calibration, progress);
             List<String> said = new ArrayList<>(warnings);
             List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
             said.addAll(model.write(output, edits));
-            List<Report.Measure> quality = List.of();
+            List<Report.Measure> measured = List.of();
             long bytesAfter;
             Path written = Files.isDirectory(request.model())
                     ? output.path()
@@ -271,11 +291,11 @@ public final class Plan implements AutoCloseable {
             try (OpenModel compressed =
                     OpenModel.open(written, request.options().threads())) {
                 bytesAfter = compressed.bytes();
-                if (data.isPresent()) {
-                    quality = quality(compressed, data.get(), progress);
+                if (quality.isPresent()) {
+                    measured = quality.get().after(compressed);
                 }
             }
-            Optional<String> missed = missedGate(quality);
+            Optional<String> missed = missedGate(measured);
             missed.ifPresent(said::add);
             Report report = new Report(
                     Version.current(),
@@ -292,7 +312,7 @@ public final class Plan implements AutoCloseable {
                     bindings,
                     outcomes.stream().map(Plan::result).toList(),
                     totals(outcomes, bytesAfter),
-                    quality,
+                    measured,
                     said);
             ReportWriter.write(output.path(), report, recipe);
             if (missed.isPresent()) {
@@ -318,13 +338,12 @@ public final class Plan implements AutoCloseable {
         TextData data = TextData.read(request.calibration().get());
         try (TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
             int[] tokens = tokenizer.encode(data.text(), model.isEncoder());
-            int length = recipe.calibration().length();
-            if (length > model.maximumLength()) {
-                throw new RecipeException("calibration.length is " + length + ", but the model takes "
-                        + model.maximumLength() + " tokens at most");
-            }
             return Optional.of(new Calibration(
-                    data, data.windows(tokens, recipe.calibration().samples(), length)));
+                    data,
+                    data.windows(
+                            tokens,
+                            recipe.calibration().samples(),
+                            recipe.calibration().length())));
         }
     }
 
@@ -339,12 +358,37 @@ public final class Plan implements AutoCloseable {
         }
     }
 
-    private List<Report.Measure> quality(OpenModel compressed, TextData data, Progress progress) {
-        Evaluation evaluation = new Evaluation(data, Optional.empty(), backend, progress);
-        try (TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
-            return evaluation
-                    .measure(compressed, tokenizer, Optional.of(new Evaluation.Original(model, tokenizer)))
-                    .stream()
+    /**
+     * The measurements of a run. The model as it came is measured first, so that data that do not fit it, or cannot feed
+     * the recipe's gates, are refused before anything long begins.
+     */
+    private final class Quality {
+        private final Evaluation evaluation;
+        private final Evaluation.Measured before;
+
+        Quality(Path data, Progress progress) {
+            evaluation = new Evaluation(TextData.read(data), Optional.empty(), backend, progress);
+            before = measure(model);
+            checkGate("max_perplexity_increase", recipe.quality().maxPerplexityIncrease(), Evaluation.PERPLEXITY);
+            checkGate("min_cosine", recipe.quality().minCosine(), Evaluation.COSINE);
+        }
+
+        private Evaluation.Measured measure(OpenModel measured) {
+            try (TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
+                return evaluation.measure(measured, tokenizer);
+            }
+        }
+
+        private void checkGate(String gate, Optional<Double> limit, String metric) {
+            if (limit.isPresent() && !before.gives(metric)) {
+                throw new RecipeException(
+                        "quality gate " + gate + " needs the " + metric + ", which cannot be measured of "
+                                + (model.isEncoder() ? "an encoder" : "a decoder") + "; remove the gate");
+            }
+        }
+
+        List<Report.Measure> after(OpenModel compressed) {
+            return evaluation.compare(measure(compressed), before).stream()
                     .map(metric -> new Report.Measure(metric.metric(), metric.original(), metric.value()))
                     .toList();
         }
@@ -353,14 +397,14 @@ public final class Plan implements AutoCloseable {
     private Optional<String> missedGate(List<Report.Measure> quality) {
         for (Report.Measure measure : quality) {
             Optional<Double> rise = recipe.quality().maxPerplexityIncrease();
-            if (measure.metric().equals("perplexity")
+            if (measure.metric().equals(Evaluation.PERPLEXITY)
                     && rise.isPresent()
                     && !(measure.after() <= measure.before() * (1 + rise.get()))) {
                 return Optional.of("quality gate max_perplexity_increase " + rise.get()
                         + " missed: perplexity rose from " + measure.before() + " to " + measure.after());
             }
             Optional<Double> least = recipe.quality().minCosine();
-            if (measure.metric().equals("cosine") && least.isPresent() && !(measure.after() >= least.get())) {
+            if (measure.metric().equals(Evaluation.COSINE) && least.isPresent() && !(measure.after() >= least.get())) {
                 return Optional.of(
                         "quality gate min_cosine " + least.get() + " missed: the mean cosine is " + measure.after());
             }

@@ -80,12 +80,12 @@ public final class Sentei {
                 TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
             Evaluation evaluation = new Evaluation(TextData.read(request.data()), request.length(), backend, progress);
             if (request.original().isEmpty()) {
-                return evaluation.measure(model, tokenizer, Optional.empty());
+                return evaluation.alone(evaluation.measure(model, tokenizer));
             }
             try (OpenModel original = OpenModel.open(
                             request.original().get(), request.options().threads());
                     TextTokenizer own = original.tokenizer(request.tokenizer())) {
-                return evaluation.measure(model, tokenizer, Optional.of(new Evaluation.Original(original, own)));
+                return evaluation.compare(evaluation.measure(model, tokenizer), evaluation.measure(original, own));
             }
         }
     }

@@ -1,6 +1,7 @@
 package org.sentei.engine;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
@@ -57,7 +58,7 @@ record TextData(String source, String sha256, String text, List<List<String>> ta
         for (Path file : files) {
             byte[] bytes = bytes(file);
             hash.add(bytes);
-            String content = decode(file.toString(), bytes);
+            String content = withoutMark(decode(file.toString(), bytes));
             switch (extension(file)) {
                 case "txt" -> documents.add(content);
                 case "jsonl" -> documents.addAll(jsonLines(file, content));
@@ -123,8 +124,13 @@ record TextData(String source, String sha256, String text, List<List<String>> ta
         }
     }
 
+    /** Some editors begin UTF-8 files with a byte order mark, which is no part of the text. */
+    private static String withoutMark(String content) {
+        return content.startsWith("\uFEFF") ? content.substring(1) : content;
+    }
+
     private static List<String> jsonLines(Path file, String content) {
-        ObjectMapper mapper = new ObjectMapper();
+        ObjectMapper mapper = new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
         List<String> documents = new ArrayList<>();
         int number = 0;
         for (String line : (Iterable<String>) content.lines()::iterator) {

@@ -2,17 +2,20 @@ package org.sentei.engine;
 
 import java.io.IOException;
 import java.lang.foreign.Arena;
-import java.lang.foreign.ValueLayout;
+import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Arrays;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.sentei.format.FormatException;
 import org.sentei.format.HuggingFaceFolder;
 import org.sentei.format.HuggingFaceWriter;
@@ -30,6 +33,8 @@ import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.Scope;
 import org.sentei.model.Edit;
+import org.sentei.model.HiddenStates;
+import org.sentei.model.LinearObserver;
 import org.sentei.model.Site;
 import org.sentei.model.TensorSource;
 import org.sentei.model.TokenBatch;
@@ -40,6 +45,8 @@ import org.sentei.tensor.Tensor;
 /** A Hugging Face folder with a transformer, run block by block from ops. */
 final class TransformerModel implements OpenModel {
     private static final String TOKENIZER = "tokenizer.json";
+    /** Texts that go through a block before the next block is loaded. */
+    private static final int TEXTS_AT_ONCE = 256;
 
     private final HuggingFaceFolder folder;
     private final Transformer transformer;
@@ -176,18 +183,50 @@ final class TransformerModel implements OpenModel {
     /** Mean of the last hidden states over the text's tokens. */
     @Override
     public void embed(List<int[]> texts, Scope scope, Consumer<float[]> consumer) {
-        for (int[] text : texts) {
-            int[] cut = Arrays.copyOf(text, Math.min(text.length, maximumLength()));
-            try (Arena arena = Arena.ofConfined()) {
-                Tensor hidden = transformer.forward(TokenBatch.of(new int[][] {cut}), scope.backend(), arena);
-                int width = Math.toIntExact(hidden.shape().dimension(2));
-                double[] mean = new double[width];
-                for (int i = 0; i < cut.length * width; i++) {
-                    mean[i % width] += hidden.data().getAtIndex(ValueLayout.JAVA_FLOAT, i) / cut.length;
-                }
-                consumer.accept(Embeddings.unit(mean));
+        for (int first = 0; first < texts.size(); first += TEXTS_AT_ONCE) {
+            List<int[]> part = texts.subList(first, Math.min(first + TEXTS_AT_ONCE, texts.size()));
+            for (double[] sum : sums(part, scope)) {
+                consumer.accept(Embeddings.unit(sum));
             }
         }
+    }
+
+    /** Sums of the last hidden states, every text beside others of its length, so that nothing is padded. */
+    private List<double[]> sums(List<int[]> texts, Scope parent) {
+        int width = Math.toIntExact(transformer.spec().width());
+        List<double[]> sums = texts.stream().map(_ -> new double[width]).toList();
+        Map<Integer, List<Integer>> byLength = IntStream.range(0, texts.size())
+                .boxed()
+                .collect(Collectors.groupingBy(text -> texts.get(text).length, TreeMap::new, Collectors.toList()));
+        List<TokenBatch> batches = new ArrayList<>();
+        List<double[]> sumOfToken = new ArrayList<>();
+        byLength.forEach((length, group) -> {
+            batches.addAll(Calibration.batches(group.stream().map(texts::get).toList()));
+            group.forEach(text -> sumOfToken.addAll(Collections.nCopies(length, sums.get(text))));
+        });
+        try (Scope scope = parent.child();
+                HiddenStates states = new HiddenStates(transformer, batches, scope)) {
+            for (int block = 0; block < transformer.blocks(); block++) {
+                try (Scope blockScope = scope.child()) {
+                    states.advance(transformer.load(block, blockScope), LinearObserver.NONE);
+                }
+            }
+            try (Scope headScope = scope.child()) {
+                states.finish(transformer.loadHead(headScope), LinearObserver.NONE, (first, rows) -> {
+                    float[] values = new float[Math.toIntExact(rows.elements())];
+                    scope.backend().copyOut(rows, MemorySegment.ofArray(values));
+                    for (int i = 0; i < values.length; i++) {
+                        sumOfToken.get(Math.toIntExact(first + i / width))[i % width] += values[i];
+                    }
+                });
+            }
+        }
+        return sums;
+    }
+
+    @Override
+    public void checkOutput(OutputFolder output) throws IOException {
+        HuggingFaceWriter.checkApart(folder, output);
     }
 
     @Override

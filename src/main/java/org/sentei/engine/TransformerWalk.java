@@ -106,7 +106,12 @@ final class TransformerWalk implements Walk {
         private final Map<Site, LinearWeights> linears;
 
         Block(int index) {
-            weights = model.load(index, blockScope);
+            try {
+                weights = model.load(index, blockScope);
+            } catch (RuntimeException e) {
+                blockScope.close();
+                throw e;
+            }
             linears = weights.linears().values().stream()
                     .collect(Collectors.toMap(LinearWeights::site, Function.identity()));
         }
@@ -151,7 +156,16 @@ final class TransformerWalk implements Walk {
 
     private final class Head implements Group {
         private final Scope headScope = scope.child();
-        private final HeadWeights weights = model.loadHead(headScope);
+        private final HeadWeights weights;
+
+        Head() {
+            try {
+                weights = model.loadHead(headScope);
+            } catch (RuntimeException e) {
+                headScope.close();
+                throw e;
+            }
+        }
 
         @Override
         public List<Site> sites() {

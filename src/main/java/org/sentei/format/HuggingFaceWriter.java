@@ -81,11 +81,20 @@ public final class HuggingFaceWriter {
     public static List<String> write(
             HuggingFaceFolder source, List<Edit> edits, Map<String, ?> configChanges, OutputFolder output)
             throws IOException {
+        checkApart(source, output);
+        return new HuggingFaceWriter(source, edits).write(configChanges, output.path());
+    }
+
+    /**
+     * Refuses an output inside of the model's own folder, where the copy would become a part of what it copies.
+     *
+     * @throws FormatException when it is
+     */
+    public static void checkApart(HuggingFaceFolder source, OutputFolder output) throws IOException {
         if (output.path().toRealPath().startsWith(source.path().toRealPath())) {
             throw new FormatException("the output would lie inside of the model's own folder " + source.path()
                     + ": give a folder elsewhere");
         }
-        return new HuggingFaceWriter(source, edits).write(configChanges, output.path());
     }
 
     private List<String> write(Map<String, ?> configChanges, Path target) throws IOException {
