@@ -6,12 +6,9 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 import org.sentei.kernel.Activate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
-import org.sentei.kernel.Backend;
-import org.sentei.kernel.Buffer;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.CountValues;
@@ -19,6 +16,7 @@ import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Embedding;
 import org.sentei.kernel.Gemm;
+import org.sentei.kernel.HostBackend;
 import org.sentei.kernel.HostBuffer;
 import org.sentei.kernel.LayerNorm;
 import org.sentei.kernel.Op;
@@ -27,7 +25,6 @@ import org.sentei.kernel.Rotary;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
-import org.sentei.kernel.Sequence;
 import org.sentei.kernel.SquaredError;
 import org.sentei.kernel.View;
 
@@ -37,7 +34,7 @@ import org.sentei.kernel.View;
  * <p>An op is split into tiles whose bounds depend on its shape alone, and what tiles sum up is merged in their order:
  * results are the same bits for any number of threads.
  */
-final class NativeBackend implements Backend {
+final class NativeBackend extends HostBackend {
     static final String NAME = "cpu";
 
     /** Elements of a tile of an element-by-element op: enough to hide a call, few enough to balance. */
@@ -55,11 +52,10 @@ final class NativeBackend implements Backend {
 
     private final NativeLibrary library;
     private final Workers workers;
-    private final Thread owner = Thread.currentThread();
     private final DeviceInfo info;
-    private boolean closed;
 
     NativeBackend(NativeLibrary library, int threads) {
+        super(NAME);
         this.library = library;
         this.workers = new Workers(threads);
         this.info = new DeviceInfo(
@@ -90,72 +86,13 @@ final class NativeBackend implements Backend {
     }
 
     @Override
-    public boolean supports(Op op) {
-        return true;
-    }
-
-    @Override
-    public Buffer allocate(long bytes) {
-        check("allocating");
-        return new HostBuffer(NAME, bytes);
-    }
-
-    @Override
-    public void copyIn(MemorySegment source, View target) {
-        check("copying in");
-        HostBuffer.copyIn(NAME, source, target);
-    }
-
-    @Override
-    public void copyOut(View source, MemorySegment target) {
-        check("copying out");
-        HostBuffer.copyOut(NAME, source, target);
-    }
-
-    @Override
-    public void sync() {
-        check("waiting");
-    }
-
-    @Override
-    public Sequence prepare(List<Op> ops) {
-        check("preparing a sequence");
-        return new Prepared(List.copyOf(ops));
-    }
-
-    @Override
-    public void run(Sequence sequence, int times) {
-        for (int i = 0; i < times; i++) {
-            sequence.ops().forEach(this::run);
-        }
-    }
-
-    @Override
     public void close() {
-        closed = true;
+        super.close();
         workers.close();
     }
 
-    private record Prepared(List<Op> ops) implements Sequence {
-        @Override
-        public void close() {
-            // Nothing is held.
-        }
-    }
-
-    private void check(String call) {
-        if (!Thread.currentThread().equals(owner)) {
-            throw new WrongThreadException(
-                    NAME + ": " + call + ": the backend belongs to " + owner + ", not to " + Thread.currentThread());
-        }
-        if (closed) {
-            throw new DeviceException(NAME, call, 0, "the backend is closed already", DeviceException.Kind.INTERNAL);
-        }
-    }
-
     @Override
-    public void run(Op op) {
-        check("running " + op.name());
+    protected void execute(Op op) {
         switch (op) {
             case Activate activate -> activate(activate);
             case ApplyMask apply -> applyMask(apply);

@@ -1,14 +1,10 @@
 package org.sentei.backend.reference;
 
-import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.Comparator;
-import java.util.List;
 import org.sentei.kernel.Activate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
-import org.sentei.kernel.Backend;
-import org.sentei.kernel.Buffer;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.CountValues;
@@ -16,7 +12,7 @@ import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Embedding;
 import org.sentei.kernel.Gemm;
-import org.sentei.kernel.HostBuffer;
+import org.sentei.kernel.HostBackend;
 import org.sentei.kernel.LayerNorm;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.RmsNorm;
@@ -24,19 +20,18 @@ import org.sentei.kernel.Rotary;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
-import org.sentei.kernel.Sequence;
 import org.sentei.kernel.SquaredError;
-import org.sentei.kernel.View;
 import org.sentei.tensor.BitMask;
 
 /**
  * Runs every op as its definition says. Sums are fp64 and rounded once to the output's type; nothing here is fast.
  */
-final class ReferenceBackend implements Backend {
+final class ReferenceBackend extends HostBackend {
     static final String NAME = "reference";
 
-    private final Thread owner = Thread.currentThread();
-    private boolean closed;
+    ReferenceBackend() {
+        super(NAME);
+    }
 
     @Override
     public DeviceInfo info() {
@@ -49,54 +44,7 @@ final class ReferenceBackend implements Backend {
     }
 
     @Override
-    public boolean supports(Op op) {
-        return true;
-    }
-
-    @Override
-    public Buffer allocate(long bytes) {
-        check("allocating");
-        return new HostBuffer(NAME, bytes);
-    }
-
-    @Override
-    public void copyIn(MemorySegment source, View target) {
-        check("copying in");
-        HostBuffer.copyIn(NAME, source, target);
-    }
-
-    @Override
-    public void copyOut(View source, MemorySegment target) {
-        check("copying out");
-        HostBuffer.copyOut(NAME, source, target);
-    }
-
-    @Override
-    public void sync() {
-        check("waiting");
-    }
-
-    @Override
-    public Sequence prepare(List<Op> ops) {
-        check("preparing a sequence");
-        return new OpLoop(ops);
-    }
-
-    @Override
-    public void run(Sequence sequence, int times) {
-        for (int i = 0; i < times; i++) {
-            sequence.ops().forEach(this::run);
-        }
-    }
-
-    @Override
-    public void close() {
-        closed = true;
-    }
-
-    @Override
-    public void run(Op op) {
-        check("running " + op.name());
+    protected void execute(Op op) {
         switch (op) {
             case Activate activate -> activate(activate);
             case ApplyMask apply -> applyMask(apply);
@@ -451,25 +399,5 @@ final class ReferenceBackend implements Backend {
         Matrix sums = new Matrix(op.sums());
         sums.add(0, 0, difference);
         sums.add(0, 1, norm);
-    }
-
-    private void check(String call) {
-        if (!Thread.currentThread().equals(owner)) {
-            throw new WrongThreadException(
-                    "backend reference belongs to " + owner + ", used by " + Thread.currentThread());
-        }
-        if (closed) {
-            throw new DeviceException(NAME, call, 0, "the backend is closed", DeviceException.Kind.INTERNAL);
-        }
-    }
-
-    /** Ops in a list: this backend has nothing to prepare. */
-    private record OpLoop(List<Op> ops) implements Sequence {
-        private OpLoop {
-            ops = List.copyOf(ops);
-        }
-
-        @Override
-        public void close() {}
     }
 }
