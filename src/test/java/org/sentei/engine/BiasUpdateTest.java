@@ -8,6 +8,7 @@ import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -57,10 +58,13 @@ class BiasUpdateTest {
         Runs.masks(model, output, report);
     }
 
-    /** The new bias is b + sum of pruned w times the mean of its input, rounded once to the file's type. */
+    /**
+     * The pruned weights are those with the smallest |w| * std in the dense model, and the new bias is b + sum of pruned w
+     * times the mean of its input, rounded once to the file's type.
+     */
     @ParameterizedTest
     @ValueSource(strings = {"austen-opt", "austen-llama"})
-    void theBiasTakesUpTheMeanOfWhatIsRemoved(String name) throws IOException {
+    void theSmallestScoresGoAndTheBiasTakesUpTheirMean(String name) throws IOException {
         Path model = Runs.model(name);
         Path output = folder.resolve("out");
         Report report = Runs.run(Runs.request(model, recipe("bias: paper", false)), output);
@@ -72,6 +76,8 @@ class BiasUpdateTest {
             for (Site site : Runs.sites(model)) {
                 float[][] weights = Runs.weights(source, site);
                 double[] means = means(inputs.get(site.input()));
+                assertSmallestScores(
+                        site, weights, deviations(inputs.get(site.input()), means), masks.get(site.name()));
                 Tensor bias = written.tensor(site.name() + ".bias");
                 assertThat(bias.dtype()).isEqualTo(DType.BF16);
                 for (int row = 0; row < weights.length; row++) {
@@ -262,6 +268,37 @@ class BiasUpdateTest {
             }
         }
         return means;
+    }
+
+    private static double[] deviations(List<float[]> rows, double[] means) {
+        double[] deviations = new double[means.length];
+        for (int col = 0; col < means.length; col++) {
+            double squares = 0;
+            for (float[] row : rows) {
+                squares += (row[col] - means[col]) * (row[col] - means[col]);
+            }
+            deviations[col] = Math.sqrt(squares / (rows.size() - 1));
+        }
+        return deviations;
+    }
+
+    /** Scores that differ by rounding alone may stand on either side of the cut. */
+    private static void assertSmallestScores(Site site, float[][] weights, double[] scale, boolean[][] mask) {
+        for (int row = 0; row < weights.length; row++) {
+            double[] scores = new double[scale.length];
+            for (int col = 0; col < scores.length; col++) {
+                scores[col] = Math.abs(weights[row][col]) * scale[col];
+            }
+            double[] sorted = scores.clone();
+            Arrays.sort(sorted);
+            double cut = sorted[scores.length / 2 - 1];
+            for (int col = 0; col < scores.length; col++) {
+                if (!(mask[row][col] ? scores[col] <= cut * (1 + 1e-5) : scores[col] >= cut * (1 - 1e-5))) {
+                    throw new AssertionError(site.name() + "[" + row + ", " + col + "] has the score " + scores[col]
+                            + " and the cut is " + cut);
+                }
+            }
+        }
     }
 
     private static double shift(float[] weights, boolean[] mask, double[] means) {

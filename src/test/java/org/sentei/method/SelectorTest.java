@@ -44,6 +44,49 @@ class SelectorTest {
         check(backend, _ -> 0.25f);
     }
 
+    @ParameterizedTest
+    @MethodSource("backends")
+    void theSameStatisticsGiveTheSameMasksAsTheReference(String name) {
+        SplittableRandom random = new SplittableRandom(4);
+        int rows = 37;
+        int cols = 232;
+        float[] weights = new float[rows * cols];
+        float[] inputs = new float[300 * cols];
+        for (int i = 0; i < weights.length; i++) {
+            weights[i] = (float) random.nextGaussian();
+        }
+        for (int i = 0; i < inputs.length; i++) {
+            inputs[i] = (float) random.nextGaussian(i % cols, 1 + i % cols);
+        }
+        try (Backend reference = AvailableBackends.open("reference");
+                Backend backend = AvailableBackends.open(name);
+                Scope oracle = new Scope(reference);
+                Scope scope = new Scope(backend)) {
+            Moments.Collector collector = new Moments.Collector(oracle, cols);
+            collector.add(upload(oracle, inputs, cols));
+            Moments moments = collector.moments();
+            for (WeightScore score : WeightScore.values()) {
+                float[] scale = score.scale(moments);
+                for (Selection selection :
+                        List.of(new Selection.Row(cols / 2), new Selection.Groups(2, 4), new Selection.Groups(4, 8))) {
+                    assertThat(Selector.select(scope, scored(scope, weights, scale, cols), selection))
+                            .as("%s, %s", score, selection)
+                            .isEqualTo(Selector.select(oracle, scored(oracle, weights, scale, cols), selection));
+                }
+            }
+        }
+    }
+
+    private static Selector.Scored scored(Scope scope, float[] weights, float[] scale, int cols) {
+        return new Selector.Scored(upload(scope, weights, cols), scale == null ? null : upload(scope, scale, cols));
+    }
+
+    private static View upload(Scope scope, float[] values, int cols) {
+        View view = scope.matrix(values.length / cols, cols);
+        scope.backend().copyIn(MemorySegment.ofArray(values), view);
+        return view;
+    }
+
     private interface Draw {
         float from(SplittableRandom random);
     }
