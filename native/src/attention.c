@@ -1,11 +1,12 @@
 /* output = softmax(scale * query * key^T) * value for each head of each sequence; a task is one head of one sequence,
  * task = sequence * heads + head.
  *
- * The keys that may be seen at all are packed first: keys in steps of KEY_STEP, each as head_size x KEY_STEP, and values as
- * keys x head_size, both padded to whole vectors. A query then sees one range [first, last) of packed keys: all of them, or, with a causal mask, those up
- * to its own token and above its window. A few queries go together: their scores over the union of their ranges, each
- * one's softmax over its own range, then the weighted values, jointly over the common part of the ranges and one by one
- * at the edges, so that no key outside a range is ever multiplied in (0 * infinity is NaN).
+ * The keys that may be seen at all are packed first: keys in steps of KEY_STEP, each as head_size x KEY_STEP, and values
+ * as keys x head_size, both padded to whole vectors. A query then sees one range [first, last) of packed keys: all of
+ * them, or, with a causal mask, those up to its own token and above its window. A few queries go together: their scores
+ * over the union of their ranges, each one's softmax over its own range, then the weighted values, jointly over the
+ * common part of the ranges and one by one at the edges, so that no key outside a range is ever multiplied in
+ * (0 * infinity is NaN).
  *
  * Scores are fp32 sums over head_size, the maximum is subtracted before exp, weights are normalised after the second
  * product. Error: about (head_size + keys) * 2^-24 relative to the largest |value|, random signs in practice. */

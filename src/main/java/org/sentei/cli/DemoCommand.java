@@ -22,7 +22,7 @@ import picocli.CommandLine.Option;
         name = "demo",
         description = "Prunes half of the weights of a real sentence encoder (all-MiniLM-L6-v2) with STADE, measures it"
                 + " before and after on 600 WordNet nouns, and writes model and report. Takes about a minute or two.",
-        footer = {"", "Example: write somewhere else", "  sentei demo --out /tmp/pruned"})
+        footer = {"", "Example: write somewhere else", "  sentei demo --out pruned"})
 final class DemoCommand implements Callable<Integer> {
     private static final String MODEL = "all-minilm-l6-v2";
     private static final String RECIPE = "stade-50";
@@ -87,8 +87,12 @@ final class DemoCommand implements Callable<Integer> {
                 throw new IllegalStateException("resource demo/" + name + " is missing from the jar");
             }
             Path whole = Files.createTempFile(model.getParent(), name, ".part");
-            Files.copy(resource, whole, StandardCopyOption.REPLACE_EXISTING);
-            Files.move(whole, target, StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.ATOMIC_MOVE);
+            try {
+                Files.copy(resource, whole, StandardCopyOption.REPLACE_EXISTING);
+                Files.move(whole, target, StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.ATOMIC_MOVE);
+            } finally {
+                Files.deleteIfExists(whole);
+            }
             return target;
         } catch (IOException failed) {
             throw new RunException(

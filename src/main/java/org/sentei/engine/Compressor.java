@@ -356,10 +356,14 @@ final class Compressor {
         DType stored = tensors.tensor(site.bias() == null ? site.weight() : site.bias())
                 .dtype();
         float[] bias = site.bias() == null ? new float[shift.length] : Floats.toArray(tensors.tensor(site.bias()));
-        MemorySegment rounded = MemorySegment.ofArray(new long[(bias.length * Double.BYTES + 7) / 8]);
+        MemorySegment rounded = MemorySegment.ofArray(new double[bias.length]);
         for (int i = 0; i < bias.length; i++) {
             Floats.set(stored, rounded, i, (double) bias[i] + shift[i]);
             bias[i] = (float) Floats.get(stored, rounded, i);
+            if (!Float.isFinite(bias[i])) {
+                throw new RunException("site " + site.name() + ": output " + i + " of its new bias is too large for "
+                        + stored + ", the type of the file; prune it with bias: off");
+            }
         }
         return Edits.bias(site, bias);
     }

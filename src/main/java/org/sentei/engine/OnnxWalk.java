@@ -103,10 +103,13 @@ final class OnnxWalk implements Walk {
 
         @Override
         public void close() {
-            if (session != null) {
-                session.close();
+            try {
+                if (session != null) {
+                    session.close();
+                }
+            } finally {
+                super.close();
             }
-            super.close();
         }
     }
 }

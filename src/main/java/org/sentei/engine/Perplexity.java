@@ -20,7 +20,7 @@ import org.sentei.model.Transformer;
  * <p>The text is cut into consecutive windows; each is scored alone, its first token being context only. The likelihoods
  * are computed in fp64 from fp32 logits. All windows go through a block before the next block is loaded.
  */
-public final class Perplexity {
+final class Perplexity {
     /** Tokens on the device at once. */
     private static final int BATCH_TOKENS = 4096;
 
@@ -34,7 +34,7 @@ public final class Perplexity {
      * @throws RunException when the logits are not finite
      * @throws CancellationException when {@code progress} asks for it
      */
-    public static double of(Transformer model, int[] tokens, int length, Backend backend, Progress progress) {
+    static double of(Transformer model, int[] tokens, int length, Backend backend, Progress progress) {
         if (model.spec().head() == null) {
             throw new ModelException("perplexity needs a decoder, but a "
                     + model.spec().modelType() + " model gives no logits; evaluate it as an encoder");

@@ -134,6 +134,9 @@ public record Recipe(
                 throw new RecipeException("sparsity " + sparsity
                         + " is outside [0, 1): give the share of weights to prune, for example 0.5");
             }
+            if (!(threshold >= 0 && threshold <= 1)) {
+                throw new RecipeException("threshold is a share of energy in [0, 1], not " + threshold);
+            }
             if (pattern != null && scope != Scope.ROW) {
                 throw new RecipeException("scope " + scope.name().toLowerCase(Locale.ROOT) + " and pattern " + pattern
                         + " contradict each other: N:M fixes the budget of every group; leave scope out");
@@ -162,6 +165,13 @@ public record Recipe(
      *     model: folders do, ONNX graphs, whose sessions would have to be built anew for every block, do not
      */
     public record Calibration(int samples, int length, Optional<Boolean> sequential) {
+        public Calibration {
+            if (samples < 1 || length < 2) {
+                throw new RecipeException("calibration: " + samples + " samples of " + length
+                        + " tokens are too few; give at least 1 sample of 2 tokens");
+            }
+        }
+
         /** What a recipe without the key gets. */
         public static final Calibration DEFAULT = new Calibration(128, 256, Optional.empty());
     }

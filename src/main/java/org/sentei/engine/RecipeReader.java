@@ -200,9 +200,6 @@ final class RecipeReader {
                 if (variant != Recipe.Variant.POLICY) {
                     throw at(given.line(), step.path() + ".threshold belongs to variant: policy; remove one of them");
                 }
-                if (!(threshold >= 0 && threshold <= 1)) {
-                    throw at(given.line(), step.path() + ".threshold is a share of energy in [0, 1], not " + threshold);
-                }
             }
         }
         try {

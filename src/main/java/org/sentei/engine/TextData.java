@@ -39,7 +39,8 @@ record TextData(String source, String sha256, String text, List<List<String>> ta
         List<Path> files = List.of(path);
         if (Files.isDirectory(path)) {
             try (Stream<Path> entries = Files.list(path)) {
-                files = entries.filter(file -> extension(file).matches("txt|jsonl"))
+                files = entries.filter(file ->
+                                Files.isRegularFile(file) && extension(file).matches("txt|jsonl"))
                         .sorted()
                         .toList();
             } catch (IOException e) {

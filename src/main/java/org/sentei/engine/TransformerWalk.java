@@ -84,9 +84,10 @@ final class TransformerWalk implements Walk {
 
     @Override
     public void close() {
-        heldOut.close();
-        fitting.close();
-        scope.close();
+        try (scope;
+                fitting) {
+            heldOut.close();
+        }
     }
 
     /** Passes every distinct activation on once: layers that read the same one follow each other. */

@@ -4,7 +4,6 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -27,7 +26,6 @@ import org.sentei.model.Site;
 import org.sentei.tensor.BitMask;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Floats;
-import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
 /**
@@ -40,7 +38,6 @@ import org.sentei.tensor.Tensor;
  */
 public final class HuggingFaceWriter {
     private static final int CHUNK_BYTES = 1 << 20;
-    private static final int HEADER_ALIGNMENT = 8;
 
     /** An output file: its header, the data of the input file under edits, and what comes after them. */
     private record Layout(Safetensors file, ByteBuffer header, List<Tensor> appended) {}
@@ -139,11 +136,11 @@ public final class HuggingFaceWriter {
                 throw new ModelException("bias " + name + " has " + old.shape().elements() + " elements, its site "
                         + edit.site().rows() + " outputs: the configuration does not belong to these weights");
             }
-            replaced.put(name, rounded(edit, old.dtype()));
+            replaced.put(name, edit.biasAs(old.dtype()));
         } else {
             DType dtype = source.tensor(edit.site().weight()).dtype();
             added.computeIfAbsent(fileOf(edit.site().weight()), file -> new ArrayList<>())
-                    .add(rounded(edit, dtype));
+                    .add(edit.biasAs(dtype));
         }
     }
 
@@ -158,22 +155,6 @@ public final class HuggingFaceWriter {
                     + ", only F64, F32, F16 and BF16 can be edited: leave its site out");
         }
         return tensor;
-    }
-
-    /** The bias of an edit in the type it has in the file. */
-    private static Tensor rounded(Edit edit, DType dtype) {
-        long elements = edit.site().rows();
-        MemorySegment content = MemorySegment.ofArray(new byte[Math.toIntExact(dtype.bytesFor(elements))]);
-        for (long i = 0; i < elements; i++) {
-            double value = Floats.get(DType.F32, edit.bias().data(), i);
-            Floats.set(dtype, content, i, value);
-            if (!Double.isFinite(Floats.get(dtype, content, i))) {
-                throw new ModelException("bias " + edit.bias().name() + " of site "
-                        + edit.site().name() + " has the value " + value + " at " + i + ", which " + dtype
-                        + " cannot hold: turn the bias update off");
-            }
-        }
-        return new Tensor(edit.bias().name(), dtype, Shape.of(elements), content);
     }
 
     private Layout layout(String name, Safetensors file) {
@@ -191,13 +172,7 @@ public final class HuggingFaceWriter {
         try (FileChannel out = FileChannel.open(target, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
                 Arena arena = Arena.ofConfined()) {
             MemorySegment chunk = arena.allocate(CHUNK_BYTES);
-            writeFully(
-                    out,
-                    ByteBuffer.allocate(Long.BYTES)
-                            .order(ByteOrder.LITTLE_ENDIAN)
-                            .putLong(layout.header.remaining())
-                            .flip());
-            writeFully(out, layout.header);
+            SafetensorsWriter.writeHeader(out, layout.header);
             long done = 0;
             for (Safetensors.Entry entry : file.entriesByOffset()) {
                 Edit edit = pruned.get(entry.name());
@@ -209,13 +184,13 @@ public final class HuggingFaceWriter {
                 if (edit != null) {
                     writePruned(edit, file.tensor(entry.name()), chunk, out);
                 } else {
-                    writeFully(out, replacement.data().asByteBuffer());
+                    SafetensorsWriter.writeFully(out, replacement.data().asByteBuffer());
                 }
                 done = entry.end();
             }
             copy(data, done, data.byteSize(), chunk, out);
             for (Tensor addition : layout.appended) {
-                writeFully(out, addition.data().asByteBuffer());
+                SafetensorsWriter.writeFully(out, addition.data().asByteBuffer());
             }
         }
     }
@@ -241,9 +216,7 @@ public final class HuggingFaceWriter {
         while (header[length - 1] == ' ') {
             length--;
         }
-        byte[] padded = Arrays.copyOf(header, length + Math.floorMod(-length, HEADER_ALIGNMENT));
-        Arrays.fill(padded, length, padded.length, (byte) ' ');
-        return padded;
+        return SafetensorsWriter.padded(Arrays.copyOf(header, length));
     }
 
     private byte[] extendedIndex(OptionalLong totalSize) {
@@ -267,7 +240,7 @@ public final class HuggingFaceWriter {
             throws IOException {
         for (long at = begin; at < end; at += chunk.byteSize()) {
             long bytes = Math.min(chunk.byteSize(), end - at);
-            writeFully(
+            SafetensorsWriter.writeFully(
                     out,
                     chunk.asSlice(0, bytes).copyFrom(data.asSlice(at, bytes)).asByteBuffer());
         }
@@ -296,13 +269,7 @@ public final class HuggingFaceWriter {
                     line++;
                 }
             }
-            writeFully(out, part.asByteBuffer());
-        }
-    }
-
-    private static void writeFully(FileChannel out, ByteBuffer bytes) throws IOException {
-        while (bytes.hasRemaining()) {
-            out.write(bytes);
+            SafetensorsWriter.writeFully(out, part.asByteBuffer());
         }
     }
 

@@ -99,6 +99,7 @@ public final class ModelZoo {
     public static ModelZoo configured() {
         return new ModelZoo(Optional.ofNullable(System.getProperty(PROPERTY))
                 .or(() -> Optional.ofNullable(System.getenv(VARIABLE)))
+                .filter(value -> !value.isEmpty())
                 .map(Path::of)
                 .orElseThrow(() -> new ModelException("models have names only where their folder is known; set -D"
                         + PROPERTY + "=FOLDER or " + VARIABLE + "=FOLDER, or name a file")));

@@ -146,10 +146,9 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
      * is an output of the graph or read inside of a nested graph.
      *
      * <p>The name is that of the bias or the weight without its ending ({@code .bias}, {@code .weight}), else the module
-     * that the exporter noted, else the node's, else the weight's. The role follows from the name, else from the graph: HEAD for an output of the graph, if need be
-     * through an activation or a softmax, DOWN
-     * behind an activation, ATTENTION_OUTPUT behind joined heads, OTHER for the rest. {@link Site#input} is the value to
-     * tap.
+     * that the exporter noted, else the node's, else the weight's. The role follows from the name, else from the graph:
+     * HEAD for an output of the graph, if need be through an activation or a softmax, DOWN behind an activation,
+     * ATTENTION_OUTPUT behind joined heads, OTHER for the rest. {@link Site#input} is the value to tap.
      */
     public List<Site> sites() {
         return found.stream().map(OnnxSites.Found::site).toList();

@@ -35,7 +35,6 @@ import org.sentei.model.ModelException;
 import org.sentei.model.Site;
 import org.sentei.tensor.BitMask;
 import org.sentei.tensor.DType;
-import org.sentei.tensor.Floats;
 import org.sentei.tensor.Tensor;
 
 /** Carries out edits on a copy of an ONNX model; {@link OnnxFile#write} is its contract. */
@@ -103,7 +102,7 @@ final class OnnxWriter {
             }
             prune(edited, edit, inline, scratch);
             if (edit.bias() != null) {
-                replaceBias(edited, site, edit.bias(), inline, scratch);
+                replaceBias(edited, site, edit, inline);
             }
         }
         insertNodes(edited);
@@ -161,7 +160,7 @@ final class OnnxWriter {
         }
     }
 
-    private void replaceBias(GraphProto.Builder edited, Found found, Tensor bias, boolean inline, Arena scratch) {
+    private void replaceBias(GraphProto.Builder edited, Found found, Edit edit, boolean inline) {
         if (!found.biasEditable()) {
             throw new ModelException(source + ": site " + found.site().name()
                     + " has a computed bias, or shares its weight between layers with different ones;"
@@ -172,12 +171,14 @@ final class OnnxWriter {
             DType stored = OnnxTensors.dtype(
                             graph.constants().get(first.tensor()).getDataType())
                     .orElseThrow();
-            replace(edited, first.tensor(), converted(bias, stored, scratch), inline);
+            replace(edited, first.tensor(), edit.biasAs(stored).data(), inline);
             return;
         }
-        String name = fresh(first.tensor() == null ? bias.name() : found.site().name() + ".bias");
+        String name =
+                fresh(first.tensor() == null ? edit.bias().name() : found.site().name() + ".bias");
         int dataType = first.tensor() == null ? found.dataType() : first.dataType();
-        MemorySegment bytes = converted(bias, OnnxTensors.dtype(dataType).orElseThrow(), scratch);
+        MemorySegment bytes =
+                edit.biasAs(OnnxTensors.dtype(dataType).orElseThrow()).data();
         initializers.put(name, edited.getInitializerCount());
         edited.addInitializer(TensorProto.newBuilder()
                 .setName(name)
@@ -251,15 +252,6 @@ final class OnnxWriter {
             }
         }
         edited.clearNode().addAllNode(nodes);
-    }
-
-    private static MemorySegment converted(Tensor bias, DType dtype, Arena scratch) {
-        long elements = bias.shape().elements();
-        MemorySegment bytes = scratch.allocate(dtype.bytesFor(elements));
-        for (long i = 0; i < elements; i++) {
-            Floats.set(dtype, bytes, i, Floats.get(bias.dtype(), bias.data(), i));
-        }
-        return bytes;
     }
 
     private void replace(GraphProto.Builder edited, String constant, MemorySegment bytes, boolean inline) {

@@ -1,10 +1,10 @@
 package org.sentei.format;
 
-import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -38,18 +38,14 @@ public final class SafetensorsWriter {
             }
             offset = end;
         }
-        byte[] json = new JsonMapper().writeValueAsBytes(header);
-        byte[] padded = Arrays.copyOf(json, (json.length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-        Arrays.fill(padded, json.length, padded.length, (byte) ' ');
+        byte[] padded = padded(Json.text(header).getBytes(StandardCharsets.UTF_8));
         try (PendingFile pending = new PendingFile(target)) {
             FileChannel channel = pending.channel();
-            ByteBuffer length = ByteBuffer.allocate(Long.BYTES).order(ByteOrder.LITTLE_ENDIAN);
-            writeAll(channel, length.putLong(padded.length).flip());
-            writeAll(channel, ByteBuffer.wrap(padded));
+            writeHeader(channel, ByteBuffer.wrap(padded));
             for (Tensor tensor : tensors) {
                 for (long at = 0; at < tensor.data().byteSize(); at += Integer.MAX_VALUE) {
                     long size = Math.min(Integer.MAX_VALUE, tensor.data().byteSize() - at);
-                    writeAll(channel, tensor.data().asSlice(at, size).asByteBuffer());
+                    writeFully(channel, tensor.data().asSlice(at, size).asByteBuffer());
                 }
             }
             pending.force();
@@ -57,7 +53,21 @@ public final class SafetensorsWriter {
         }
     }
 
-    private static void writeAll(FileChannel channel, ByteBuffer bytes) throws IOException {
+    /** The header's length and the header: how every file begins. */
+    static void writeHeader(FileChannel channel, ByteBuffer header) throws IOException {
+        ByteBuffer length = ByteBuffer.allocate(Long.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+        writeFully(channel, length.putLong(header.remaining()).flip());
+        writeFully(channel, header);
+    }
+
+    /** The header with as many spaces behind it as the data's alignment asks for. */
+    static byte[] padded(byte[] json) {
+        byte[] padded = Arrays.copyOf(json, json.length + Math.floorMod(-json.length, ALIGNMENT));
+        Arrays.fill(padded, json.length, padded.length, (byte) ' ');
+        return padded;
+    }
+
+    static void writeFully(FileChannel channel, ByteBuffer bytes) throws IOException {
         while (bytes.hasRemaining()) {
             channel.write(bytes);
         }

@@ -10,7 +10,6 @@ public final class HostBuffer implements Buffer {
     private final Arena arena = Arena.ofConfined();
     private final MemorySegment segment;
     private final String backend;
-    private boolean closed;
 
     /**
      * New memory of {@code bytes} bytes.
@@ -47,7 +46,7 @@ public final class HostBuffer implements Buffer {
             throw new DeviceException(
                     backend, "using " + view, 0, "it lies in another backend's memory", DeviceException.Kind.INTERNAL);
         }
-        if (buffer.closed) {
+        if (!buffer.arena.scope().isAlive()) {
             throw new DeviceException(
                     backend, "using " + view, 0, "its scope is closed already", DeviceException.Kind.INTERNAL);
         }
@@ -68,8 +67,7 @@ public final class HostBuffer implements Buffer {
 
     @Override
     public void close() {
-        if (!closed) {
-            closed = true;
+        if (arena.scope().isAlive()) {
             arena.close();
         }
     }

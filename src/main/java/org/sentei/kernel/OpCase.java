@@ -19,7 +19,7 @@ public record OpCase(
         List<Operand> operands,
         Function<List<View>, Op> build) {
 
-    /** For example {@code gemm/129x65x33 bias}: what a failing line prints and {@code --case} matches. */
+    /** For example {@code gemm/129x65x33 bias}: what a failing line prints. */
     public String name() {
         return Op.stem(op) + "/" + label;
     }

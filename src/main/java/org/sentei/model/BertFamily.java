@@ -15,7 +15,7 @@ final class BertFamily {
         reader.expect("add_cross_attention", false);
         String kind = reader.config().getString("position_embedding_type", "absolute");
         if (!kind.equals("absolute")) {
-            throw reader.wrong("position_embedding_type", kind, "is not supported, only absolute");
+            throw reader.unsupported("position_embedding_type", kind, "absolute");
         }
         int width = reader.positive("hidden_size");
         int heads = reader.positive("num_attention_heads");

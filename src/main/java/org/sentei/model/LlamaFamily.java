@@ -84,8 +84,7 @@ final class LlamaFamily {
         }
         for (String type : types) {
             if (!type.equals("full_attention") && !type.equals("sliding_attention")) {
-                throw reader.wrong(
-                        "layer_types", type, "is not supported; there are full_attention, sliding_attention");
+                throw reader.unsupported("layer_types", type, "full_attention and sliding_attention");
             }
         }
         if (!reader.flag("use_sliding_window", false)) {

@@ -61,11 +61,10 @@ final class SpecReader {
         String name = config.getString(key, absent);
         Activate.Function function = ACTIVATIONS.get(name);
         if (function == null) {
-            throw wrong(
+            throw unsupported(
                     key,
                     name,
-                    "is no supported activation; there are "
-                            + ACTIVATIONS.keySet().stream().sorted().toList());
+                    String.join(", ", ACTIVATIONS.keySet().stream().sorted().toList()));
         }
         return function;
     }
@@ -73,7 +72,7 @@ final class SpecReader {
     /** Refuses a model whose flag has another value than the one the forward pass computes. */
     void expect(String key, boolean supported) {
         if (config.getBoolean(key, supported) != supported) {
-            throw wrong(key, !supported, "is not supported, only " + supported);
+            throw unsupported(key, !supported, supported);
         }
     }
 
@@ -109,14 +108,14 @@ final class SpecReader {
             throw wrong("rope_theta", theta, "must be positive");
         }
         if (part != 1) {
-            throw wrong("partial_rotary_factor", part, "is not supported, only 1");
+            throw unsupported("partial_rotary_factor", part, 1);
         }
         return new Positions.Rotary(theta, scaling);
     }
 
     private Positions.Scaling scaling(ModelConfig rope) {
         if (rope.contains("full_attention") || rope.contains("sliding_attention")) {
-            throw wrong("rope_parameters", "one object a layer type", "is not supported, only one for all layers");
+            throw unsupported("rope_parameters", "one object a layer type", "one for all layers");
         }
         String type = rope.getString("rope_type", rope.getString("type", "default"));
         return switch (type) {
@@ -131,7 +130,7 @@ final class SpecReader {
                 double context = positive(rope, "original_max_position_embeddings");
                 yield new Positions.Llama3(positive(rope, "factor"), low, high, (long) context);
             }
-            default -> throw wrong("rope_type", type, "is not supported; there are default, linear, llama3");
+            default -> throw unsupported("rope_type", type, "default, linear, llama3");
         };
     }
 
@@ -168,6 +167,12 @@ final class SpecReader {
         Site site = new Site(
                 name, weight, null, embeddings.vocabulary(), embeddings.tableWidth(), false, Site.Role.HEAD, -1, name);
         return new TransformerSpec.Head(projection, site, tied);
+    }
+
+    /** The configuration is right, but asks for what the forward pass does not compute. */
+    ModelException unsupported(String key, Object value, Object supported) {
+        return new ModelException(config.file() + ": \"" + key + "\" " + value + " is not supported, only " + supported
+                + "; choose a model that does without it");
     }
 
     ModelException wrong(String key, Object value, String fact) {

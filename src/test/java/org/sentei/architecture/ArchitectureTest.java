@@ -34,6 +34,7 @@ class ArchitectureTest {
     void packagesDependDownwardsOnly() {
         layeredArchitecture()
                 .consideringOnlyDependenciesInLayers()
+                .ensureAllClassesAreContainedInArchitecture()
                 .layer("tensor")
                 .definedBy("org.sentei.tensor")
                 .layer("kernel")

@@ -57,7 +57,6 @@ final class NativeBackend extends HostBackend {
     NativeBackend(NativeLibrary library, int threads) {
         super(NAME);
         this.library = library;
-        this.workers = new Workers(threads);
         this.info = new DeviceInfo(
                 NAME,
                 line(Path.of("/proc/cpuinfo"), "model name", System.getProperty("os.arch")),
@@ -66,6 +65,7 @@ final class NativeBackend extends HostBackend {
                                 .replace(" kB", ""))
                         << 10,
                 library.isa());
+        this.workers = new Workers(threads);
     }
 
     private static String line(Path file, String key, String fallback) {

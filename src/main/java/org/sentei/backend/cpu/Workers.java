@@ -2,8 +2,11 @@ package org.sentei.backend.cpu;
 
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import org.sentei.kernel.DeviceException;
 
 /**
  * The threads of one backend. A job is split into tiles by its shape alone, so which thread takes which tile changes
@@ -13,12 +16,34 @@ final class Workers implements AutoCloseable {
     private final int threads;
     private final ExecutorService pool;
 
-    /** @param threads how many compute, the calling thread included */
+    /**
+     * Starts all threads: one that failed to start in the middle of a job would leave the others at work on memory that the
+     * job's owner then frees.
+     *
+     * @param threads how many compute, the calling thread included
+     * @throws DeviceException OUT_OF_MEMORY when the system gives no more threads
+     */
     Workers(int threads) {
         this.threads = threads;
-        this.pool = Executors.newFixedThreadPool(
+        ThreadPoolExecutor started = new ThreadPoolExecutor(
+                threads - 1,
                 Math.max(1, threads - 1),
+                0,
+                TimeUnit.SECONDS,
+                new LinkedBlockingQueue<>(),
                 Thread.ofPlatform().daemon().name("sentei-cpu-", 1).factory());
+        try {
+            started.prestartAllCoreThreads();
+        } catch (OutOfMemoryError e) {
+            started.shutdown();
+            throw new DeviceException(
+                    NativeBackend.NAME,
+                    "starting " + threads + " threads",
+                    "the system gives no more; use fewer threads",
+                    DeviceException.Kind.OUT_OF_MEMORY,
+                    e);
+        }
+        this.pool = started;
     }
 
     /** The work on one tile; what it throws ends the job. */

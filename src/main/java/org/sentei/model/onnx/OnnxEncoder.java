@@ -118,7 +118,7 @@ public final class OnnxEncoder {
     private static Tensor compact(Tensor value, int[] lengths, int longest) {
         long[] shape = value.shape().toArray();
         int windows = lengths.length;
-        boolean tokens = shape.length >= 2 && shape[0] == windows && shape[1] == longest && shape.length != 2;
+        boolean tokens = shape.length > 2 && shape[0] == windows && shape[1] == longest;
         boolean flat = shape.length == 2 && shape[0] == (long) windows * longest;
         boolean pooled = shape.length == 2 && shape[0] == windows;
         if (!value.dtype().isFloating() || !(tokens || flat || pooled)) {

@@ -108,34 +108,39 @@ public final class OnnxSession implements AutoCloseable {
      */
     public Map<String, Tensor> run(Collection<Tensor> values, Collection<String> wanted) {
         check(values, wanted);
-        Map<String, OnnxTensor> fed = new LinkedHashMap<>();
         try (Arena scratch = Arena.ofConfined()) {
-            for (Tensor value : values) {
-                MemorySegment direct = scratch.allocate(value.data().byteSize(), Long.BYTES);
-                direct.copyFrom(value.data());
-                fed.put(
-                        value.name(),
-                        OnnxTensor.createTensor(
-                                environment,
-                                direct.asByteBuffer().order(ByteOrder.nativeOrder()),
-                                value.shape().toArray(),
-                                javaType(value)));
-            }
-            try (OrtSession.Result result = session.run(fed, new LinkedHashSet<>(wanted))) {
-                Map<String, Tensor> fetched = new LinkedHashMap<>();
-                for (String output : wanted) {
-                    fetched.put(output, copy(output, result.get(output).orElseThrow()));
+            Map<String, OnnxTensor> fed = new LinkedHashMap<>();
+            try {
+                for (Tensor value : values) {
+                    fed.put(value.name(), feed(value, scratch));
                 }
-                return fetched;
+                try (OrtSession.Result result = session.run(fed, new LinkedHashSet<>(wanted))) {
+                    Map<String, Tensor> fetched = new LinkedHashMap<>();
+                    for (String output : wanted) {
+                        fetched.put(output, copy(output, result.get(output).orElseThrow()));
+                    }
+                    return fetched;
+                }
+            } finally {
+                fed.values().forEach(OnnxTensor::close);
             }
         } catch (OrtException e) {
             throw new ModelException(
                     name + ": ONNX Runtime failed while running (" + e.getMessage()
                             + "); check the input's shape and values",
                     e);
-        } finally {
-            fed.values().forEach(OnnxTensor::close);
         }
+    }
+
+    /** A tensor over a copy of the value, which must outlive it. */
+    private OnnxTensor feed(Tensor value, Arena arena) throws OrtException {
+        MemorySegment direct = arena.allocate(value.data().byteSize(), Long.BYTES);
+        direct.copyFrom(value.data());
+        return OnnxTensor.createTensor(
+                environment,
+                direct.asByteBuffer().order(ByteOrder.nativeOrder()),
+                value.shape().toArray(),
+                javaType(value));
     }
 
     private void check(Collection<Tensor> values, Collection<String> wanted) {
