@@ -31,6 +31,10 @@ record Calibration(TextData data, List<int[]> windows) {
         return (long) windows.size() * windows.getFirst().length;
     }
 
+    Report.Calibration reported() {
+        return new Report.Calibration(data.source(), data.sha256(), windows.size(), tokens());
+    }
+
     static List<TokenBatch> batches(List<int[]> windows) {
         return windows.isEmpty()
                 ? List.of()

@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -12,12 +13,9 @@ import java.util.concurrent.CancellationException;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.sentei.engine.Recipe.Step;
-import org.sentei.kernel.Backend;
 import org.sentei.kernel.CountValues;
-import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreSelect.Selection;
-import org.sentei.kernel.SquaredError;
 import org.sentei.kernel.View;
 import org.sentei.method.Masking;
 import org.sentei.method.Moments;
@@ -81,7 +79,27 @@ final class Compressor {
             Double meanEnergy,
             long zeros,
             Double error,
-            double seconds) {}
+            double seconds) {
+        Report.SiteResult reported() {
+            Site site = edit.site();
+            return new Report.SiteResult(
+                    site.name(),
+                    step.method().key(),
+                    site.rows(),
+                    site.cols(),
+                    step.sparsity().doubleValue(),
+                    edit.pruned().count(),
+                    zeros,
+                    site.parameters(),
+                    error,
+                    seconds,
+                    (double) zeros / site.parameters(),
+                    step.pattern() == null ? "unstructured" : step.pattern().toString(),
+                    score.name().toLowerCase(Locale.ROOT),
+                    bias == null ? null : bias.name().toLowerCase(Locale.ROOT),
+                    meanEnergy);
+        }
+    }
 
     /** What happened to a site's bias. */
     enum BiasFate {
@@ -132,9 +150,11 @@ final class Compressor {
             drafts.add(draft(group.weights(site), decision, shared, started));
         }
         progress.checkpoint(label + ": errors", done + 1, stages);
-        Map<Site, Double> errors = hasData && !sites.isEmpty() ? measure(group, drafts) : Map.of();
+        List<Edit> edits = drafts.stream().map(Draft::edit).toList();
+        Map<Site, Double> errors =
+                hasData && !sites.isEmpty() ? OutputErrors.measure(group, edits, scope, progress) : Map.of();
         progress.checkpoint(label + ": outputs", done + 2, stages);
-        group.commit(drafts.stream().map(Draft::edit).toList());
+        group.commit(edits);
         progress.checkpoint(label + ": done", done + 3, stages);
         return drafts.stream()
                 .map(draft -> draft.outcome(errors.get(draft.edit().site())))
@@ -374,55 +394,6 @@ final class Compressor {
         scope.backend().run(new CountValues(weights, counts));
         scope.backend().copyOut(counts, MemorySegment.ofArray(values));
         return values[0];
-    }
-
-    /** Relative output error of every site: one more dense pass, each site run with its old and its new weights. */
-    private Map<Site, Double> measure(Walk.Group group, List<Draft> drafts) {
-        Backend backend = scope.backend();
-        try (Scope local = scope.child()) {
-            Map<String, List<Trial>> trials = drafts.stream()
-                    .map(draft -> trial(group.weights(draft.edit().site()), draft.edit(), local))
-                    .collect(Collectors.groupingBy(trial -> trial.dense().site().input()));
-            group.observe((key, rows, _) -> {
-                progress.stopIfCancelled("errors");
-                for (Trial trial : trials.getOrDefault(key, List.of())) {
-                    try (Scope batch = local.child()) {
-                        View expected = output(trial.dense(), rows, batch);
-                        View actual = output(trial.edited(), rows, batch);
-                        backend.run(new SquaredError(expected, actual, trial.sums()));
-                        backend.sync();
-                    }
-                }
-            });
-            return trials.values().stream()
-                    .flatMap(List::stream)
-                    .collect(Collectors.toMap(trial -> trial.dense().site(), this::relativeError));
-        }
-    }
-
-    private record Trial(LinearWeights dense, LinearWeights edited, View sums) {}
-
-    private static Trial trial(LinearWeights dense, Edit edit, Scope scope) {
-        View sums = scope.matrix(DType.F64, 1, 2);
-        scope.backend().copyIn(MemorySegment.ofArray(new double[2]), sums);
-        return new Trial(dense, Edits.apply(edit, dense, scope), sums);
-    }
-
-    private static View output(LinearWeights linear, View input, Scope scope) {
-        View output = scope.matrix(input.rows(), linear.site().rows());
-        scope.backend().run(new Gemm(input, linear.weight(), true, linear.bias(), output, false));
-        return output;
-    }
-
-    private double relativeError(Trial trial) {
-        double[] sums = new double[2];
-        scope.backend().copyOut(trial.sums(), MemorySegment.ofArray(sums));
-        double error = sums[0] == 0 ? 0 : Math.sqrt(sums[0] / sums[1]);
-        if (!Double.isFinite(error)) {
-            throw new RunException("site " + trial.dense().site().name() + ": its output error is " + error
-                    + " on the calibration data; its outputs are not finite or all zero");
-        }
-        return error;
     }
 
     private static double seconds(long since) {

@@ -10,7 +10,6 @@ import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -278,12 +277,18 @@ public final class Plan implements AutoCloseable {
         try (OutputFolder output = OutputFolder.create(folder)) {
             model.checkOutput(output);
             Optional<Calibration> calibration = calibration();
-            Optional<Quality> quality = request.data().map(file -> new Quality(file, progress));
+            Optional<QualityCheck> quality = request.data()
+                    .map(TextData::read)
+                    .map(data -> new QualityCheck(
+                            recipe.quality(),
+                            model,
+                            request.tokenizer(),
+                            new Evaluation(data, Optional.empty(), backend, progress)));
             List<Compressor.Outcome> outcomes = compress(calibration, progress);
             List<String> said = new ArrayList<>(warnings);
             List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
             said.addAll(model.write(output, edits));
-            List<Report.Measure> measured = List.of();
+            List<Report.Measure> measured;
             long bytesAfter;
             Path written = Files.isDirectory(request.model())
                     ? output.path()
@@ -291,12 +296,12 @@ public final class Plan implements AutoCloseable {
             try (OpenModel compressed =
                     OpenModel.open(written, request.options().threads())) {
                 bytesAfter = compressed.bytes();
-                if (quality.isPresent()) {
-                    measured = quality.get().after(compressed);
-                }
+                measured = quality.map(check -> check.after(compressed)).orElse(List.of());
             }
-            Optional<String> missed = missedGate(measured);
+            Optional<String> missed = quality.flatMap(check -> check.missed(measured));
             missed.ifPresent(said::add);
+            List<Report.SiteResult> results =
+                    outcomes.stream().map(Compressor.Outcome::reported).toList();
             Report report = new Report(
                     Version.current(),
                     started,
@@ -308,10 +313,10 @@ public final class Plan implements AutoCloseable {
                             model.architecture(),
                             model.parameters(),
                             model.bytes()),
-                    calibration.map(Plan::calibrated).orElse(null),
+                    calibration.map(Calibration::reported).orElse(null),
                     bindings,
-                    outcomes.stream().map(Plan::result).toList(),
-                    totals(outcomes, bytesAfter),
+                    results,
+                    Report.Totals.of(results, model.bytes(), bytesAfter),
                     measured,
                     said);
             ReportWriter.write(output.path(), report, recipe);
@@ -358,60 +363,6 @@ public final class Plan implements AutoCloseable {
         }
     }
 
-    /**
-     * The measurements of a run. The model as it came is measured first, so that data that do not fit it, or cannot feed
-     * the recipe's gates, are refused before anything long begins.
-     */
-    private final class Quality {
-        private final Evaluation evaluation;
-        private final Evaluation.Measured before;
-
-        Quality(Path data, Progress progress) {
-            evaluation = new Evaluation(TextData.read(data), Optional.empty(), backend, progress);
-            before = measure(model);
-            checkGate("max_perplexity_increase", recipe.quality().maxPerplexityIncrease(), Evaluation.PERPLEXITY);
-            checkGate("min_cosine", recipe.quality().minCosine(), Evaluation.COSINE);
-        }
-
-        private Evaluation.Measured measure(OpenModel measured) {
-            try (TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
-                return evaluation.measure(measured, tokenizer);
-            }
-        }
-
-        private void checkGate(String gate, Optional<Double> limit, String metric) {
-            if (limit.isPresent() && !before.gives(metric)) {
-                throw new RecipeException(
-                        "quality gate " + gate + " needs the " + metric + ", which cannot be measured of "
-                                + (model.isEncoder() ? "an encoder" : "a decoder") + "; remove the gate");
-            }
-        }
-
-        List<Report.Measure> after(OpenModel compressed) {
-            return evaluation.compare(measure(compressed), before).stream()
-                    .map(metric -> new Report.Measure(metric.metric(), metric.original(), metric.value()))
-                    .toList();
-        }
-    }
-
-    private Optional<String> missedGate(List<Report.Measure> quality) {
-        for (Report.Measure measure : quality) {
-            Optional<Double> rise = recipe.quality().maxPerplexityIncrease();
-            if (measure.metric().equals(Evaluation.PERPLEXITY)
-                    && rise.isPresent()
-                    && !(measure.after() <= measure.before() * (1 + rise.get()))) {
-                return Optional.of("quality gate max_perplexity_increase " + rise.get()
-                        + " missed: perplexity rose from " + measure.before() + " to " + measure.after());
-            }
-            Optional<Double> least = recipe.quality().minCosine();
-            if (measure.metric().equals(Evaluation.COSINE) && least.isPresent() && !(measure.after() >= least.get())) {
-                return Optional.of(
-                        "quality gate min_cosine " + least.get() + " missed: the mean cosine is " + measure.after());
-            }
-        }
-        return Optional.empty();
-    }
-
     private static void reject(Path folder) throws IOException {
         Path rejected = folder.resolve("rejected");
         List<Path> content;
@@ -422,44 +373,6 @@ public final class Plan implements AutoCloseable {
         for (Path entry : content) {
             Files.move(entry, rejected.resolve(entry.getFileName()));
         }
-    }
-
-    private static Report.Calibration calibrated(Calibration calibration) {
-        return new Report.Calibration(
-                calibration.data().source(),
-                calibration.data().sha256(),
-                calibration.windows().size(),
-                calibration.tokens());
-    }
-
-    private static Report.SiteResult result(Compressor.Outcome outcome) {
-        Site site = outcome.edit().site();
-        return new Report.SiteResult(
-                site.name(),
-                outcome.step().method().key(),
-                site.rows(),
-                site.cols(),
-                outcome.step().sparsity().doubleValue(),
-                outcome.edit().pruned().count(),
-                outcome.zeros(),
-                site.parameters(),
-                outcome.error(),
-                outcome.seconds(),
-                (double) outcome.zeros() / site.parameters(),
-                outcome.step().pattern() == null
-                        ? "unstructured"
-                        : outcome.step().pattern().toString(),
-                outcome.score().name().toLowerCase(Locale.ROOT),
-                outcome.bias() == null ? null : outcome.bias().name().toLowerCase(Locale.ROOT),
-                outcome.meanEnergy());
-    }
-
-    private Report.Totals totals(List<Compressor.Outcome> outcomes, long bytesAfter) {
-        long parameters = outcomes.stream()
-                .mapToLong(outcome -> outcome.edit().site().parameters())
-                .sum();
-        long zeros = outcomes.stream().mapToLong(Compressor.Outcome::zeros).sum();
-        return new Report.Totals(parameters, zeros, (double) zeros / parameters, model.bytes(), bytesAfter);
     }
 
     /** Closes the model and the backend. */

@@ -116,6 +116,12 @@ public record Report(
         public Totals {
             finite("totals", "sparsity", sparsity);
         }
+
+        static Totals of(List<SiteResult> sites, long bytesBefore, long bytesAfter) {
+            long parameters = sites.stream().mapToLong(SiteResult::parameters).sum();
+            long zeros = sites.stream().mapToLong(SiteResult::zeros).sum();
+            return new Totals(parameters, zeros, (double) zeros / parameters, bytesBefore, bytesAfter);
+        }
     }
 
     /** One measured quality, for example {@code perplexity}, of the original and of the compressed model. */

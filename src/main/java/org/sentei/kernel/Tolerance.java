@@ -1,6 +1,6 @@
 package org.sentei.kernel;
 
-/** How far a result may lie from the reference's; see docs/numerics.md. Nothing that is NaN is ever within it. */
+/** How far a result may lie from the reference's; see docs/numerics.md. NaN agrees with NaN alone. */
 public sealed interface Tolerance {
     /** Every bit must agree: masks, counts, integers, conversions. */
     record Exact() implements Tolerance {}

@@ -2,6 +2,9 @@ package org.sentei.kernel;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
@@ -55,6 +58,13 @@ class ConformanceTest {
                         .map(op -> Op.stem(op.asSubclass(Op.class)))
                         .sorted(Comparator.naturalOrder())
                         .toList());
+    }
+
+    @Test
+    void everyOpHasALineInTheTableOfKernels() throws IOException {
+        String table = Files.readString(Path.of("docs/kernels.md"));
+        assertThat(Arrays.stream(Op.class.getPermittedSubclasses()).map(op -> Op.stem(op.asSubclass(Op.class))))
+                .allSatisfy(op -> assertThat(table).contains("\n| `" + op + "` |"));
     }
 
     @Test
