@@ -29,12 +29,16 @@ import org.sentei.tensor.BitMask;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Floats;
 import org.sentei.tensor.Tensor;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Decides what becomes of every targeted site: walks the model group by group, collects statistics, selects, measures the
  * error each site makes on the data it reads, and lets the walk go on with the consequences.
  */
 final class Compressor {
+    private static final Logger LOG = LoggerFactory.getLogger(Compressor.class);
+
     private final Map<Site, Step> steps;
     private final Set<Site> biasPossible;
     private final TensorSource tensors;
@@ -156,9 +160,18 @@ final class Compressor {
         progress.checkpoint(label + ": outputs", done + 2, stages);
         group.commit(edits);
         progress.checkpoint(label + ": done", done + 3, stages);
-        return drafts.stream()
+        List<Outcome> outcomes = drafts.stream()
                 .map(draft -> draft.outcome(errors.get(draft.edit().site())))
                 .toList();
+        outcomes.forEach(outcome -> LOG.debug(
+                "{}: scored by {}, {} zeros, error {}, bias {}, {} s",
+                outcome.edit().site().name(),
+                outcome.score(),
+                outcome.zeros(),
+                outcome.error(),
+                outcome.bias(),
+                outcome.seconds()));
+        return outcomes;
     }
 
     private List<Site> targeted(Walk.Group group) {

@@ -36,6 +36,8 @@ import org.sentei.kernel.SquaredError;
 import org.sentei.kernel.View;
 import org.sentei.model.Edit;
 import org.sentei.model.Site;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * A recipe bound to a model and a backend: everything that can be known, and refused, before work starts.
@@ -43,6 +45,8 @@ import org.sentei.model.Site;
  * <p>Holds the model and the backend open; belongs to the thread that made it.
  */
 public final class Plan implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(Plan.class);
+
     private static final int SPEED_TEST_SIZE = 192;
     /** Widest intermediate results of a batch that live at once: input, dense and edited output, next input. */
     private static final int LIVE_ACTIVATIONS = 4;
@@ -74,6 +78,13 @@ public final class Plan implements AutoCloseable {
         checkCalibration();
         warnOfMissingBiases();
         bind();
+        LOG.debug(
+                "{}: {} of {} sites of {} will be edited, on {}",
+                model.path(),
+                steps.size(),
+                sites.size(),
+                model.architecture(),
+                backend.info());
     }
 
     /** Opens backend and model, in this order, and resolves the recipe. */

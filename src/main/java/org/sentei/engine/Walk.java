@@ -28,7 +28,7 @@ interface Walk extends AutoCloseable {
         /** The site's weights as they are in the file, on the device until the group closes. */
         LinearWeights weights(Site site);
 
-        /** Runs all calibration data through the group as it is in the file; what earlier groups committed is in the data. */
+        /** Runs all calibration data through the group as it is in the file; the data carry what earlier groups committed. */
         void observe(InputObserver observer);
 
         /** Says what becomes of the group, so that the next groups see its consequences. */

@@ -17,6 +17,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalLong;
 import org.sentei.format.onnx.proto.AttributeProto;
 import org.sentei.format.onnx.proto.GraphProto;
 import org.sentei.format.onnx.proto.NodeProto;
@@ -139,7 +140,11 @@ final class OnnxTensors {
                     "reaches from byte " + offset + " over " + length + " bytes of " + location + ", which has "
                             + data.byteSize());
         }
-        return new External(place, offset, length >= 0 ? length : data.byteSize() - offset);
+        long rest = data.byteSize() - offset;
+        long bytes = length >= 0
+                ? length
+                : Math.min(rest, expectedBytes(tensor.getName(), tensor).orElse(rest));
+        return new External(place, offset, bytes);
     }
 
     private long number(TensorProto tensor, StringStringEntryProto entry) {
@@ -202,38 +207,44 @@ final class OnnxTensors {
 
     /** Checks dimensions and size of a tensor whose type we can read; others are carried through. */
     void validate(String name, TensorProto tensor) {
-        Optional<DType> dtype = dtype(tensor.getDataType());
-        Shape shape = shape(name, tensor);
-        if (dtype.isEmpty()) {
+        OptionalLong size = expectedBytes(name, tensor);
+        if (size.isEmpty()) {
             return;
         }
-        long expected;
-        try {
-            expected = dtype.get().bytesFor(shape.elements());
-        } catch (ArithmeticException e) {
-            throw damaged(name, "has the impossible shape " + shape, e);
-        }
+        DType dtype = dtype(tensor.getDataType()).orElseThrow();
+        Shape shape = shape(name, tensor);
+        long expected = size.getAsLong();
         long actual;
         if (isExternal(tensor)) {
-            External range = external(tensor);
-            actual = tensor.getExternalDataList().stream()
-                            .anyMatch(entry -> entry.getKey().equals("length"))
-                    ? range.bytes()
-                    : Math.min(range.bytes(), expected);
+            actual = external(tensor).bytes();
         } else if (tensor.hasRawData()) {
             if (typedElements(tensor) != 0) {
                 throw damaged(name, "stores its values twice");
             }
             actual = tensor.getRawData().size();
         } else {
-            long perElement = dtype.get() == DType.C64 ? 2 : 1;
-            actual = typedValues(tensor, dtype.get()) == perElement * shape.elements() ? expected : -1;
+            long perElement = dtype == DType.C64 ? 2 : 1;
+            actual = typedValues(tensor, dtype) == perElement * shape.elements() ? expected : -1;
         }
         if (actual != expected) {
             throw damaged(
                     name,
-                    "of " + dtype.get() + " " + shape + " needs " + expected + " bytes, but has "
+                    "of " + dtype + " " + shape + " needs " + expected + " bytes, but has "
                             + (actual < 0 ? typedElements(tensor) + " stored values" : actual));
+        }
+    }
+
+    /** Bytes of all elements; empty for a type that is only carried through, whose shape is checked all the same. */
+    private OptionalLong expectedBytes(String name, TensorProto tensor) {
+        Shape shape = shape(name, tensor);
+        Optional<DType> dtype = dtype(tensor.getDataType());
+        if (dtype.isEmpty()) {
+            return OptionalLong.empty();
+        }
+        try {
+            return OptionalLong.of(dtype.get().bytesFor(shape.elements()));
+        } catch (ArithmeticException e) {
+            throw damaged(name, "has the impossible shape " + shape, e);
         }
     }
 

@@ -251,6 +251,23 @@ class OnnxWriterTest {
     }
 
     @Test
+    void editsAnExternalTensorWhoseTypeAloneTellsItsLength() throws IOException {
+        save(folder.resolve("w.bin"), bytes(1, 2, 3, 4, 5).toByteArray());
+        TensorProto w = external(matrix("w", 2, 2), "w.bin", "0", "16");
+        TensorProto open = w.toBuilder().removeExternalData(2).build();
+        write(
+                model(graph(node("MatMul", "x w", "y"))
+                        .addInitializer(open)
+                        .addInitializer(external(floats("v", 1), "w.bin", "16", "4"))),
+                null,
+                0,
+                0);
+
+        assertThat(Files.readAllBytes(target.resolveSibling("w.bin")))
+                .isEqualTo(bytes(0, 2, 3, 4, 5).toByteArray());
+    }
+
+    @Test
     void runsEditsInMemoryAsItWouldWriteThem() {
         save(folder.resolve("w.bin"), bytes(1, 2, 3, 4).toByteArray());
         Path path = save(

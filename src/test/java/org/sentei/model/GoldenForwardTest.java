@@ -82,6 +82,7 @@ class GoldenForwardTest {
                     Transformer.of(new ModelConfig(fixture, config), folder).forward(batch, backend, arena);
             assertThat(output.shape())
                     .isEqualTo(Shape.of(Fixtures.JSON.convertValue(expected.get("shape"), long[].class)));
+            assertThat(output.shape().elements()).isEqualTo(values.length);
             double error = largestError(Floats.toArray(output), values) / standardDeviation(values);
             assertThat(error <= TOLERANCE)
                     .as("largest error over standard deviation is %s", error)

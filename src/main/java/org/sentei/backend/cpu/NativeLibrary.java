@@ -22,6 +22,8 @@ import java.util.Map;
 import java.util.Optional;
 import org.sentei.kernel.DeviceException;
 import org.sentei.tensor.DType;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * The functions of libsentei ({@code native/include/sentei.h}) and of OpenBLAS ({@code cblas.h}), and the only place that
@@ -32,6 +34,8 @@ import org.sentei.tensor.DType;
  */
 @SuppressWarnings("restricted") // loading and binding native code is this class's purpose
 final class NativeLibrary {
+    private static final Logger LOG = LoggerFactory.getLogger(NativeLibrary.class);
+
     /** Instruction-set tiers, lowest first; {@code sentei_isa_names} names those that a build has. */
     static final List<String> ISA_NAMES = List.of("scalar", "avx2", "avx512");
 
@@ -212,7 +216,9 @@ final class NativeLibrary {
     private static SymbolLookup load(LibraryCache cache, URL resource, String file) {
         Path path = cache.extract(resource, file);
         try {
-            return SymbolLookup.libraryLookup(path, Arena.global());
+            SymbolLookup library = SymbolLookup.libraryLookup(path, Arena.global());
+            LOG.debug("loaded {}", path);
+            return library;
         } catch (IllegalArgumentException e) {
             throw new DeviceException(
                     NativeBackend.NAME,
