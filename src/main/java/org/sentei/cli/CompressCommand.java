@@ -24,7 +24,8 @@ import picocli.CommandLine.Option;
         footer = {
             "",
             "Example: half of the weights of every row, judged before and after",
-            "  sentei compress llama/ --recipe stade-50 --calibration text.txt --data held-out.txt --out llama-50/"
+            "  sentei compress llama/ --recipe stade-50 --calibration text.txt --data held-out.txt \\",
+            "    --out llama-50/"
         })
 final class CompressCommand implements Callable<Integer> {
     private final Terminal terminal;

@@ -42,19 +42,24 @@ final class ComputeOptions {
         return new Backend.Options(device, threads);
     }
 
+    /** Says which faster backends are passed over; for commands without a plan, whose warnings say it too. */
+    void warn(Terminal terminal) {
+        Backends.passedOver(backend).forEach(reason -> terminal.err().println("warning: " + reason));
+    }
+
     /**
-     * Finds the backend; called before any input is read.
+     * Looks whether the backend is there; called before any input is read.
      *
      * @throws ParameterException for a name that no version of Sentei has,
      * @throws org.sentei.kernel.DeviceException UNSUPPORTED when it is not available
      */
-    Backend.Provider provider() {
+    void check() {
         if (!BACKENDS.contains(backend)) {
             throw new ParameterException(
                     command.commandLine(),
                     "--backend " + backend + ": there is no such backend; the nearest is "
                             + Nearest.to(backend, BACKENDS) + " (of " + String.join(", ", BACKENDS) + ")");
         }
-        return Backends.find(backend);
+        Backends.find(backend);
     }
 }

@@ -51,7 +51,7 @@ final class DemoCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Backend.Options options = compute.options(common);
-        String backend = compute.provider().name();
+        compute.check();
         Path model = ModelZoo.configured().locate(MODEL);
         Path folder = out == null ? free() : out;
         terminal.err().println("pruning " + MODEL + " with recipe " + RECIPE + " into " + folder);
@@ -61,7 +61,7 @@ final class DemoCommand implements Callable<Integer> {
                 Optional.of(bring("glosses.txt", model)),
                 Optional.of(bring("nouns.tsv", model)),
                 Optional.empty(),
-                backend,
+                compute.backend,
                 options);
         CompressCommand.run(request, plan -> {}, folder, common.json, terminal, cancelled);
         if (!common.json) {

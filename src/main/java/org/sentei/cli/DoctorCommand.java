@@ -82,7 +82,7 @@ final class DoctorCommand implements Callable<Integer> {
         Backend.Options options = compute.options(common);
         boolean all = compute.backend.equals(Backends.AUTO);
         if (!all) {
-            compute.provider();
+            compute.check();
         }
         List<Health> found = new ArrayList<>();
         List<Backend.Provider> providers = Backends.providers();
@@ -107,11 +107,15 @@ final class DoctorCommand implements Callable<Integer> {
     }
 
     private Health examine(Backend.Provider provider, Backend.Options options) {
-        Optional<String> reason = provider.unavailableBecause();
-        if (reason.isPresent()) {
-            return Health.unavailable(provider.name(), reason.get());
-        }
         Backend.Options first = new Backend.Options(0, options.threads());
+        try {
+            Optional<String> reason = provider.unavailableBecause();
+            if (reason.isPresent()) {
+                return Health.unavailable(provider.name(), reason.get());
+            }
+        } catch (DeviceException setting) {
+            return Health.unavailable(provider.name(), setting.getMessage());
+        }
         try (Backend reference = Backends.find("reference").open(first);
                 Backend candidate = provider.open(options);
                 ProgressBar progress = new ProgressBar(terminal, cancelled)) {

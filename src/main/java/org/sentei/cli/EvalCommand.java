@@ -64,7 +64,8 @@ final class EvalCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Backend.Options options = compute.options(common);
-        String backend = compute.provider().name();
+        compute.check();
+        compute.warn(terminal);
         Path located = model.locate();
         Sentei.EvaluationRequest request = new Sentei.EvaluationRequest(
                 located,
@@ -72,7 +73,7 @@ final class EvalCommand implements Callable<Integer> {
                 data,
                 Optional.ofNullable(tokenizer),
                 Optional.ofNullable(length),
-                backend,
+                compute.backend,
                 options);
         Document document;
         try (ProgressBar progress = new ProgressBar(terminal, cancelled)) {

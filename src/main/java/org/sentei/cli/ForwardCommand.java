@@ -51,11 +51,17 @@ final class ForwardCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Backend.Options options = compute.options(common);
-        String backend = compute.provider().name();
+        compute.check();
+        compute.warn(terminal);
         Path located = model.locate();
         Tokens tokens = Tokens.read(input);
         Sentei.forward(
-                located, Tokens.array(tokens.inputIds()), Tokens.array(tokens.attentionMask()), out, backend, options);
+                located,
+                Tokens.array(tokens.inputIds()),
+                Tokens.array(tokens.attentionMask()),
+                out,
+                compute.backend,
+                options);
         if (common.json) {
             Json.print(terminal, new Document(located.toString(), input.toString(), out.toString()));
         } else {

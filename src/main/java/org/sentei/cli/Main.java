@@ -69,12 +69,14 @@ public final class Main implements Runnable {
         line.setErr(new PrintWriter(terminal.err(), true, StandardCharsets.UTF_8));
         line.setUsageHelpWidth(100);
         line.setCaseInsensitiveEnumValuesAllowed(true);
-        line.setParameterExceptionHandler((failure, arguments) -> syntax(failure, terminal));
-        line.setExecutionExceptionHandler((failure, command, parsed) -> failed(failure, verbose(command), terminal));
+        boolean json = Arrays.asList(args).contains("--json");
+        line.setParameterExceptionHandler((failure, arguments) -> syntax(failure, json, terminal));
+        line.setExecutionExceptionHandler(
+                (failure, command, parsed) -> failed(failure, json, verbose(command), terminal));
         try {
             return line.execute(args);
         } catch (Error fatal) {
-            return failed(fatal, false, terminal);
+            return failed(fatal, json, false, terminal);
         }
     }
 
@@ -103,7 +105,7 @@ public final class Main implements Runnable {
                 "which command? One of " + String.join(", ", spec.subcommands().keySet()));
     }
 
-    private static int syntax(ParameterException failure, Terminal terminal) {
+    private static int syntax(ParameterException failure, boolean json, Terminal terminal) {
         CommandLine command = failure.getCommandLine();
         String name = command.getCommandSpec().qualifiedName();
         String message = failure.getMessage();
@@ -114,33 +116,40 @@ public final class Main implements Runnable {
             message = "there is no command " + wanted + "; the nearest is "
                     + Nearest.to(wanted, command.getSubcommands().keySet());
         }
-        say(terminal, message + " (" + name + " --help explains)");
+        refuse(terminal, message + " (" + name + " --help explains)", ExitCode.SYNTAX, json);
         return ExitCode.SYNTAX;
     }
 
-    private static int failed(Throwable failure, boolean verbose, Terminal terminal) {
+    private static int failed(Throwable failure, boolean json, boolean verbose, Terminal terminal) {
         int code = ExitCode.of(failure);
         String message = failure.getMessage() == null ? failure.getClass().getSimpleName() : failure.getMessage();
-        switch (failure) {
+        String said = switch (failure) {
             case OutOfMemoryError heap ->
-                say(terminal, "the Java heap is full (" + message + "): give it more, for example SENTEI_OPTS=-Xmx8g");
+                "the Java heap is full (" + message + "): give it more, for example SENTEI_OPTS=-Xmx8g";
             case Throwable other
             when code == ExitCode.BUG ->
-                say(
-                        terminal,
-                        "internal error, " + other.getClass().getSimpleName() + ": " + message
-                                + "; this is a bug, please report it to " + REPORT_BUGS_AT
-                                + " with the output of the same command and -v");
-            default -> say(terminal, message);
-        }
+                "internal error, " + other.getClass().getSimpleName() + ": " + message
+                        + "; this is a bug, please report it to " + REPORT_BUGS_AT
+                        + " with the output of the same command and -v";
+            default -> message;
+        };
+        // A missed gate has a report, which is the one document.
+        refuse(terminal, said, code, json && code != ExitCode.GATE);
         if (verbose) {
             failure.printStackTrace(terminal.err());
         }
         return code;
     }
 
-    private static void say(Terminal terminal, String message) {
-        terminal.err().println("sentei: " + message.strip().replaceAll("\\s*\\R\\s*", " "));
+    /** The document of {@code --json} when there is no result. */
+    record Refusal(String error, int exitCode) {}
+
+    private static void refuse(Terminal terminal, String message, int code, boolean json) {
+        String line = message.strip().replaceAll("\\s*\\R\\s*", " ");
+        terminal.err().println("sentei: " + line);
+        if (json) {
+            Json.print(terminal, new Refusal(line, code));
+        }
     }
 
     /** What {@code --version} prints. */

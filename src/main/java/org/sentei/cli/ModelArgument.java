@@ -1,6 +1,8 @@
 package org.sentei.cli;
 
+import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import org.sentei.format.FormatException;
 import org.sentei.format.ModelZoo;
 import picocli.CommandLine.Parameters;
 
@@ -19,6 +21,15 @@ final class ModelArgument {
 
     /** Where a folder, file or named model is. */
     static Path locate(String model) {
-        return ModelZoo.find(model).isPresent() ? ModelZoo.configured().locate(model) : Path.of(model);
+        if (ModelZoo.find(model).isPresent()) {
+            return ModelZoo.configured().locate(model);
+        }
+        try {
+            return Path.of(model);
+        } catch (InvalidPathException invalid) {
+            throw new FormatException(
+                    "model " + model + " is no path in this locale; set LC_ALL to one of UTF-8, for example C.UTF-8",
+                    invalid);
+        }
     }
 }

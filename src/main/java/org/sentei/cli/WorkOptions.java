@@ -56,7 +56,7 @@ final class WorkOptions {
     /** Finds the backend, then the recipe, then the model: the order in which mistakes are reported. */
     CompressionRequest request(CommonOptions common) {
         Backend.Options options = compute.options(common);
-        String backend = compute.provider().name();
+        compute.check();
         Recipe loaded = Recipes.load(recipe);
         return new CompressionRequest(
                 model.locate(),
@@ -64,7 +64,7 @@ final class WorkOptions {
                 Optional.ofNullable(calibration),
                 Optional.ofNullable(data),
                 Optional.ofNullable(tokenizer),
-                backend,
+                compute.backend,
                 options);
     }
 

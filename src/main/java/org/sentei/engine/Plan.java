@@ -17,6 +17,7 @@ import java.util.concurrent.CancellationException;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.sentei.engine.Recipe.Step;
+import org.sentei.format.FormatException;
 import org.sentei.format.OutputFolder;
 import org.sentei.format.TextTokenizer;
 import org.sentei.kernel.ApplyMask;
@@ -76,6 +77,7 @@ public final class Plan implements AutoCloseable {
         }
         steps.forEach(this::check);
         checkCalibration();
+        warnings.addAll(Backends.passedOver(request.backend()));
         warnOfMissingBiases();
         bind();
         LOG.debug(
@@ -352,6 +354,10 @@ public final class Plan implements AutoCloseable {
             return Optional.empty();
         }
         TextData data = TextData.read(request.calibration().get());
+        if (!data.table().isEmpty()) {
+            throw new FormatException("calibration data " + data.source()
+                    + " is a table; give running text, a .txt or .jsonl file or a folder of them");
+        }
         try (TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
             int[] tokens = tokenizer.encode(data.text(), model.isEncoder());
             return Optional.of(new Calibration(

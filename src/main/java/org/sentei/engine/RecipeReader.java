@@ -202,17 +202,12 @@ final class RecipeReader {
                 }
             }
         }
+        List<String> targets = patterns(step, "targets");
+        List<String> ignore = patterns(step, "ignore");
+        BigDecimal sparsity = sparsity(step, pattern);
+        Recipe.Scope scope = choice(step, "scope", Recipe.Scope.class, Recipe.Scope.ROW);
         try {
-            return new Recipe.Step(
-                    method,
-                    patterns(step, "targets"),
-                    patterns(step, "ignore"),
-                    sparsity(step, pattern),
-                    choice(step, "scope", Recipe.Scope.class, Recipe.Scope.ROW),
-                    pattern,
-                    variant,
-                    threshold,
-                    bias);
+            return new Recipe.Step(method, targets, ignore, sparsity, scope, pattern, variant, threshold, bias);
         } catch (RecipeException refused) {
             throw new RecipeException(
                     source + " line " + step.line() + ": " + step.path() + ": " + refused.getMessage(), refused);

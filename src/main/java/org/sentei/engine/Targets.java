@@ -61,8 +61,12 @@ final class Targets {
                 .filter(site -> step.ignore().stream().noneMatch(pattern -> matches(pattern, site.name())))
                 .toList();
         if (claimed.isEmpty()) {
-            throw new RecipeException(label + ": no site is left after ignore " + step.ignore()
-                    + "; narrow ignore or remove the step (sentei inspect MODEL lists the sites)");
+            throw new RecipeException(label
+                    + (step.ignore().isEmpty()
+                            ? ": the model's only sites are heads, which a step without targets leaves alone; name them"
+                                    + " in targets"
+                            : ": no site is left after ignore " + step.ignore() + "; narrow ignore or remove the step")
+                    + " (sentei inspect MODEL lists the sites)");
         }
         return claimed;
     }

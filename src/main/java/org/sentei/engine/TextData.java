@@ -121,7 +121,7 @@ record TextData(String source, String sha256, String text, List<List<String>> ta
                     .decode(ByteBuffer.wrap(bytes))
                     .toString();
         } catch (CharacterCodingException e) {
-            throw new FormatException("data " + name + " is no UTF-8 text; convert it", e);
+            throw new FormatException("data " + name + " is no UTF-8 text; convert it, or give another file", e);
         }
     }
 

@@ -37,7 +37,6 @@ import org.sentei.tensor.Tensor;
  * data pass through in chunks.
  */
 public final class HuggingFaceWriter {
-    private static final int CHUNK_BYTES = 1 << 20;
 
     /** An output file: its header, the data of the input file under edits, and what comes after them. */
     private record Layout(Safetensors file, ByteBuffer header, List<Tensor> appended) {}
@@ -171,7 +170,7 @@ public final class HuggingFaceWriter {
         MemorySegment data = file.data();
         try (FileChannel out = FileChannel.open(target, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
                 Arena arena = Arena.ofConfined()) {
-            MemorySegment chunk = arena.allocate(CHUNK_BYTES);
+            MemorySegment chunk = arena.allocate(SafetensorsWriter.CHUNK_BYTES);
             SafetensorsWriter.writeHeader(out, layout.header);
             long done = 0;
             for (Safetensors.Entry entry : file.entriesByOffset()) {
@@ -180,7 +179,7 @@ public final class HuggingFaceWriter {
                 if (edit == null && replacement == null) {
                     continue;
                 }
-                copy(data, done, entry.begin(), chunk, out);
+                SafetensorsWriter.copy(data, done, entry.begin(), chunk, out);
                 if (edit != null) {
                     writePruned(edit, file.tensor(entry.name()), chunk, out);
                 } else {
@@ -188,7 +187,7 @@ public final class HuggingFaceWriter {
                 }
                 done = entry.end();
             }
-            copy(data, done, data.byteSize(), chunk, out);
+            SafetensorsWriter.copy(data, done, data.byteSize(), chunk, out);
             for (Tensor addition : layout.appended) {
                 SafetensorsWriter.writeFully(out, addition.data().asByteBuffer());
             }
@@ -234,16 +233,6 @@ public final class HuggingFaceWriter {
             index = JsonEdit.put(index, path, Map.of("total_size", totalSize.getAsLong() + bytes), "metadata");
         }
         return index;
-    }
-
-    private static void copy(MemorySegment data, long begin, long end, MemorySegment chunk, FileChannel out)
-            throws IOException {
-        for (long at = begin; at < end; at += chunk.byteSize()) {
-            long bytes = Math.min(chunk.byteSize(), end - at);
-            SafetensorsWriter.writeFully(
-                    out,
-                    chunk.asSlice(0, bytes).copyFrom(data.asSlice(at, bytes)).asByteBuffer());
-        }
     }
 
     private static void writePruned(Edit edit, Tensor weight, MemorySegment chunk, FileChannel out) throws IOException {

@@ -1,6 +1,8 @@
 package org.sentei.format;
 
 import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
@@ -14,6 +16,8 @@ import org.sentei.tensor.Tensor;
 
 /** Writes tensors into a new safetensors file. */
 public final class SafetensorsWriter {
+    static final int CHUNK_BYTES = 1 << 20;
+
     private static final int ALIGNMENT = 8;
 
     private SafetensorsWriter() {}
@@ -39,14 +43,13 @@ public final class SafetensorsWriter {
             offset = end;
         }
         byte[] padded = padded(Json.text(header).getBytes(StandardCharsets.UTF_8));
-        try (PendingFile pending = new PendingFile(target)) {
+        try (PendingFile pending = new PendingFile(target);
+                Arena arena = Arena.ofConfined()) {
+            MemorySegment chunk = arena.allocate(CHUNK_BYTES);
             FileChannel channel = pending.channel();
             writeHeader(channel, ByteBuffer.wrap(padded));
             for (Tensor tensor : tensors) {
-                for (long at = 0; at < tensor.data().byteSize(); at += Integer.MAX_VALUE) {
-                    long size = Math.min(Integer.MAX_VALUE, tensor.data().byteSize() - at);
-                    writeFully(channel, tensor.data().asSlice(at, size).asByteBuffer());
-                }
+                copy(tensor.data(), 0, tensor.data().byteSize(), chunk, channel);
             }
             pending.force();
             pending.publish();
@@ -65,6 +68,17 @@ public final class SafetensorsWriter {
         byte[] padded = Arrays.copyOf(json, json.length + Math.floorMod(-json.length, ALIGNMENT));
         Arrays.fill(padded, json.length, padded.length, (byte) ' ');
         return padded;
+    }
+
+    /** Appends bytes of a segment by way of a native one, since a heap segment need not be an array of bytes. */
+    static void copy(MemorySegment data, long begin, long end, MemorySegment chunk, FileChannel out)
+            throws IOException {
+        for (long at = begin; at < end; at += chunk.byteSize()) {
+            long bytes = Math.min(chunk.byteSize(), end - at);
+            writeFully(
+                    out,
+                    chunk.asSlice(0, bytes).copyFrom(data.asSlice(at, bytes)).asByteBuffer());
+        }
     }
 
     static void writeFully(FileChannel channel, ByteBuffer bytes) throws IOException {

@@ -58,7 +58,12 @@ public interface Backend extends AutoCloseable {
         /** Preference of {@code auto}: higher is faster. */
         int rank();
 
-        /** Empty when {@link #open} can succeed, otherwise the reason and its remedy. */
+        /**
+         * Empty when {@link #open} can succeed, otherwise the reason and its remedy.
+         *
+         * @throws DeviceException UNSUPPORTED when a setting of the backend has an unknown value; no other backend makes
+         *     up for such a mistake
+         */
         Optional<String> unavailableBecause();
 
         /**

@@ -45,12 +45,27 @@ public final class Backends {
                 .findFirst()
                 .orElseThrow(() -> unsupported(
                         name,
-                        "there is no such backend; this build has "
+                        "this version does not have it; it has "
                                 + providers.stream().map(Backend.Provider::name).collect(Collectors.joining(", "))));
         found.unavailableBecause().ifPresent(reason -> {
             throw unsupported(name, reason);
         });
         return found;
+    }
+
+    /**
+     * What {@link #AUTO} passes over: for each backend that is faster than the one it finds, the name and why it is not
+     * available. Empty for every other name.
+     */
+    public static List<String> passedOver(String name) {
+        if (!name.equals(AUTO)) {
+            return List.of();
+        }
+        return providers().stream()
+                .takeWhile(provider -> provider.unavailableBecause().isPresent())
+                .map(provider -> "the faster backend " + provider.name() + " is not available: "
+                        + provider.unavailableBecause().orElseThrow())
+                .toList();
     }
 
     private static DeviceException unsupported(String backend, String reason) {

@@ -79,6 +79,19 @@ class CliTest {
     }
 
     @Test
+    void aFailureIsOneDocumentToo() {
+        for (String command :
+                List.of("inspect no-such-model --json", "inspect --json", "doctor --backend cuda --json")) {
+            Outcome outcome = sentei(command.split(" "));
+            assertThat(outcome.document().get("exit_code").asInt())
+                    .isEqualTo(outcome.code())
+                    .isNotZero();
+            assertThat(outcome.err().strip())
+                    .isEqualTo("sentei: " + outcome.document().get("error").asText());
+        }
+    }
+
+    @Test
     void aBackendThatIsNotThereEndsInFour() {
         sentei("doctor", "--backend", "opencl").refuses(ExitCode.BACKEND, "opencl");
     }

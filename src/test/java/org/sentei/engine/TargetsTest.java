@@ -73,6 +73,16 @@ class TargetsTest {
     }
 
     @Test
+    void saysThatOnlyHeadsAreLeftWithoutTargets() {
+        Recipe recipe = Recipes.parse("steps: [{method: wanda, sparsity: 0.5}]");
+        List<Site> heads =
+                SITES.stream().filter(site -> site.role() == Site.Role.HEAD).toList();
+        assertThatThrownBy(() -> Targets.resolve(recipe, heads))
+                .isInstanceOf(RecipeException.class)
+                .hasMessageContaining("only sites are heads");
+    }
+
+    @Test
     void refusesAStepWhoseSitesAreAllIgnored() {
         assertThatThrownBy(() -> resolve("{method: wanda, sparsity: 0.5, targets: ['lm_head'], ignore: ['*']}"))
                 .isInstanceOf(RecipeException.class)

@@ -8,10 +8,12 @@ import static org.sentei.format.SafetensorsFile.file;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -68,6 +70,16 @@ class SafetensorsTest {
         assertThat(Floats.toArray(file.tensor("scalar"))).containsExactly(2.5f);
         assertThat(file.tensor("empty").data().byteSize()).isZero();
         assertThat(file.tensor("last").data().get(ValueLayout.JAVA_BYTE, 0)).isEqualTo((byte) 7);
+    }
+
+    @Test
+    void tensorsInArraysOfAnyTypeAreWritten() throws IOException {
+        Path path = folder.resolve("written.safetensors");
+        MemorySegment floats = MemorySegment.ofArray(new float[] {1.5f, -2});
+        SafetensorsWriter.write(path, List.of(new Tensor("floats", DType.F32, Shape.of(2), floats)));
+
+        assertThat(Floats.toArray(map(Files.readAllBytes(path)).tensor("floats")))
+                .containsExactly(1.5f, -2f);
     }
 
     @Test

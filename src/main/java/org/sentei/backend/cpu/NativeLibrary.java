@@ -148,9 +148,19 @@ final class NativeLibrary {
                         + " org.bytedeco:openblas with classifier linux-" + architecture());
             }
         }
-        return Settings.find(Settings.MAX_ISA)
-                .filter(cap -> !ISA_NAMES.contains(cap))
-                .map(NativeLibrary::unknownIsa);
+        return Optional.empty();
+    }
+
+    /**
+     * Refuses a cap of the instruction set that no build knows.
+     *
+     * @param maxIsa one of {@link #ISA_NAMES}, or empty for no cap
+     * @throws DeviceException UNSUPPORTED with the names that there are
+     */
+    static void checkIsa(String maxIsa) {
+        if (!maxIsa.isEmpty() && !ISA_NAMES.contains(maxIsa)) {
+            throw unsupported("choosing the instruction set", unknownIsa(maxIsa));
+        }
     }
 
     /**

@@ -18,12 +18,17 @@ public final class NativeProvider implements Backend.Provider {
 
     @Override
     public Optional<String> unavailableBecause() {
+        NativeLibrary.checkIsa(maxIsa());
         return NativeLibrary.missing(NativeProvider.class.getClassLoader());
     }
 
     @Override
     public Backend open(Backend.Options options) {
-        return open(options, Settings.find(Settings.MAX_ISA).orElse(""));
+        return open(options, maxIsa());
+    }
+
+    private static String maxIsa() {
+        return Settings.find(Settings.MAX_ISA).orElse("");
     }
 
     /** As {@link #open(Backend.Options)}, with this cap of the instruction set instead of the process's setting. */
