@@ -180,7 +180,7 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
      * The real path of a file of the folder.
      *
      * <p>Links may not lead out of the folder, or a hostile one would smuggle a file of the user into the output. The one
-     * exception is the hub's download cache, where {@code snapshots/<revision>} links to {@code blobs} beside it.
+     * exception is the hub's download cache, where folders below {@code snapshots} link to {@code blobs} beside it.
      *
      * @throws FormatException when it leads outside or cannot be resolved
      */
@@ -188,10 +188,7 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
         try {
             Path root = folder.toRealPath();
             Path file = root.resolve(name).toRealPath();
-            Path parent = root.getParent();
-            boolean cached =
-                    parent != null && parent.endsWith("snapshots") && file.startsWith(parent.resolveSibling("blobs"));
-            if (!file.startsWith(root) && !cached) {
+            if (!file.startsWith(root) && !isBlob(file, root)) {
                 throw new FormatException(
                         folder.resolve(name) + " leads out of the folder: replace the link by the file");
             }
@@ -199,6 +196,15 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
         } catch (IOException e) {
             throw new FormatException(folder.resolve(name) + " cannot be opened (" + e + ")", e);
         }
+    }
+
+    private static boolean isBlob(Path file, Path root) {
+        for (Path folder = root; folder != null; folder = folder.getParent()) {
+            if (folder.endsWith("snapshots") && file.startsWith(folder.resolveSibling("blobs"))) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /** Maps every shard of the index and returns who holds which tensor. */

@@ -18,6 +18,7 @@ import java.util.Collection;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
 import org.sentei.format.onnx.proto.GraphProto;
@@ -226,6 +227,17 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
     /** The folder that locations of external data are relative to. */
     public Path folder() {
         return tensors.folder();
+    }
+
+    /**
+     * A file beside the model, such as its tokenizer; empty when there is none.
+     *
+     * @throws FormatException when it is a link that leads out of the folder
+     */
+    public Optional<Path> beside(String name) {
+        return Files.isRegularFile(folder().resolve(name))
+                ? Optional.of(HuggingFaceFolder.inside(folder(), name))
+                : Optional.empty();
     }
 
     /**

@@ -136,6 +136,31 @@ class OnnxHostileTest {
     }
 
     @Test
+    void filesBesideTheModelMayNotLinkOutOfItsFolder() throws IOException {
+        Path secret = Files.createDirectory(folder.resolve("home")).resolve("secret");
+        Files.writeString(secret, "key");
+        Path inside = Files.createDirectory(folder.resolve("hostile"));
+        Files.createSymbolicLink(inside.resolve("tokenizer.json"), secret);
+        try (OnnxFile file = OnnxFile.open(save(inside, small()))) {
+            assertThat(file.beside("vocab.txt")).isEmpty();
+            assertThatThrownBy(() -> file.beside("tokenizer.json"))
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContaining("leads out of the folder");
+        }
+    }
+
+    @Test
+    void linksOfTheHubsCacheMayLeadToItsBlobs() throws IOException {
+        Path blob = Files.createDirectory(folder.resolve("blobs")).resolve("t");
+        Files.writeString(blob, "{}");
+        Path snapshot = Files.createDirectories(folder.resolve("snapshots/1/onnx"));
+        Files.createSymbolicLink(snapshot.resolve("tokenizer.json"), Path.of("../../../blobs/t"));
+        try (OnnxFile file = OnnxFile.open(save(snapshot, small()))) {
+            assertThat(file.beside("tokenizer.json")).contains(blob.toRealPath());
+        }
+    }
+
+    @Test
     void refusesExternalRangesThatDoNotFit() {
         save(folder.resolve("w.bin"), new byte[20]);
 
