@@ -113,6 +113,7 @@ final class ReferenceBackend extends HostBackend {
         long length = geometry.length();
         int size = geometry.headSize();
         double[] weights = new double[Math.toIntExact(length)];
+        boolean[] seen = new boolean[weights.length];
         for (long token = 0; token < query.rows(); token++) {
             long sequence = token / length;
             long position = token % length;
@@ -121,10 +122,10 @@ final class ReferenceBackend extends HostBackend {
                 int keyHead = head / (geometry.heads() / geometry.keyHeads());
                 double largest = Double.NEGATIVE_INFINITY;
                 for (int k = 0; k < length; k++) {
-                    boolean seen = (!geometry.causal() || k <= position)
+                    seen[k] = (!geometry.causal() || k <= position)
                             && (geometry.window() == 0 || k > position - geometry.window())
                             && (visible == null || visible.getInt(sequence, k) != 0);
-                    weights[k] = seen
+                    weights[k] = seen[k]
                             ? geometry.scale()
                                     * dot(query, token, (long) head * size, key, start + k, (long) keyHead * size, size)
                             : Double.NEGATIVE_INFINITY;
@@ -132,13 +133,13 @@ final class ReferenceBackend extends HostBackend {
                 }
                 double total = 0;
                 for (int k = 0; k < length; k++) {
-                    weights[k] = weights[k] == Double.NEGATIVE_INFINITY ? 0 : Math.exp(weights[k] - largest);
+                    weights[k] = seen[k] ? Math.exp(weights[k] - largest) : 0;
                     total += weights[k];
                 }
                 for (int c = 0; c < size; c++) {
                     double sum = 0;
                     for (int k = 0; k < length; k++) {
-                        if (weights[k] != 0) {
+                        if (seen[k]) {
                             sum += weights[k] * value.get(start + k, (long) keyHead * size + c);
                         }
                     }
