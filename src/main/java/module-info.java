@@ -19,11 +19,15 @@ module org.sentei {
     exports org.sentei.method;
     exports org.sentei.format;
     exports org.sentei.engine;
+    exports org.sentei.engine.recipe;
+    exports org.sentei.engine.report;
 
     opens org.sentei.cli to
             com.fasterxml.jackson.databind,
             info.picocli;
     opens org.sentei.engine to
+            com.fasterxml.jackson.databind;
+    opens org.sentei.engine.report to
             com.fasterxml.jackson.databind;
 
     uses org.sentei.kernel.Backend.Provider;

@@ -1,7 +1,7 @@
 package org.sentei.cli;
 
 import java.util.List;
-import org.sentei.engine.Nearest;
+import org.sentei.engine.recipe.Nearest;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import picocli.CommandLine.Model.CommandSpec;

@@ -4,8 +4,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.sentei.engine.Plan;
-import org.sentei.engine.Report;
 import org.sentei.engine.Sentei;
+import org.sentei.engine.report.Report;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 

@@ -2,8 +2,8 @@ package org.sentei.cli;
 
 import java.util.List;
 import java.util.concurrent.Callable;
-import org.sentei.engine.Recipe;
-import org.sentei.engine.Recipes;
+import org.sentei.engine.recipe.Recipe;
+import org.sentei.engine.recipe.Recipes;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Parameters;

@@ -1,6 +1,7 @@
 package org.sentei.engine;
 
 import java.util.List;
+import org.sentei.engine.report.Report;
 import org.sentei.model.TokenBatch;
 
 /**

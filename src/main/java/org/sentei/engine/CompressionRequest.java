@@ -2,6 +2,7 @@ package org.sentei.engine;
 
 import java.nio.file.Path;
 import java.util.Optional;
+import org.sentei.engine.recipe.Recipe;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 

@@ -50,15 +50,15 @@ final class Evaluation {
     /**
      * The figures of a model by itself.
      *
-     * @throws FormatException when there are none
+     * @throws FormatException when the data give none without another model to hold it against
      */
-    List<Metric> alone(Measured own) {
-        if (own.metrics().isEmpty()) {
+    List<Metric> alone(OpenModel model, TextTokenizer tokenizer) {
+        if (model.isEncoder() && data.table().isEmpty()) {
             throw new FormatException("data " + data.source()
                     + " is plain text, on which an encoder can only be held against another:"
                     + " name the original with --against, or give a .tsv of queries and answers");
         }
-        return own.metrics();
+        return measure(model, tokenizer).metrics();
     }
 
     /** The figures of a model and of the original that it is held against, measured on the same data. */

@@ -1,5 +1,7 @@
 package org.sentei.engine;
 
+import org.sentei.engine.report.Report;
+
 /** The result missed a quality gate of the recipe. The message names the gate, the figure and where the output is. */
 public final class GateException extends RuntimeException {
     private static final long serialVersionUID = 1L;

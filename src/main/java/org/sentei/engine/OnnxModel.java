@@ -11,6 +11,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
+import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
 import org.sentei.format.OnnxFile;
 import org.sentei.format.OutputFolder;

@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
+import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
 import org.sentei.format.OutputFolder;
 import org.sentei.format.TextTokenizer;

@@ -3,6 +3,9 @@ package org.sentei.engine;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
+import org.sentei.engine.recipe.Recipe;
+import org.sentei.engine.recipe.RecipeException;
+import org.sentei.engine.report.Report;
 import org.sentei.format.TextTokenizer;
 
 /**

@@ -5,6 +5,7 @@ import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
+import org.sentei.engine.recipe.RecipeException;
 import org.sentei.format.SafetensorsWriter;
 import org.sentei.format.TextTokenizer;
 import org.sentei.kernel.Backend;
@@ -80,7 +81,7 @@ public final class Sentei {
                 TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
             Evaluation evaluation = new Evaluation(TextData.read(request.data()), request.length(), backend, progress);
             if (request.original().isEmpty()) {
-                return evaluation.alone(evaluation.measure(model, tokenizer));
+                return evaluation.alone(model, tokenizer);
             }
             try (OpenModel original = OpenModel.open(
                             request.original().get(), request.options().threads());

@@ -16,6 +16,7 @@ import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
 import org.sentei.format.HuggingFaceFolder;
 import org.sentei.format.HuggingFaceWriter;

@@ -48,7 +48,7 @@ class ArchitectureTest {
                 .layer("method")
                 .definedBy("org.sentei.method")
                 .layer("engine")
-                .definedBy("org.sentei.engine")
+                .definedBy("org.sentei.engine..")
                 .layer("cli")
                 .definedBy("org.sentei.cli")
                 .whereLayer("tensor")
@@ -95,7 +95,7 @@ class ArchitectureTest {
         confine("ai.onnxruntime..", "org.sentei.model.onnx");
         confine("ai.djl..", "org.sentei.format");
         confine("com.google.protobuf..", "org.sentei.format..");
-        confine("com.fasterxml.jackson..", "org.sentei.format", "org.sentei.engine", "org.sentei.cli");
+        confine("com.fasterxml.jackson..", "org.sentei.format", "org.sentei.engine..", "org.sentei.cli");
         confine("picocli..", "org.sentei.cli");
     }
 

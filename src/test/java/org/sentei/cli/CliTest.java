@@ -17,7 +17,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
-import org.sentei.engine.Recipes;
+import org.sentei.engine.recipe.Recipes;
 
 class CliTest {
     private record Outcome(int code, String out, String err) {

@@ -18,6 +18,8 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.sentei.engine.recipe.RecipeException;
+import org.sentei.engine.report.Report;
 import org.sentei.format.HuggingFaceFolder;
 import org.sentei.format.TextTokenizer;
 import org.sentei.kernel.Backend;

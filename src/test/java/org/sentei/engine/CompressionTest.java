@@ -19,6 +19,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.sentei.engine.recipe.Recipes;
+import org.sentei.engine.report.Report;
 import org.sentei.format.HuggingFaceFolder;
 import org.sentei.kernel.AvailableBackends;
 import org.sentei.kernel.Backend;

@@ -12,6 +12,7 @@ import java.util.Map;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.sentei.engine.report.Report;
 import org.sentei.format.ModelZoo;
 import org.sentei.format.OnnxFile;
 import org.sentei.kernel.Backend;

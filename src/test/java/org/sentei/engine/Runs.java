@@ -18,6 +18,8 @@ import java.util.SplittableRandom;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.sentei.engine.recipe.Recipes;
+import org.sentei.engine.report.Report;
 import org.sentei.format.HuggingFaceFolder;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;

@@ -1,6 +1,6 @@
-package org.sentei.engine;
+package org.sentei.engine.report;
 
-import static org.sentei.engine.Svg.escape;
+import static org.sentei.engine.report.Svg.escape;
 
 import java.io.IOException;
 import java.io.InputStream;
@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.ToDoubleFunction;
+import org.sentei.engine.recipe.Recipe;
 
 /** Renders a report as one HTML page that needs nothing else: no scripts, no fonts, no network. */
 final class ReportPage {

@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.engine.recipe;
 
 import java.math.BigDecimal;
 import java.math.RoundingMode;

@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.engine.recipe;
 
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;

@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.engine.report;
 
 import java.util.Locale;
 

@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.engine.report;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -15,6 +15,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.sentei.engine.recipe.Recipe;
+import org.sentei.engine.recipe.Recipes;
 
 class ReportTest {
     private static final String HOSTILE = "</title></style><script>alert('x')</script>&\"\u0000";

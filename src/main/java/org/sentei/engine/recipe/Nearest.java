@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.engine.recipe;
 
 import java.util.Collection;
 import java.util.Comparator;

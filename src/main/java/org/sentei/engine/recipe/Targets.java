@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.engine.recipe;
 
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -7,7 +7,7 @@ import java.util.Map;
 import org.sentei.model.Site;
 
 /** Which sites each step of a recipe works on. */
-final class Targets {
+public final class Targets {
     private Targets() {}
 
     /**
@@ -19,7 +19,7 @@ final class Targets {
      * @return one list of sites a step
      * @throws RecipeException when a target matches no site, a step ends up without sites, or two steps claim one site
      */
-    static List<List<Site>> resolve(Recipe recipe, List<Site> sites) {
+    public static List<List<Site>> resolve(Recipe recipe, List<Site> sites) {
         if (sites.isEmpty()) {
             throw new RecipeException(
                     "recipe: the model has no linear site to work on; look at it with sentei inspect MODEL");

@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.engine.recipe;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;

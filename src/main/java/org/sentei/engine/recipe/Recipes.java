@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.engine.recipe;
 
 import java.io.IOException;
 import java.io.InputStream;
@@ -66,7 +66,7 @@ public final class Recipes {
     }
 
     private static String resource(String name) {
-        String resource = "recipes/" + name + ".yaml";
+        String resource = name + ".yaml";
         try (InputStream stream = Recipes.class.getResourceAsStream(resource)) {
             if (stream == null) {
                 throw new IllegalStateException("resource " + resource + " is missing from the jar");

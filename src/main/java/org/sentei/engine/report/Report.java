@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.engine.report;
 
 import com.fasterxml.jackson.annotation.JsonInclude;
 import java.time.Instant;
@@ -117,7 +117,7 @@ public record Report(
             finite("totals", "sparsity", sparsity);
         }
 
-        static Totals of(List<SiteResult> sites, long bytesBefore, long bytesAfter) {
+        public static Totals of(List<SiteResult> sites, long bytesBefore, long bytesAfter) {
             long parameters = sites.stream().mapToLong(SiteResult::parameters).sum();
             long zeros = sites.stream().mapToLong(SiteResult::zeros).sum();
             return new Totals(parameters, zeros, (double) zeros / parameters, bytesBefore, bytesAfter);

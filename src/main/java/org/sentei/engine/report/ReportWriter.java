@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.engine.report;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -11,6 +11,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
+import org.sentei.engine.recipe.Recipe;
 
 /** Writes what a run leaves beside its model: {@code report.json}, {@code report.html} and {@code recipe.yaml}. */
 public final class ReportWriter {

@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.engine.recipe;
 
 /** A recipe cannot be carried out. The message names the key or site, the fact and the nearest valid name. */
 public final class RecipeException extends RuntimeException {
