@@ -187,9 +187,20 @@ final class OnnxModel implements OpenModel {
         }
     }
 
-    /** Every place does: the files written are few and known by name. */
+    /** Every place does, but what will be copied there must be the model's own. */
     @Override
-    public void checkOutput(OutputFolder output) {}
+    public void checkOutput(OutputFolder output) {
+        companions().forEach(file::beside);
+    }
+
+    /** Names of the files that go with a model. */
+    private List<String> companions() {
+        return Stream.concat(
+                        tokenizers().stream()
+                                .map(tokenizer -> tokenizer.getFileName().toString()),
+                        Stream.of("tokenizer_config.json", "config.json", "vocab.txt"))
+                .toList();
+    }
 
     @Override
     public List<String> write(OutputFolder output, List<Edit> edits) throws IOException {
@@ -198,11 +209,10 @@ final class OnnxModel implements OpenModel {
         } catch (UncheckedIOException e) {
             throw e.getCause();
         }
-        Stream<Path> others =
-                Stream.of("tokenizer_config.json", "config.json", "vocab.txt").map(path()::resolveSibling);
-        for (Path source : Stream.concat(tokenizers().stream(), others).toList()) {
-            if (Files.isRegularFile(source)) {
-                Files.copy(source, output.path().resolve(source.getFileName()));
+        for (String name : companions()) {
+            Optional<Path> companion = file.beside(name);
+            if (companion.isPresent()) {
+                Files.copy(companion.get(), output.path().resolve(name));
             }
         }
         return List.of();
