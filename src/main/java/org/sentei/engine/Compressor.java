@@ -75,7 +75,7 @@ final class Compressor {
      *
      * @param bias what happened to the bias, null where the method has no say in it
      * @param meanEnergy null where it was not measured
-     * @param error relative output error on all calibration data, null without data
+     * @param error relative output error on all calibration data, null until it is measured and without data
      */
     record Outcome(
             Edit edit,
@@ -86,6 +86,10 @@ final class Compressor {
             long zeros,
             Double error,
             double seconds) {
+        Outcome withError(Double measured) {
+            return new Outcome(edit, step, score, bias, meanEnergy, zeros, measured, seconds);
+        }
+
         Report.SiteResult reported() {
             Site site = edit.site();
             return new Report.SiteResult(
@@ -146,7 +150,7 @@ final class Compressor {
         Map<String, Statistics> statistics = observe(
                 group, sites.stream().filter(site -> !global.containsKey(site)).toList());
         double shared = sites.isEmpty() ? 0 : seconds(observing) / sites.size();
-        List<Draft> drafts = new ArrayList<>();
+        List<Outcome> drafts = new ArrayList<>();
         for (Site site : sites) {
             long started = System.nanoTime();
             Decision decision = global.get(site);
@@ -156,14 +160,14 @@ final class Compressor {
             drafts.add(draft(group.weights(site), decision, shared, started));
         }
         progress.checkpoint(label + ": errors", done + 1, stages);
-        List<Edit> edits = drafts.stream().map(Draft::edit).toList();
+        List<Edit> edits = drafts.stream().map(Outcome::edit).toList();
         Map<Site, Double> errors =
                 hasData && !sites.isEmpty() ? OutputErrors.measure(group, edits, scope, progress) : Map.of();
         progress.checkpoint(label + ": outputs", done + 2, stages);
         group.commit(edits);
         progress.checkpoint(label + ": done", done + 3, stages);
         List<Outcome> outcomes = drafts.stream()
-                .map(draft -> draft.outcome(errors.get(draft.edit().site())))
+                .map(draft -> draft.withError(errors.get(draft.edit().site())))
                 .toList();
         outcomes.forEach(outcome -> LOG.debug(
                 "{}: scored by {}, {} zeros, error {}, bias {}, {} s",
@@ -327,15 +331,8 @@ final class Compressor {
         return view;
     }
 
-    /** An outcome that still lacks its error. */
-    private record Draft(
-            Edit edit, Step step, WeightScore score, BiasFate bias, Double meanEnergy, long zeros, double seconds) {
-        Outcome outcome(Double error) {
-            return new Outcome(edit, step, score, bias, meanEnergy, zeros, error, seconds);
-        }
-    }
-
-    private Draft draft(LinearWeights dense, Decision decision, double sharedSeconds, long started) {
+    /** What was decided for a site; its error is measured later. */
+    private Outcome draft(LinearWeights dense, Decision decision, double sharedSeconds, long started) {
         Site site = dense.site();
         Step step = steps.get(site);
         try (Scope local = scope.child()) {
@@ -347,7 +344,7 @@ final class Compressor {
             if (step.method() == Recipe.Method.STADE) {
                 fate = bias == null ? BiasFate.KEPT : site.bias() == null ? BiasFate.ADDED : BiasFate.UPDATED;
             }
-            return new Draft(
+            return new Outcome(
                     new Edit(site, mask, bias),
                     step,
                     decision.score(),
@@ -356,6 +353,7 @@ final class Compressor {
                             ? null
                             : Double.valueOf(decision.statistics().all().meanEnergyShare()),
                     zeros(Masking.pruned(local, dense.weight(), mask), local),
+                    null,
                     sharedSeconds + seconds(started));
         }
     }
