@@ -31,7 +31,16 @@ final class Edits {
             bias = scope.matrix(1, edit.site().rows());
             scope.backend().copyIn(edit.bias().data(), bias);
         }
-        return new LinearWeights(edit.site(), Masking.pruned(scope, dense.weight(), edit.pruned()), bias);
+        return new LinearWeights(edit.site(), weight(edit, dense, scope), bias);
+    }
+
+    private static View weight(Edit edit, LinearWeights dense, Scope scope) {
+        if (edit.weight() == null) {
+            return Masking.pruned(scope, dense.weight(), edit.pruned());
+        }
+        View weight = scope.matrix(edit.site().rows(), edit.site().cols());
+        scope.backend().copyIn(edit.weight().data(), weight);
+        return weight;
     }
 
     /** A bias under the name that it has, or gets, in the file. */
@@ -74,6 +83,6 @@ final class Edits {
 
     private static Edit withZeroBias(Edit edit) {
         float[] zeros = new float[Math.toIntExact(edit.site().rows())];
-        return new Edit(edit.site(), edit.pruned(), bias(edit.site(), zeros));
+        return edit.withBias(bias(edit.site(), zeros));
     }
 }

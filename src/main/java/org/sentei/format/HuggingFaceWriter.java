@@ -23,16 +23,14 @@ import java.util.stream.Stream;
 import org.sentei.model.Edit;
 import org.sentei.model.ModelException;
 import org.sentei.model.Site;
-import org.sentei.tensor.BitMask;
 import org.sentei.tensor.DType;
-import org.sentei.tensor.Floats;
 import org.sentei.tensor.Tensor;
 
 /**
  * Writes an edited copy of a Hugging Face folder.
  *
  * <p>File names, shards, headers and every tensor that is not edited keep their bytes. In an edited weight the pruned elements
- * become zero and the others keep their bits. A bias is rounded to the type of the bias it replaces; a new one takes the
+ * become zero; the others keep their bits unless the edit has a new weight, which is rounded to the tensor's type. A bias is rounded to the type of the bias it replaces; a new one takes the
  * type of its weight and is appended to the weight's file. Where everything goes is settled before data are written, and
  * data pass through in chunks.
  */
@@ -42,7 +40,7 @@ public final class HuggingFaceWriter {
     private record Layout(Safetensors file, ByteBuffer header, List<Tensor> appended) {}
 
     private final HuggingFaceFolder source;
-    private final Map<String, Edit> pruned = new HashMap<>();
+    private final Map<String, Edit> edited = new HashMap<>();
     private final Map<String, Tensor> replaced = new HashMap<>();
     /** Biases the model did not have, by the file that holds their weights. */
     private final Map<String, List<Tensor>> added = new TreeMap<>();
@@ -124,7 +122,7 @@ public final class HuggingFaceWriter {
             throw new ModelException("tensor " + site.weight() + " has shape " + weight.shape() + ", its site "
                     + Arrays.toString(shape) + ": the configuration does not belong to these weights");
         }
-        pruned.put(site.weight(), edit);
+        edited.put(site.weight(), edit);
     }
 
     private void addBias(Edit edit) {
@@ -174,14 +172,14 @@ public final class HuggingFaceWriter {
             SafetensorsWriter.writeHeader(out, layout.header);
             long done = 0;
             for (Safetensors.Entry entry : file.entriesByOffset()) {
-                Edit edit = pruned.get(entry.name());
+                Edit edit = edited.get(entry.name());
                 Tensor replacement = replaced.get(entry.name());
                 if (edit == null && replacement == null) {
                     continue;
                 }
                 SafetensorsWriter.copy(data, done, entry.begin(), chunk, out);
                 if (edit != null) {
-                    writePruned(edit, file.tensor(entry.name()), chunk, out);
+                    writeEdited(edit, file.tensor(entry.name()), chunk, out);
                 } else {
                     SafetensorsWriter.writeFully(out, replacement.data().asByteBuffer());
                 }
@@ -235,29 +233,15 @@ public final class HuggingFaceWriter {
         return index;
     }
 
-    private static void writePruned(Edit edit, Tensor weight, MemorySegment chunk, FileChannel out) throws IOException {
-        BitMask mask = edit.pruned();
-        boolean transposed = edit.site().transposed();
+    private static void writeEdited(Edit edit, Tensor weight, MemorySegment chunk, FileChannel out) throws IOException {
         DType dtype = weight.dtype();
         long elements = weight.shape().elements();
-        long lineLength = weight.shape().dimension(1);
         long step = chunk.byteSize() / dtype.bytes();
         for (long first = 0; first < elements; first += step) {
             long end = Math.min(elements, first + step);
             MemorySegment part = chunk.asSlice(0, dtype.bytesFor(end - first))
                     .copyFrom(weight.data().asSlice(dtype.bytesFor(first), dtype.bytesFor(end - first)));
-            long line = first / lineLength;
-            long at = first % lineLength;
-            for (long i = first; i < end; i++) {
-                if (transposed ? mask.get(at, line) : mask.get(line, at)) {
-                    Floats.set(dtype, part, i - first, 0);
-                }
-                at++;
-                if (at == lineLength) {
-                    at = 0;
-                    line++;
-                }
-            }
+            edit.applyTo(dtype, first, part);
             SafetensorsWriter.writeFully(out, part.asByteBuffer());
         }
     }

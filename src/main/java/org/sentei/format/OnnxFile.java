@@ -241,8 +241,8 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
     }
 
     /**
-     * Writes the model with edits: pruned weights become zero bits in the file's own type and orientation, a new bias
-     * goes where the old one was. A bias that other nodes read too is copied first; one where there was none becomes a
+     * Writes the model with edits: in the file's own type and orientation pruned weights become zero bits and a new
+     * weight takes the place of the others, a new bias goes where the old one was. A bias that other nodes read too is copied first; one where there was none becomes a
      * third input of Gemm, or an Add behind MatMul.
      *
      * <p>Everything else stays field for field. Edited tensors keep their kind of storage, except that values in typed

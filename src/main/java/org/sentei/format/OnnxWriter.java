@@ -7,7 +7,6 @@ import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
@@ -33,7 +32,6 @@ import org.sentei.format.onnx.proto.TensorProto;
 import org.sentei.model.Edit;
 import org.sentei.model.ModelException;
 import org.sentei.model.Site;
-import org.sentei.tensor.BitMask;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Tensor;
 
@@ -100,7 +98,7 @@ final class OnnxWriter {
                 throw new ModelException(
                         source + ": two edits for site " + edit.site().name() + "; merge them into one");
             }
-            prune(edited, edit, inline, scratch);
+            replaceWeight(edited, edit, inline, scratch);
             if (edit.bias() != null) {
                 replaceBias(edited, site, edit, inline);
             }
@@ -129,35 +127,16 @@ final class OnnxWriter {
                                 && opset.getVersion() >= FIRST_BROADCASTING_OPSET);
     }
 
-    private void prune(GraphProto.Builder edited, Edit edit, boolean inline, Arena scratch) {
+    private void replaceWeight(GraphProto.Builder edited, Edit edit, boolean inline, Arena scratch) {
         Site site = edit.site();
-        if (edit.pruned().count() == 0) {
+        if (edit.weight() == null && edit.pruned().count() == 0) {
             return;
         }
         Tensor weight = tensors.tensor(site.weight(), graph.constants().get(site.weight()));
         MemorySegment bytes = scratch.allocate(weight.data().byteSize());
         bytes.copyFrom(weight.data());
-        BitMask mask = edit.pruned();
-        int perRow = BitMask.wordsPerRow(mask.cols());
-        for (long row = 0; row < mask.rows(); row++) {
-            for (int w = 0; w < perRow; w++) {
-                for (int word = mask.words()[(int) (row * perRow + w)]; word != 0; word &= word - 1) {
-                    long col = w * 32L + Integer.numberOfTrailingZeros(word);
-                    long index = site.transposed() ? col * site.rows() + row : row * site.cols() + col;
-                    zero(bytes, index, weight.dtype());
-                }
-            }
-        }
+        edit.applyTo(weight.dtype(), 0, bytes);
         replace(edited, site.weight(), bytes, inline);
-    }
-
-    private static void zero(MemorySegment bytes, long index, DType dtype) {
-        switch (dtype.bytes()) {
-            case 2 -> bytes.set(ValueLayout.JAVA_SHORT_UNALIGNED, index * 2, (short) 0);
-            case 4 -> bytes.set(ValueLayout.JAVA_INT_UNALIGNED, index * 4, 0);
-            case 8 -> bytes.set(ValueLayout.JAVA_LONG_UNALIGNED, index * 8, 0);
-            default -> throw new IllegalStateException(dtype + " is no type of a site");
-        }
     }
 
     private void replaceBias(GraphProto.Builder edited, Found found, Edit edit, boolean inline) {

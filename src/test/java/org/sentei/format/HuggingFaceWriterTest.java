@@ -90,6 +90,53 @@ class HuggingFaceWriterTest {
         assertThat(header(target)).isEqualTo(header(model));
     }
 
+    @ParameterizedTest
+    @CsvSource({"F64,false", "F32,false", "F16,false", "BF16,false", "F64,true", "F32,true", "F16,true", "BF16,true"})
+    void newWeightsAreRoundedToTheFilesTypeAndPrunedOnesAreZero(DType dtype, boolean transposed) throws IOException {
+        int rows = 31;
+        int cols = 45;
+        long[] shape = transposed ? new long[] {cols, rows} : new long[] {rows, cols};
+        byte[] old = new byte[Math.toIntExact(dtype.bytesFor((long) rows * cols))];
+        Arrays.fill(old, (byte) 0x7f);
+        single(new SafetensorsFile().tensor("w", dtype, old, shape).tensor("after", DType.U8, new byte[3], 3));
+        Random random = new Random(6);
+        BitMask mask = BitMask.none(rows, cols);
+        float[] values = new float[rows * cols];
+        for (int i = 0; i < values.length; i++) {
+            if (random.nextBoolean()) {
+                mask.set(i / cols, i % cols);
+            } else {
+                values[i] = (float) random.nextGaussian();
+            }
+        }
+
+        write(model, List.of(withWeight(site("w", null, rows, cols, transposed), mask, values)), Map.of());
+
+        try (HuggingFaceFolder output = HuggingFaceFolder.open(target)) {
+            float[] written = Floats.toArray(output.tensor("w"));
+            float[] expected = rounded(values, dtype);
+            for (int i = 0; i < values.length; i++) {
+                int at = transposed ? i % cols * rows + i / cols : i;
+                assertThat(Float.floatToRawIntBits(written[at])).isEqualTo(Float.floatToRawIntBits(expected[i]));
+            }
+        }
+        assertThat(header(target)).isEqualTo(header(model));
+    }
+
+    @Test
+    void newWeightsThatDoNotFitAreRefused() throws IOException {
+        single(new SafetensorsFile().tensor("w", DType.F16, new byte[4], 1, 2));
+        Site site = site("w", null, 1, 2, false);
+        BitMask first = BitMask.none(1, 2);
+        first.set(0, 0);
+        assertRefused(withWeight(site, first, 0, 70_000f), "weight w of site w has the value 70000.0 at 1, which F16");
+        assertThatThrownBy(() -> withWeight(site, first, 1, 2)).hasMessageContaining("which its mask prunes");
+        assertThatThrownBy(() -> withWeight(site, first, -0f, 2)).hasMessageContaining("which its mask prunes");
+        Tensor turned = new Tensor("w", DType.F32, Shape.of(2, 1), MemorySegment.ofArray(new float[2]));
+        assertThatThrownBy(() -> new Edit(site, first, turned, null))
+                .hasMessageContaining("needs a weight w of F32 [1, 2]");
+    }
+
     @Test
     void weightsLongerThanAChunkArePrunedEverywhere() throws IOException {
         int rows = 3;
@@ -316,6 +363,11 @@ class HuggingFaceWriterTest {
     private static Edit edit(Site site, String biasName, float... bias) {
         Tensor tensor = new Tensor(biasName, DType.F32, Shape.of(bias.length), MemorySegment.ofArray(bias));
         return new Edit(site, BitMask.none(site.rows(), site.cols()), tensor);
+    }
+
+    private static Edit withWeight(Site site, BitMask mask, float... values) {
+        Shape shape = Shape.of(site.rows(), site.cols());
+        return new Edit(site, mask, new Tensor("w", DType.F32, shape, MemorySegment.ofArray(values)), null);
     }
 
     private static float[] rounded(float[] values, DType dtype) {

@@ -289,6 +289,24 @@ class OnnxWriterTest {
         assertThat(run(new float[] {1, 10}, 1, 2)).containsExactly(101, 242);
     }
 
+    @Test
+    void writesNewWeightsInTheOrientationOfTheFile() {
+        Path path = save(folder, model(graph(node("MatMul", "x w", "y")).addInitializer(matrix("w", 2, 2))));
+        try (OnnxFile file = OnnxFile.open(path);
+                Arena arena = Arena.ofConfined()) {
+            Site site = file.sites().getFirst();
+            BitMask mask = BitMask.none(2, 2);
+            mask.set(0, 1);
+            Tensor weight = new Tensor("w", DType.F32, Shape.of(2, 2), MemorySegment.ofArray(new float[] {5, 0, 6, 7}));
+            List<Edit> edits = List.of(new Edit(site, mask, weight, null));
+            assertThat(run(file, edits, arena)).containsExactly(5, 76);
+
+            file.write(target, edits);
+        }
+        assertThat(run(new float[] {1, 10}, 1, 2)).containsExactly(5, 76);
+        assertThat(floatsOf("w")).containsExactly(5, 6, 0, 7);
+    }
+
     private static float[] run(OnnxFile file, List<Edit> edits, Arena arena) {
         try (OnnxSession session =
                 OnnxSession.open(file.path().toString(), file.tapped(List.of(), edits, arena), file.folder(), 1)) {
