@@ -28,6 +28,14 @@ static int processor_has(const char *isa) {
         return processor_has("avx2") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
             && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
     }
+    if (strcmp(isa, "avx512_bf16") == 0) {
+        return processor_has("avx512") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16")
+            && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
+    }
+#elif defined(__aarch64__)
+    if (strcmp(isa, "neon") == 0) {
+        return 1; /* every 64-bit Arm processor that runs Linux has it */
+    }
 #endif
     return strcmp(isa, "scalar") == 0;
 }

@@ -36,13 +36,18 @@ import org.slf4j.LoggerFactory;
 final class NativeLibrary {
     private static final Logger LOG = LoggerFactory.getLogger(NativeLibrary.class);
 
-    /** Instruction-set tiers, lowest first; {@code sentei_isa_names} names those that a build has. */
-    static final List<String> ISA_NAMES = List.of("scalar", "avx2", "avx512");
+    /** Instruction-set tiers of this machine's processor family, lowest first: what {@code sentei_isa_names} names. */
+    static final List<String> ISA_NAMES = switch (architecture()) {
+        case "x86_64" -> List.of("scalar", "avx2", "avx512", "avx512_bf16");
+        case "aarch64" -> List.of("scalar", "neon");
+        default -> List.of("scalar");
+    };
 
     private static final String FILE = "libsentei.so";
-    /** In the order in which they need each other. */
-    private static final List<String> OPENBLAS_FILES =
-            List.of("libquadmath.so.0", "libgfortran.so.5", "libopenblas.so.0");
+    /** In the order in which they need each other; only on x86-64 does Fortran's runtime need libquadmath. */
+    private static final List<String> OPENBLAS_FILES = architecture().equals("x86_64")
+            ? List.of("libquadmath.so.0", "libgfortran.so.5", "libopenblas.so.0")
+            : List.of("libgfortran.so.5", "libopenblas.so.0");
 
     private static final List<DType> FLOATING = List.of(DType.F64, DType.F32, DType.F16, DType.BF16);
 
@@ -145,7 +150,7 @@ final class NativeLibrary {
         for (String file : OPENBLAS_FILES) {
             if (resources.getResource(openBlasResource(file)) == null) {
                 return Optional.of("OpenBLAS (" + file + ") is not on the class path; add the dependency"
-                        + " org.bytedeco:openblas with classifier linux-" + architecture());
+                        + " org.bytedeco:openblas with classifier " + openBlasPlatform());
             }
         }
         return Optional.empty();
@@ -292,7 +297,12 @@ final class NativeLibrary {
     }
 
     private static String openBlasResource(String file) {
-        return "org/bytedeco/openblas/linux-" + architecture() + "/" + file;
+        return "org/bytedeco/openblas/" + openBlasPlatform() + "/" + file;
+    }
+
+    /** As bytedeco says it. */
+    private static String openBlasPlatform() {
+        return "linux-" + architecture().replace("aarch64", "arm64");
     }
 
     /** As {@code uname -m} says it. */
