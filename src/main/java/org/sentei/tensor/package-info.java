@@ -1,2 +1,2 @@
-/** Element types, shapes and named read-only tensors; JDK only, owns no memory. */
+/** Element types, shapes, named read-only tensors, dense or as bit mask and kept values; JDK only, owns no memory. */
 package org.sentei.tensor;
