@@ -2,6 +2,7 @@ package org.sentei.engine;
 
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
@@ -13,6 +14,7 @@ import org.sentei.model.Edit;
 import org.sentei.model.Site;
 import org.sentei.model.onnx.OnnxEncoder;
 import org.sentei.model.onnx.OnnxSession;
+import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
 /**
@@ -63,6 +65,9 @@ final class OnnxWalk implements Walk {
 
     private final class Tapped extends GroupWeights {
         private final List<String> values;
+        /** Where a batch of each value goes on the device; as many rows as the largest batch has. */
+        private final Map<String, View> batches = new HashMap<>();
+
         private OnnxSession session;
 
         Tapped(List<Site> sites) {
@@ -82,16 +87,22 @@ final class OnnxWalk implements Walk {
         private void observe(List<int[]> windows, InputObserver observer, boolean heldOut) {
             new OnnxEncoder(session).run(windows, calibration.windowsPerBatch(), values, batch -> {
                 for (Map.Entry<String, Tensor> value : batch.rows().entrySet()) {
-                    try (Scope local = scope().child()) {
-                        Tensor rows = value.getValue();
-                        View view = local.matrix(
-                                rows.shape().dimension(0), rows.shape().dimension(1));
-                        local.backend().copyIn(rows.data(), view);
-                        observer.input(value.getKey(), view, heldOut);
-                        local.backend().sync();
-                    }
+                    View view = rows(value.getKey(), value.getValue().shape());
+                    scope().backend().copyIn(value.getValue().data(), view);
+                    observer.input(value.getKey(), view, heldOut);
+                    scope().backend().sync();
                 }
             });
+        }
+
+        private View rows(String value, Shape shape) {
+            long rows = shape.dimension(0);
+            View batch = batches.get(value);
+            if (batch == null || batch.rows() < rows) {
+                batch = scope().matrix(rows, shape.dimension(1));
+                batches.put(value, batch);
+            }
+            return batch.rows(0, rows);
         }
 
         @Override

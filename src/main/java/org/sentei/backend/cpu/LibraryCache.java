@@ -3,6 +3,7 @@ package org.sentei.backend.cpu;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.net.JarURLConnection;
 import java.net.URL;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
@@ -12,19 +13,18 @@ import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.PosixFileAttributes;
 import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
-import java.security.DigestInputStream;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
-import java.util.HexFormat;
 import java.util.Set;
+import java.util.zip.CRC32;
+import java.util.zip.CheckedInputStream;
 import org.sentei.kernel.DeviceException;
 
 /**
  * Private copies of the native libraries that travel in jars.
  *
- * <p>A library lies in a directory named by the SHA-256 of its content. Both are readable by their owner alone, a file
- * that is found there is used only when its content has that hash, and a new one appears by an atomic move, so that
- * processes may race and nobody else's file is ever loaded.
+ * <p>A library lies in a directory named by the size and CRC-32 of its content, which a jar notes of every entry, so that
+ * nothing is unpacked to find a copy again. Both are readable by their owner alone: nobody else's file is ever loaded. A
+ * file that is found there is used only when its content has that checksum, and a new one appears by an atomic move, so
+ * that processes may race.
  *
  * @param directory parent of those directories; created when missing
  */
@@ -50,12 +50,12 @@ record LibraryCache(Path directory) {
      */
     Path extract(URL resource, String fileName) {
         try {
-            String hash = hash(resource.openStream());
-            Path home = directory.resolve(hash);
+            String content = content(resource);
+            Path home = directory.resolve(content);
             Path file = home.resolve(fileName);
             createPrivate(home);
             if (!Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)
-                    || !hash(Files.newInputStream(file)).equals(hash)) {
+                    || !content(Files.newInputStream(file)).equals(content)) {
                 write(resource, file);
             }
             return file;
@@ -102,12 +102,21 @@ record LibraryCache(Path directory) {
         }
     }
 
-    private static String hash(InputStream stream) throws IOException {
-        try (DigestInputStream in = new DigestInputStream(stream, MessageDigest.getInstance("SHA-256"))) {
-            in.transferTo(OutputStream.nullOutputStream());
-            return HexFormat.of().formatHex(in.getMessageDigest().digest());
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException("every Java platform has SHA-256", e);
+    private static String content(URL resource) throws IOException {
+        if (resource.openConnection() instanceof JarURLConnection jar) {
+            return content(jar.getJarEntry().getSize(), jar.getJarEntry().getCrc());
         }
+        return content(resource.openStream());
+    }
+
+    private static String content(InputStream stream) throws IOException {
+        try (CheckedInputStream in = new CheckedInputStream(stream, new CRC32())) {
+            long size = in.transferTo(OutputStream.nullOutputStream());
+            return content(size, in.getChecksum().getValue());
+        }
+    }
+
+    private static String content(long size, long checksum) {
+        return "%d-%08x".formatted(size, checksum);
     }
 }

@@ -132,6 +132,9 @@ public final class OnnxEncoder {
         }
         boolean perToken = tokens || flat;
         long rows = perToken ? Arrays.stream(lengths).asLongStream().sum() : windows;
+        if (value.dtype() == DType.F32 && rows * features == value.shape().elements()) {
+            return new Tensor(value.name(), DType.F32, Shape.of(rows, features), value.data());
+        }
         MemorySegment data = MemorySegment.ofArray(new float[Math.toIntExact(rows * features)]);
         long to = 0;
         for (int w = 0; w < windows; w++) {
