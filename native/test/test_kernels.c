@@ -345,6 +345,45 @@ static void test_sums(int cols) {
     release(x), release(y);
 }
 
+static void test_gram(int cols) {
+    const int stride = cols + 2;
+    struct block product = random_matrix(cols * stride), sum = make(cols * stride, 8);
+    float *ps = product.data;
+    double *sums = sum.data;
+    for (int diagonal = 0; diagonal < 2; diagonal++) {
+        for (int i = 0; i < cols * stride; i++) {
+            sums[i] = i;
+        }
+        OK(sentei_gram_add_f32(ps, stride, sums, stride, diagonal, cols, 0, cols));
+        for (int i = 0; i < cols * stride; i++) {
+            const int row = i / stride, col = i % stride;
+            const int added = col < cols && (!diagonal || col >= row);
+            EXPECT(sums[i] == (double)i + (added ? (double)ps[i] : 0), "gram at %d, %d", row, col);
+        }
+    }
+    release(product), release(sum);
+}
+
+static void test_inverse_cholesky(int size) {
+    const int stride = size + 1;
+    struct block gram = make(size * stride, 8), reversed = make(size * size, 8), factor = make(size * stride, 4);
+    double *gs = gram.data, *rs = reversed.data;
+    float *fs = factor.data;
+    for (int i = 0; i < size * stride; i++) {
+        gs[i] = i % 7 == 0 ? 0 : i;
+    }
+    OK(sentei_inverse_cholesky_load_f64(gs, stride, 0.5, rs, size, 0, size));
+    OK(sentei_inverse_cholesky_store_f32(rs, fs, stride, size, 0, size));
+    for (int i = 0; i < size; i++) {
+        for (int j = 0; j < size; j++) {
+            const double g = gs[i * stride + j];
+            const double expected = j < i ? 0 : j > i ? g : (g == 0 ? 1 : g) + 0.5;
+            EXPECT(fs[i * stride + j] == (float)expected, "inverse_cholesky at %d, %d", i, j);
+        }
+    }
+    release(gram), release(reversed), release(factor);
+}
+
 static void test_rotary(int half) {
     enum { HEADS = 3, LENGTH = 5, TOKENS = 10 };
     const int stride = HEADS * 2 * half + 1;
@@ -460,6 +499,55 @@ static void test_selections(int cols, int profile) {
     release(w), release(scale), release(mask), release(high), release(low);
 }
 
+/* size 0: the mask is given. */
+static void test_obs_sweep(int cols, int size) {
+    const int stride = cols + 2, words = (cols + 31) / 32, prune = size / 2;
+    struct block w = random_matrix(ROWS * stride), factor = random_matrix(cols * stride), scale = random_matrix(cols);
+    struct block mask = make(ROWS * words, 4), errors = make(ROWS * stride, 4);
+    float *ws = w.data, *us = factor.data, *scales = scale.data, *es = errors.data;
+    uint32_t *bits = mask.data;
+    float v[ROWS][WIDEST];
+    for (int i = 0; i < ROWS * words; i++) {
+        bits[i] = random_bits() << 1 ^ random_bits();
+    }
+    for (int c = 0; c < cols; c++) {
+        us[c * stride + c] = 1 + fabsf(us[c * stride + c]);
+        for (int r = 0; r < ROWS; r++) {
+            v[r][c] = ws[r * stride + c];
+        }
+    }
+    struct block given = make(ROWS * words, 4);
+    memcpy(given.data, bits, mask.bytes);
+    OK(sentei_obs_sweep_f32(ws, stride, us, stride, bits, words, es, stride, scales, prune, size, cols, 0, ROWS));
+    for (int r = 0; r < ROWS; r++) {
+        for (int j = 0; j < cols; j++) {
+            if (size > 0 && j % size == 0) {
+                int32_t keys[WIDEST];
+                for (int c = 0; c < size; c++) {
+                    keys[c] = key(v[r][j + c], scales[j + c]);
+                }
+                for (int c = 0; c < size; c++) {
+                    expect_bit(bits + r * words, j + c, is_pruned(keys, size, c, prune), "obs_sweep", 0, cols);
+                }
+            }
+            volatile float error = 0; /* no contraction here either */
+            if (bits[r * words + j / 32] >> (j % 32) & 1) {
+                error = v[r][j] / us[j * stride + j];
+                v[r][j] = 0;
+                for (int k = j + 1; k < cols; k++) {
+                    volatile float change = error * us[j * stride + k];
+                    v[r][k] -= change;
+                }
+                error = -error;
+            }
+            EXPECT(es[r * stride + j] == error, "error %d, %d of %d", r, j, cols);
+        }
+        EXPECT(memcmp(ws + r * stride, v[r], (size_t)cols * 4) == 0, "weights of row %d, groups of %d", r, size);
+    }
+    EXPECT(size > 0 || memcmp(given.data, bits, mask.bytes) == 0, "a given mask was changed");
+    release(w), release(factor), release(scale), release(mask), release(errors), release(given);
+}
+
 int main(void) {
     EXPECT(sentei_init("avx") == SENTEI_UNKNOWN_ISA, "an unknown tier was accepted");
     EXPECT(sentei_parameters("activate_f32") != NULL && sentei_parameters("nothing") == NULL, "parameters");
@@ -480,6 +568,13 @@ int main(void) {
             test_column_moments(widths[i]);
             test_norms(widths[i]);
             test_sums(widths[i]);
+            test_gram(widths[i]);
+            test_inverse_cholesky(widths[i]);
+            for (int size = 0; size <= widths[i]; size++) {
+                if (size == 0 || widths[i] % size == 0) {
+                    test_obs_sweep(widths[i], size);
+                }
+            }
             test_rotary(widths[i]);
             for (int profile = 0; profile < PROFILES; profile++) {
                 test_selections(widths[i], profile);

@@ -43,7 +43,10 @@ public final class OpCases {
         countValues(cases);
         embedding(cases);
         gemm(cases);
+        gram(cases);
+        inverseCholesky(cases);
         norms(cases);
+        obsSweep(cases);
         rotary(cases);
         scoreHistogram(cases);
         scoreSelect(cases);
@@ -301,6 +304,90 @@ public final class OpCases {
                         views.get(0), views.get(1), transpose, biased ? views.get(3) : null, views.get(2), accumulate));
     }
 
+    private static void gram(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            cases.add(gram("65x" + cols, 65, cols, normal(1)));
+        }
+        cases.add(gram("no rows", 0, 33, normal(1)));
+        cases.add(gram("one row", 1, 130, normal(1)));
+        cases.add(gram("more rows than a chunk", 2 * Gram.CHUNK + 5, 37, normal(1)));
+        cases.add(gram("constant", Gram.CHUNK, 16, constant(0.1)));
+        cases.add(gram("NaN", 3, 33, nan(normal(1))));
+    }
+
+    private static OpCase gram(String label, long rows, long cols, Fill fill) {
+        return new OpCase(
+                Gram.class,
+                label,
+                // Products may add up in fp32 within a chunk, and cancel there.
+                new Tolerance.Rounding(8 + 2.0 * Math.min(rows, Gram.CHUNK), (double) rows),
+                List.of(
+                        read("x", DType.F32, rows, cols, 4, fill),
+                        new Operand("sum", Role.UPDATE, DType.F64, cols, cols, 1, of(DType.F64, normal(1)))),
+                views -> new Gram(views.get(0), views.get(1)));
+    }
+
+    private static void inverseCholesky(List<OpCase> cases) {
+        for (int size : WIDTHS) {
+            cases.add(inverse("well conditioned " + size, size, 0.01, gramOf(2 * size + 5, 0)));
+            cases.add(inverse("fewer rows than columns " + size, size, 0.01, gramOf(1 + size / 4, 0)));
+            cases.add(inverse("dead inputs " + size, size, 0.1, gramOf(2 * size, 3)));
+        }
+        cases.add(inverse("undamped", 40, 0, gramOf(200, 0)));
+        cases.add(inverse("all dead", 5, 0.01, gramOf(4, 1)));
+        for (int bad : new int[] {0, 17, 64, 99}) {
+            cases.add(inverse("no positive pivot " + bad, 100, 0.01, broken(bad, -1e3)));
+            cases.add(inverse("NaN pivot " + bad, 100, 0.01, broken(bad, Double.NaN)));
+        }
+        cases.add(inverse("infinite diagonal", 100, 0, broken(31, Double.POSITIVE_INFINITY)));
+    }
+
+    private static OpCase inverse(String label, long size, double damping, Fill fill) {
+        return new OpCase(
+                InverseCholesky.class,
+                label,
+                // fp64 throughout and one rounding; damped matrices lose no more than half of the digits.
+                new Tolerance.Rounding(2),
+                List.of(
+                        new Operand("gram", Role.READ, DType.F64, size, size, 3, fill),
+                        write("factor", DType.F32, size, size, 1),
+                        write("status", DType.I64, 1, 1, 0)),
+                views -> new InverseCholesky(views.get(0), damping, views.get(1), views.get(2)));
+    }
+
+    /**
+     * X' X on and above the diagonal, NaN below.
+     *
+     * @param dead every which column of X is all 0; none for 0
+     */
+    private static Fill gramOf(int tokens, int dead) {
+        return (random, packed, size, _) -> {
+            double[][] x = new double[tokens][Math.toIntExact(size)];
+            for (double[] row : x) {
+                for (int j = 0; j < row.length; j++) {
+                    row[j] = dead > 0 && j % dead == 0 ? 0 : random.nextGaussian() + 0.3 * row[Math.max(0, j - 1)];
+                }
+            }
+            for (int i = 0; i < size; i++) {
+                for (int j = 0; j < size; j++) {
+                    double sum = 0;
+                    for (double[] row : x) {
+                        sum += row[i] * row[j];
+                    }
+                    Floats.set(DType.F64, packed, i * size + j, j < i ? Double.NaN : sum);
+                }
+            }
+        };
+    }
+
+    /** The same with one other diagonal element. */
+    private static Fill broken(int at, double value) {
+        return (random, packed, rows, cols) -> {
+            gramOf(250, 0).fill(random, packed, rows, cols);
+            Floats.set(DType.F64, packed, at * cols + at, value);
+        };
+    }
+
     private static void norms(List<OpCase> cases) {
         for (int cols : WIDTHS) {
             for (double spread : new double[] {1, 1e-4}) {
@@ -339,6 +426,64 @@ public final class OpCases {
                 new Tolerance.Rounding(80),
                 List.of(update("x", 70, 64, normal(1)), read("gain", 1, 64, normal(1)), read("bias", 1, 64, normal(1))),
                 views -> new LayerNorm(views.get(0), views.get(1), views.get(2), views.get(0), 1e-5f)));
+    }
+
+    private static void obsSweep(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            cases.add(sweep("given mask 5x" + cols, 5, cols, 0, 0, normal(1)));
+        }
+        cases.add(sweep("given mask, many rows", 1031, 64, 0, 0, normal(1)));
+        cases.add(sweep("given mask, denormal", 3, 65, 0, 0, uniform(-1e-38, 1e-38)));
+        int[][] patterns = {{0, 4}, {1, 2}, {2, 4}, {4, 8}, {3, 4}, {4, 4}, {1, 1}, {1, 7}, {16, 32}, {20, 40}};
+        for (int[] pattern : patterns) {
+            for (Fill fill : List.of(normal(1), ties(), constant(0))) {
+                String label = pattern[0] + ":" + pattern[1] + fill;
+                cases.add(sweep(label, 5, pattern[1] * 11L, pattern[0], pattern[1], fill));
+            }
+        }
+        cases.add(sweep("2:4, many rows", 1031, 128, 2, 4, normal(1)));
+    }
+
+    /** @param size 0 for a given mask */
+    private static OpCase sweep(String label, long rows, long cols, int prune, int size, Fill fill) {
+        int words = BitMask.wordsPerRow(cols);
+        List<Operand> operands = new ArrayList<>(List.of(
+                new Operand("weights", Role.UPDATE, DType.F32, rows, cols, 3, fill),
+                read("factor", DType.F32, cols, cols, 2, triangle()),
+                size == 0
+                        ? read("mask", DType.I32, rows, words, 1, maskBits(cols))
+                        : write("mask", DType.I32, rows, words, 1),
+                write("errors", DType.F32, rows, cols, 1)));
+        if (size > 0) {
+            operands.add(read("scale", 1, cols, uniform(0.5, 2)));
+        }
+        return new OpCase(
+                ObsSweep.class,
+                label,
+                EXACT,
+                operands,
+                views -> new ObsSweep(
+                        views.get(0),
+                        views.get(1),
+                        views.get(2),
+                        views.get(3),
+                        size == 0 ? null : new ObsSweep.Groups(prune, size, views.get(4))));
+    }
+
+    /** A positive diagonal, small elements above it, and what must not be read below. */
+    private static Fill triangle() {
+        return (random, packed, rows, cols) -> {
+            for (long i = 0; i < rows; i++) {
+                for (long j = 0; j < cols; j++) {
+                    double above = random.nextDouble(-1, 1) / Math.sqrt((double) cols);
+                    Floats.set(
+                            DType.F32,
+                            packed,
+                            i * cols + j,
+                            j < i ? Double.NaN : j == i ? random.nextDouble(0.5, 2) : above);
+                }
+            }
+        };
     }
 
     private static void rotary(List<OpCase> cases) {

@@ -16,9 +16,12 @@ import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Embedding;
 import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Gram;
 import org.sentei.kernel.HostBackend;
 import org.sentei.kernel.HostBuffer;
+import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
@@ -27,6 +30,7 @@ import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.SquaredError;
 import org.sentei.kernel.View;
+import org.sentei.tensor.DType;
 
 /**
  * Runs ops by the kernels of {@link NativeLibrary} on the threads of {@link Workers}.
@@ -49,6 +53,8 @@ final class NativeBackend extends HostBackend {
     private static final long PRODUCT_ELEMENTS = 1 << 17;
 
     private static final long PRODUCT_TILES = 64;
+    /** Edge of a tile of a Gram matrix. */
+    private static final long GRAM_TILE = 128;
 
     private final NativeLibrary library;
     private final Workers workers;
@@ -102,7 +108,10 @@ final class NativeBackend extends HostBackend {
             case CountValues count -> countValues(count);
             case Embedding embedding -> embedding(embedding);
             case Gemm gemm -> gemm(gemm);
+            case Gram gram -> gram(gram);
+            case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
+            case ObsSweep sweep -> obsSweep(sweep);
             case RmsNorm norm -> rmsNorm(norm);
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
@@ -327,11 +336,11 @@ final class NativeBackend extends HostBackend {
     }
 
     /** A view's leading dimension as OpenBLAS takes it: 32 bits, at least 1. */
-    private static int leading(Gemm op, View view) {
+    private static int leading(Op op, View view) {
         return int32(op, Math.max(1, view.stride()));
     }
 
-    private static int int32(Gemm op, long size) {
+    private static int int32(Op op, long size) {
         if (size > Integer.MAX_VALUE) {
             throw new DeviceException(
                     NAME,
@@ -341,6 +350,128 @@ final class NativeBackend extends HostBackend {
                     DeviceException.Kind.UNSUPPORTED);
         }
         return (int) size;
+    }
+
+    private void gram(Gram op) {
+        long x = address(op.x());
+        long sum = address(op.sum());
+        long cols = op.x().cols();
+        int stride = leading(op, op.x());
+        long across = Math.ceilDiv(cols, GRAM_TILE);
+        tiles(op, across * across, 1, (from, to) -> {
+            long row = from / across * GRAM_TILE;
+            long col = from % across * GRAM_TILE;
+            if (row > col) {
+                return NativeLibrary.OK;
+            }
+            int height = (int) Math.min(GRAM_TILE, cols - row);
+            int width = (int) Math.min(GRAM_TILE, cols - col);
+            try (Arena arena = Arena.ofConfined()) {
+                long product = arena.allocate(GRAM_TILE * GRAM_TILE * Float.BYTES, Double.BYTES)
+                        .address();
+                for (long first = 0; first < op.x().rows(); first += Gram.CHUNK) {
+                    long chunk = x + first * op.x().stride() * Float.BYTES;
+                    library.sgemm.invokeExact(
+                            NativeLibrary.ROW_MAJOR,
+                            NativeLibrary.TRANSPOSE,
+                            NativeLibrary.NO_TRANSPOSE,
+                            height,
+                            width,
+                            (int) Math.min(Gram.CHUNK, op.x().rows() - first),
+                            1f,
+                            chunk + row * Float.BYTES,
+                            stride,
+                            chunk + col * Float.BYTES,
+                            stride,
+                            0f,
+                            product,
+                            (int) GRAM_TILE);
+                    int status = (int) library.gramAdd.invokeExact(
+                            product,
+                            GRAM_TILE,
+                            sum + (row * op.sum().stride() + col) * Double.BYTES,
+                            op.sum().stride(),
+                            row == col ? 1 : 0,
+                            (long) width,
+                            0L,
+                            (long) height);
+                    if (status != NativeLibrary.OK) {
+                        return status;
+                    }
+                }
+            }
+            return NativeLibrary.OK;
+        });
+    }
+
+    private void inverseCholesky(InverseCholesky op) {
+        long gram = address(op.gram());
+        long factor = address(op.factor());
+        MemorySegment status = HostBuffer.segment(NAME, op.status());
+        long size = op.gram().rows();
+        int order = int32(op, size);
+        double shift = shift(op);
+        try (HostBuffer scratch = new HostBuffer(NAME, DType.F64.bytesFor(size * size))) {
+            View reversed = View.of(scratch, DType.F64, size, size);
+            MemorySegment inverse = HostBuffer.segment(NAME, reversed);
+            long content = inverse.address();
+            rows(op, reversed, (from, to) -> (int)
+                    library.inverseCholeskyLoad.invokeExact(gram, op.gram().stride(), shift, content, size, from, to));
+            // What is row-major and lower here is column-major and upper there.
+            tiles(op, 1, 1, (_, _) -> {
+                int failed = (int) library.dpotrf.invokeExact(
+                        NativeLibrary.COLUMN_MAJOR, NativeLibrary.UPPER, order, content, Math.max(1, order));
+                return failed < 0 ? NativeLibrary.BAD_ARGUMENT : NativeLibrary.OK;
+            });
+            long failed = failedPivot(inverse, size);
+            status.set(ValueLayout.JAVA_LONG, 0, failed + 1);
+            if (failed >= 0) {
+                for (long row = 0; row < size; row++) {
+                    HostBuffer.segment(NAME, op.factor().rows(row, row + 1)).fill((byte) 0);
+                }
+                return;
+            }
+            tiles(op, 1, 1, (_, _) -> {
+                int singular = (int) library.dtrtri.invokeExact(
+                        NativeLibrary.COLUMN_MAJOR,
+                        NativeLibrary.UPPER,
+                        NativeLibrary.NON_UNIT,
+                        order,
+                        content,
+                        Math.max(1, order));
+                return singular == 0 ? NativeLibrary.OK : NativeLibrary.BAD_ARGUMENT;
+            });
+            rows(op, op.factor(), (from, to) -> (int) library.inverseCholeskyStore.invokeExact(
+                    content, factor, op.factor().stride(), size, from, to));
+        }
+    }
+
+    /** What damping adds to the diagonal. */
+    private static double shift(InverseCholesky op) {
+        MemorySegment gram = HostBuffer.segment(NAME, op.gram());
+        double sum = 0;
+        long live = 0;
+        for (long i = 0; i < op.gram().rows(); i++) {
+            double value =
+                    gram.getAtIndex(ValueLayout.JAVA_DOUBLE, i * (op.gram().stride() + 1));
+            sum += value;
+            live += value == 0 ? 0 : 1;
+        }
+        return live == 0 ? 0 : op.damping() * (sum / live);
+    }
+
+    /**
+     * The input of the first pivot that is no positive number, or -1. LAPACK stops at a pivot that is not positive and leaves
+     * it in its place, but it goes on behind a NaN.
+     */
+    private static long failedPivot(MemorySegment reversed, long size) {
+        for (long i = 0; i < size; i++) {
+            double pivot = reversed.getAtIndex(ValueLayout.JAVA_DOUBLE, i * (size + 1));
+            if (!(pivot > 0 && pivot < Double.POSITIVE_INFINITY)) {
+                return size - 1 - i;
+            }
+        }
+        return -1;
     }
 
     private void layerNorm(LayerNorm op) {
@@ -357,6 +488,32 @@ final class NativeBackend extends HostBackend {
                 op.y().stride(),
                 op.epsilon(),
                 op.x().cols(),
+                from,
+                to));
+    }
+
+    private void obsSweep(ObsSweep op) {
+        long weights = address(op.weights());
+        long factor = address(op.factor());
+        long mask = address(op.mask());
+        long errors = address(op.errors());
+        ObsSweep.Groups groups = op.groups();
+        long scale = groups == null ? 0 : address(groups.scale());
+        long prune = groups == null ? 0 : groups.prune();
+        long size = groups == null ? 0 : groups.size();
+        rows(op, op.weights(), (from, to) -> (int) library.obsSweep.invokeExact(
+                weights,
+                op.weights().stride(),
+                factor,
+                op.factor().stride(),
+                mask,
+                op.mask().stride(),
+                errors,
+                op.errors().stride(),
+                scale,
+                prune,
+                size,
+                op.weights().cols(),
                 from,
                 to));
     }

@@ -1,6 +1,8 @@
 package org.sentei.backend.cpu;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
@@ -62,6 +64,11 @@ final class NativeLibrary {
     static final int NO_TRANSPOSE = 111;
     static final int TRANSPOSE = 112;
 
+    // Of lapacke.h.
+    static final int COLUMN_MAJOR = 102;
+    static final byte UPPER = 'U';
+    static final byte NON_UNIT = 'N';
+
     final MethodHandle activate;
     final MethodHandle applyMask;
     final MethodHandle attention;
@@ -70,7 +77,11 @@ final class NativeLibrary {
     final MethodHandle countValues;
     final MethodHandle embedding;
     final MethodHandle gemmBias;
+    final MethodHandle gramAdd;
+    final MethodHandle inverseCholeskyLoad;
+    final MethodHandle inverseCholeskyStore;
     final MethodHandle layerNorm;
+    final MethodHandle obsSweep;
     final MethodHandle rmsNorm;
     final MethodHandle rotary;
     final MethodHandle scoreHistogram;
@@ -80,6 +91,8 @@ final class NativeLibrary {
     final MethodHandle scoreSelectTies;
     final MethodHandle squaredError;
     final MethodHandle sgemm;
+    final MethodHandle dpotrf;
+    final MethodHandle dtrtri;
 
     private final Map<List<DType>, MethodHandle> casts = new HashMap<>();
     private final SymbolLookup kernels;
@@ -98,7 +111,11 @@ final class NativeLibrary {
         countValues = kernel("count_values_f32");
         embedding = kernel("embedding_f32");
         gemmBias = kernel("gemm_bias_f32");
+        gramAdd = kernel("gram_add_f32");
+        inverseCholeskyLoad = kernel("inverse_cholesky_load_f64");
+        inverseCholeskyStore = kernel("inverse_cholesky_store_f32");
         layerNorm = kernel("layer_norm_f32");
+        obsSweep = kernel("obs_sweep_f32");
         rmsNorm = kernel("rms_norm_f32");
         rotary = kernel("rotary_f32");
         scoreHistogram = kernel("score_histogram_f32");
@@ -130,6 +147,14 @@ final class NativeLibrary {
                         JAVA_FLOAT,
                         JAVA_LONG,
                         JAVA_INT));
+        dpotrf = bind(
+                openBlas,
+                "LAPACKE_dpotrf_work",
+                FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_BYTE, JAVA_INT, JAVA_LONG, JAVA_INT));
+        dtrtri = bind(
+                openBlas,
+                "LAPACKE_dtrtri_work",
+                FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_BYTE, JAVA_BYTE, JAVA_INT, JAVA_LONG, JAVA_INT));
         init(maxIsa);
         isa = text(kernels, "sentei_active_isa");
         version = text(openBlas, "openblas_get_config").strip();
@@ -246,7 +271,7 @@ final class NativeLibrary {
         }
     }
 
-    /** A kernel with the parameters that the library declares: pointers and int64_t as long, int32_t as int, float. */
+    /** A kernel with the parameters that the library declares: pointers and int64_t as long, int32_t as int. */
     private MethodHandle kernel(String name) {
         String declared;
         try (Arena arena = Arena.ofConfined()) {
@@ -271,6 +296,9 @@ final class NativeLibrary {
     private static MemoryLayout layout(String declaration) {
         if (declaration.contains("*") || declaration.contains("int64_t")) {
             return JAVA_LONG;
+        }
+        if (declaration.contains("double")) {
+            return JAVA_DOUBLE;
         }
         return declaration.contains("int32_t") ? JAVA_INT : JAVA_FLOAT;
     }

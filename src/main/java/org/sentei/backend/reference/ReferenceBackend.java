@@ -12,8 +12,11 @@ import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Embedding;
 import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Gram;
 import org.sentei.kernel.HostBackend;
+import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
@@ -54,7 +57,10 @@ final class ReferenceBackend extends HostBackend {
             case CountValues count -> countValues(count);
             case Embedding embedding -> embedding(embedding);
             case Gemm gemm -> gemm(gemm);
+            case Gram gram -> gram(gram);
+            case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
+            case ObsSweep sweep -> obsSweep(sweep);
             case RmsNorm norm -> rmsNorm(norm);
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
@@ -258,6 +264,67 @@ final class ReferenceBackend extends HostBackend {
         }
     }
 
+    private static void gram(Gram op) {
+        Matrix x = new Matrix(op.x());
+        Matrix sum = new Matrix(op.sum());
+        for (long i = 0; i < x.cols(); i++) {
+            for (long j = i; j < x.cols(); j++) {
+                double total = 0;
+                for (long t = 0; t < x.rows(); t++) {
+                    total += x.get(t, i) * x.get(t, j);
+                }
+                sum.add(i, j, total);
+            }
+        }
+    }
+
+    private static void inverseCholesky(InverseCholesky op) {
+        Matrix gram = new Matrix(op.gram());
+        Matrix factor = new Matrix(op.factor());
+        Matrix status = new Matrix(op.status());
+        int n = Math.toIntExact(gram.rows());
+        double sum = 0;
+        int live = 0;
+        for (int i = 0; i < n; i++) {
+            sum += gram.get(i, i);
+            live += gram.get(i, i) == 0 ? 0 : 1;
+        }
+        double shift = live == 0 ? 0 : op.damping() * (sum / live);
+        double[][] r = new double[n][n];
+        int failed = -1;
+        for (int j = n - 1; j >= 0 && failed < 0; j--) {
+            double pivot = (gram.get(j, j) == 0 ? 1 : gram.get(j, j)) + shift;
+            for (int k = j + 1; k < n; k++) {
+                pivot -= r[j][k] * r[j][k];
+            }
+            if (!(pivot > 0 && pivot < Double.POSITIVE_INFINITY)) {
+                failed = j;
+            }
+            r[j][j] = Math.sqrt(pivot);
+            for (int i = 0; i < j; i++) {
+                double value = gram.get(i, j);
+                for (int k = j + 1; k < n; k++) {
+                    value -= r[i][k] * r[j][k];
+                }
+                r[i][j] = value / r[j][j];
+            }
+        }
+        status.setLong(0, 0, failed + 1L);
+        for (int col = 0; col < n; col++) {
+            double[] u = new double[n];
+            for (int i = col; i >= 0; i--) {
+                double value = i == col ? 1 : 0;
+                for (int k = i + 1; k <= col; k++) {
+                    value -= r[i][k] * u[k];
+                }
+                u[i] = value / r[i][i];
+            }
+            for (int i = 0; i < n; i++) {
+                factor.set(i, col, failed < 0 ? u[i] : 0);
+            }
+        }
+    }
+
     private static void layerNorm(LayerNorm op) {
         Matrix x = new Matrix(op.x());
         Matrix gain = new Matrix(op.gain());
@@ -275,6 +342,38 @@ final class ReferenceBackend extends HostBackend {
             double scale = 1 / Math.sqrt(variance + op.epsilon());
             for (long j = 0; j < x.cols(); j++) {
                 y.set(i, j, (x.get(i, j) - mean) * scale * gain.get(0, j) + bias.get(0, j));
+            }
+        }
+    }
+
+    /** In fp32, each operation rounded: that is this op's definition. */
+    private static void obsSweep(ObsSweep op) {
+        Matrix weights = new Matrix(op.weights());
+        Matrix factor = new Matrix(op.factor());
+        Matrix mask = new Matrix(op.mask());
+        Matrix errors = new Matrix(op.errors());
+        ObsSweep.Groups groups = op.groups();
+        for (long i = 0; i < weights.rows(); i++) {
+            for (long j = 0; j < weights.cols(); j++) {
+                if (groups != null && j % 32 == 0) {
+                    mask.setInt(i, j / 32, 0);
+                }
+            }
+            for (long j = 0; j < weights.cols(); j++) {
+                if (groups != null && j % groups.size() == 0) {
+                    pruneSmallest(weights, new Matrix(groups.scale()), mask, i, j, groups.size(), groups.prune());
+                }
+                float error = 0;
+                if (((mask.getInt(i, j / 32) >>> (j % 32)) & 1) != 0) {
+                    error = (float) weights.get(i, j) / (float) factor.get(j, j);
+                    weights.set(i, j, 0);
+                    for (long k = j + 1; k < weights.cols(); k++) {
+                        float change = error * (float) factor.get(j, k);
+                        weights.set(i, k, (float) weights.get(i, k) - change);
+                    }
+                    error = -error;
+                }
+                errors.set(i, j, error);
             }
         }
     }
