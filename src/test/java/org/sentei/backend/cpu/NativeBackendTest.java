@@ -31,7 +31,10 @@ import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.Embedding;
 import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Gram;
+import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCases;
 import org.sentei.kernel.RmsNorm;
@@ -128,6 +131,16 @@ class NativeBackendTest {
         ops.add(new Embedding(x, zeros(scope, DType.I32, 1, ROWS), random(scope, random, ROWS, COLS), true));
         ops.add(new Gemm(x, weights, true, bias, scope.matrix(ROWS, COLS), false));
         ops.add(new Gemm(x, weights, false, bias, random(scope, random, ROWS, COLS), true));
+        View gram = zeros(scope, DType.F64, COLS, COLS);
+        View factor = scope.matrix(COLS, COLS);
+        ops.add(new Gram(x, gram));
+        ops.add(new InverseCholesky(gram, 0.01, factor, scope.matrix(DType.I64, 1, 1)));
+        ops.add(new ObsSweep(
+                random(scope, random, ROWS, COLS),
+                factor,
+                scope.matrix(DType.I32, ROWS, BitMask.wordsPerRow(COLS)),
+                scope.matrix(ROWS, COLS),
+                new ObsSweep.Groups(2, 4, scale)));
         ops.add(new LayerNorm(x, gain, bias, scope.matrix(ROWS, COLS), 1e-5f));
         ops.add(new RmsNorm(x, gain, scope.matrix(ROWS, COLS), 1e-5f));
         ops.add(new Rotary(
