@@ -94,7 +94,8 @@ public final class Main implements Runnable {
                 new PlanCommand(terminal),
                 new CompressCommand(terminal, cancelled),
                 new ForwardCommand(terminal),
-                new EvalCommand(terminal, cancelled));
+                new EvalCommand(terminal, cancelled),
+                new UnpackCommand(terminal, cancelled));
     }
 
     /** Without a command: the usage. */

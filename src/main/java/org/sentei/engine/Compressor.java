@@ -386,8 +386,7 @@ final class Compressor {
 
     /** The new bias as the file will hold it: what runs on from here equals what will be written. */
     private Tensor shifted(Site site, float[] shift) {
-        DType stored = tensors.tensor(site.bias() == null ? site.weight() : site.bias())
-                .dtype();
+        DType stored = tensors.dtype(site.bias() == null ? site.weight() : site.bias());
         float[] bias = site.bias() == null ? new float[shift.length] : Floats.toArray(tensors.tensor(site.bias()));
         MemorySegment rounded = MemorySegment.ofArray(new double[bias.length]);
         for (int i = 0; i < bias.length; i++) {

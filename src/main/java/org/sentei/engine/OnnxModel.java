@@ -11,10 +11,12 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
+import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
 import org.sentei.format.OnnxFile;
 import org.sentei.format.OutputFolder;
+import org.sentei.format.Storage;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.Scope;
@@ -203,7 +205,20 @@ final class OnnxModel implements OpenModel {
     }
 
     @Override
-    public List<String> write(OutputFolder output, List<Edit> edits) throws IOException {
+    public void checkStorage(Storage storage) {
+        if (storage != Storage.DENSE) {
+            throw new RecipeException("storage: " + storage.key() + " is for Hugging Face folders, but " + path()
+                    + " is an ONNX graph, whose runtimes read no packed weights; use storage: dense");
+        }
+    }
+
+    @Override
+    public Report.Storage storage() {
+        return new Report.Storage(Storage.DENSE.key(), 0, 0, 0, bytes(), Readers.ofGraph());
+    }
+
+    @Override
+    public List<String> write(OutputFolder output, List<Edit> edits, Storage storage) throws IOException {
         try {
             file.write(output.path().resolve(path().getFileName()), edits);
         } catch (UncheckedIOException e) {

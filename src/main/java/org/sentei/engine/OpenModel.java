@@ -8,9 +8,11 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
+import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
 import org.sentei.format.OutputFolder;
+import org.sentei.format.Storage;
 import org.sentei.format.TextTokenizer;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Op;
@@ -111,12 +113,23 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
     void checkOutput(OutputFolder output) throws IOException;
 
     /**
+     * Refuses a storage that files of this format have no place for.
+     *
+     * @throws RecipeException when it is one
+     */
+    void checkStorage(Storage storage);
+
+    /** How the weights of this model lie in its files, and which tools read them. */
+    Report.Storage storage();
+
+    /**
      * Writes the compressed model, and the files that belong to it unchanged.
      *
+     * @param storage one that {@link #checkStorage} does not refuse
      * @return warnings about files that still hold the weights as they were
      * @throws IOException when the output cannot be written, for example because the disk is full
      */
-    List<String> write(OutputFolder output, List<Edit> edits) throws IOException;
+    List<String> write(OutputFolder output, List<Edit> edits, Storage storage) throws IOException;
 
     /** Opens a tokenizer, the given one or the model's own. */
     default TextTokenizer tokenizer(Optional<Path> given) {

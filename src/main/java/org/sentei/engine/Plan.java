@@ -81,6 +81,7 @@ public final class Plan implements AutoCloseable {
             }
         }
         steps.forEach(this::check);
+        model.checkStorage(recipe.storage());
         checkCalibration();
         warnings.addAll(Backends.passedOver(request.backend()));
         warnOfMissingBiases();
@@ -305,15 +306,21 @@ public final class Plan implements AutoCloseable {
             List<Compressor.Outcome> outcomes = compress(calibration, progress);
             List<String> said = new ArrayList<>(warnings);
             List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
-            said.addAll(model.write(output, edits));
+            said.addAll(model.write(output, edits, recipe.storage()));
             List<Report.Measure> measured;
             long bytesAfter;
+            Report.Storage storage;
             Path written = Files.isDirectory(request.model())
                     ? output.path()
                     : output.path().resolve(request.model().getFileName());
             try (OpenModel compressed =
                     OpenModel.open(written, request.options().threads())) {
                 bytesAfter = compressed.bytes();
+                storage = compressed.storage();
+                if (!storage.format().equals(recipe.storage().key())) {
+                    said.add("no weight has zeros enough to get smaller by storage: "
+                            + recipe.storage().key() + "; all are stored " + storage.format());
+                }
                 measured = quality.map(check -> check.after(compressed)).orElse(List.of());
             }
             Optional<String> missed = quality.flatMap(check -> check.missed(measured));
@@ -335,6 +342,7 @@ public final class Plan implements AutoCloseable {
                     bindings,
                     results,
                     Report.Totals.of(results, model.bytes(), bytesAfter),
+                    storage,
                     measured,
                     said);
             ReportWriter.write(output.path(), report, recipe);

@@ -4,9 +4,15 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import org.sentei.engine.recipe.RecipeException;
+import org.sentei.format.FormatException;
+import org.sentei.format.HuggingFaceFolder;
+import org.sentei.format.HuggingFaceWriter;
+import org.sentei.format.OutputFolder;
 import org.sentei.format.SafetensorsWriter;
+import org.sentei.format.Storage;
 import org.sentei.format.TextTokenizer;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
@@ -32,7 +38,7 @@ public final class Sentei {
      * Opens backend and model and resolves the recipe; touches no output. Close the plan when done.
      *
      * @throws org.sentei.kernel.DeviceException when the backend is not available or lacks an op; checked first
-     * @throws org.sentei.format.FormatException when the model cannot be read
+     * @throws FormatException when the model cannot be read
      * @throws org.sentei.model.ModelException when its architecture is not supported
      * @throws RecipeException when the recipe does not fit the model
      */
@@ -108,6 +114,52 @@ public final class Sentei {
         } catch (IOException e) {
             throw new RunException(
                     "the output " + output + " cannot be written: " + e.getMessage() + "; choose another place", e);
+        }
+    }
+
+    /**
+     * What {@link #unpack} did.
+     *
+     * @param tensors weights that were in bitmask storage
+     * @param bytesBefore size of the weight files as they were
+     * @param bytesAfter size of the dense ones
+     */
+    public record Unpacked(int tensors, long bytesBefore, long bytesAfter) {}
+
+    /**
+     * Writes a folder in bitmask storage as the dense one that it stands for: byte for byte what {@code storage: dense} would
+     * have written; files other than weights are copied.
+     *
+     * @param folder a Hugging Face folder
+     * @param output absent or empty; nothing appears there unless everything went well
+     * @throws FormatException when the folder cannot be read, or nothing in it is packed
+     * @throws RunException when the output cannot be written
+     * @throws java.util.concurrent.CancellationException when {@code progress} asks for it
+     */
+    public static Unpacked unpack(Path folder, Path output, Progress progress) {
+        try (HuggingFaceFolder packed = HuggingFaceFolder.open(folder)) {
+            int tensors = packed.packed().tensors();
+            if (tensors == 0) {
+                throw new FormatException(
+                        "model " + folder + " is stored dense already: there is nothing to unpack, use it as it is");
+            }
+            long total = packed.denseBytes();
+            try (OutputFolder dense = OutputFolder.create(output)) {
+                HuggingFaceWriter.write(
+                        packed,
+                        List.of(),
+                        Map.of(),
+                        Storage.DENSE,
+                        dense,
+                        written -> progress.checkpoint("unpacking", written, total));
+                dense.commit();
+            }
+            return new Unpacked(tensors, packed.bytes(), total);
+        } catch (IOException e) {
+            throw new RunException(
+                    "the output " + output + " cannot be written: " + e.getMessage()
+                            + "; make room or choose another place",
+                    e);
         }
     }
 }

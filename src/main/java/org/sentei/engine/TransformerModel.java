@@ -21,6 +21,7 @@ import org.sentei.format.FormatException;
 import org.sentei.format.HuggingFaceFolder;
 import org.sentei.format.HuggingFaceWriter;
 import org.sentei.format.OutputFolder;
+import org.sentei.format.Storage;
 import org.sentei.kernel.Activate;
 import org.sentei.kernel.Attention;
 import org.sentei.kernel.Backend;
@@ -231,11 +232,31 @@ final class TransformerModel implements OpenModel {
     }
 
     @Override
-    public List<String> write(OutputFolder output, List<Edit> edits) throws IOException {
+    public void checkStorage(Storage storage) {
+        switch (storage) {
+            case DENSE, BITMASK -> {} // safetensors hold both
+        }
+    }
+
+    @Override
+    public Report.Storage storage() {
+        HuggingFaceFolder.Packed packed = folder.packed();
+        Storage storage = packed.tensors() == 0 ? Storage.DENSE : Storage.BITMASK;
+        return new Report.Storage(
+                storage.key(),
+                packed.tensors(),
+                packed.denseBytes(),
+                packed.bytes(),
+                folder.denseBytes(),
+                Readers.ofFolder(storage));
+    }
+
+    @Override
+    public List<String> write(OutputFolder output, List<Edit> edits, Storage storage) throws IOException {
         Edits.Completed completed = Edits.complete(edits, sites(), transformer::biasFlag);
         Map<String, Boolean> changes =
                 completed.flags().stream().collect(Collectors.toMap(Function.identity(), _ -> true));
-        return HuggingFaceWriter.write(folder, completed.edits(), changes, output);
+        return HuggingFaceWriter.write(folder, completed.edits(), changes, storage, output, _ -> {});
     }
 
     @Override

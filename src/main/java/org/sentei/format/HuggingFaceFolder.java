@@ -19,13 +19,17 @@ import java.util.stream.Stream;
 import org.sentei.model.ModelConfig;
 import org.sentei.model.ModelException;
 import org.sentei.model.TensorSource;
+import org.sentei.tensor.BitmaskTensor;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
 /**
  * An open Hugging Face model folder: config.json and the weights, either {@code model.safetensors} or the shards that
  * {@code model.safetensors.index.json} lists.
  *
- * <p>All weight files are mapped and checked when the folder is opened. Tensors may be read from any thread and are valid
+ * <p>All weight files are mapped and checked when the folder is opened. Tensors in {@linkplain Storage#BITMASK bitmask storage}
+ * are shown as the dense ones they stand for, unpacked anew every time. Tensors may be read from any thread and are valid
  * until {@link #close()}.
  */
 public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
@@ -126,12 +130,26 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
 
     @Override
     public Tensor tensor(String name) {
+        return holder(name).tensor(name);
+    }
+
+    @Override
+    public DType dtype(String name) {
+        return holder(name).entry(name).dtype();
+    }
+
+    @Override
+    public Shape shape(String name) {
+        return holder(name).entry(name).shape();
+    }
+
+    private Safetensors holder(String name) {
         Safetensors file = byTensor.get(name);
         if (file == null) {
             throw new ModelException("model " + folder + " has no tensor " + name
                     + ": its weights do not belong to its " + CONFIG + ", or it is of another kind");
         }
-        return file.tensor(name);
+        return file;
     }
 
     /** Unmaps the weights; every tensor becomes invalid. */
@@ -167,6 +185,34 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
         return weights.values().stream()
                 .mapToLong(file -> file.file().toFile().length())
                 .sum();
+    }
+
+    /** Bytes that the weight files would have if nothing in them were packed. */
+    public long denseBytes() {
+        return weights.values().stream().mapToLong(Safetensors::denseBytes).sum();
+    }
+
+    /**
+     * What is in bitmask storage.
+     *
+     * @param tensors how many, none in a dense folder
+     * @param denseBytes what their elements would take
+     * @param bytes what their masks and values take
+     */
+    public record Packed(int tensors, long denseBytes, long bytes) {}
+
+    /** What of the weights is in bitmask storage. */
+    public Packed packed() {
+        List<BitmaskTensor> packed = weights.values().stream()
+                .flatMap(file -> file.packed().stream())
+                .toList();
+        return new Packed(
+                packed.size(),
+                packed.stream()
+                        .mapToLong(
+                                tensor -> tensor.dtype().bytesFor(tensor.shape().elements()))
+                        .sum(),
+                packed.stream().mapToLong(BitmaskTensor::bytes).sum());
     }
 
     /** SHA-256, in hexadecimal, of the weight files, one after the other in the order of their names. */

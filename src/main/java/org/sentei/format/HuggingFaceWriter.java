@@ -19,6 +19,7 @@ import java.util.Map;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.function.LongConsumer;
 import java.util.stream.Stream;
 import org.sentei.model.Edit;
 import org.sentei.model.ModelException;
@@ -32,7 +33,7 @@ import org.sentei.tensor.Tensor;
  * <p>File names, shards, headers and every tensor that is not edited keep their bytes. In an edited weight the pruned elements
  * become zero; the others keep their bits unless the edit has a new weight, which is rounded to the tensor's type. A bias is rounded to the type of the bias it replaces; a new one takes the
  * type of its weight and is appended to the weight's file. Where everything goes is settled before data are written, and
- * data pass through in chunks.
+ * data pass through in chunks. For bitmask storage a file is written dense, then packed and removed, one after the other.
  */
 public final class HuggingFaceWriter {
 
@@ -40,13 +41,18 @@ public final class HuggingFaceWriter {
     private record Layout(Safetensors file, ByteBuffer header, List<Tensor> appended) {}
 
     private final HuggingFaceFolder source;
+    private final LongConsumer written;
     private final Map<String, Edit> edited = new HashMap<>();
     private final Map<String, Tensor> replaced = new HashMap<>();
     /** Biases the model did not have, by the file that holds their weights. */
     private final Map<String, List<Tensor>> added = new TreeMap<>();
 
-    private HuggingFaceWriter(HuggingFaceFolder source, List<Edit> edits) {
+    /** Bytes of dense weights that are written. */
+    private long done;
+
+    private HuggingFaceWriter(HuggingFaceFolder source, List<Edit> edits, LongConsumer written) {
         this.source = source;
+        this.written = written;
         Set<String> touched = new HashSet<>();
         for (Edit edit : edits) {
             if (!touched.add(edit.site().weight())) {
@@ -67,16 +73,24 @@ public final class HuggingFaceWriter {
      *
      * @param edits at most one for each tensor
      * @param configChanges members of config.json to set; without any, the file keeps its bytes
+     * @param storage how the weights are to lie in their files; those of {@link Storage#BITMASK} stand for exactly the files
+     *     that {@link Storage#DENSE} writes
+     * @param written hears from time to time how many bytes of dense weights are done; may throw to end the work
      * @return what the user should know, such as files that still hold the weights as they were
      * @throws ModelException when an edit does not fit its tensors
      * @throws FormatException when a file of the source cannot be read or copied
      * @throws IOException when the output cannot be written, for example because the disk is full
      */
     public static List<String> write(
-            HuggingFaceFolder source, List<Edit> edits, Map<String, ?> configChanges, OutputFolder output)
+            HuggingFaceFolder source,
+            List<Edit> edits,
+            Map<String, ?> configChanges,
+            Storage storage,
+            OutputFolder output,
+            LongConsumer written)
             throws IOException {
         checkApart(source, output);
-        return new HuggingFaceWriter(source, edits).write(configChanges, output.path());
+        return new HuggingFaceWriter(source, edits, written).write(configChanges, storage, output.path());
     }
 
     /**
@@ -91,11 +105,23 @@ public final class HuggingFaceWriter {
         }
     }
 
-    private List<String> write(Map<String, ?> configChanges, Path target) throws IOException {
+    private List<String> write(Map<String, ?> configChanges, Storage storage, Path target) throws IOException {
         Map<String, Layout> layouts = new TreeMap<>();
         source.weights().forEach((name, file) -> layouts.put(name, layout(name, file)));
         for (Map.Entry<String, Layout> layout : layouts.entrySet()) {
-            writeWeights(layout.getValue(), target.resolve(layout.getKey()));
+            Path file = target.resolve(layout.getKey());
+            switch (storage) {
+                case DENSE -> writeWeights(layout.getValue(), file);
+                case BITMASK -> {
+                    Path dense = target.resolve(layout.getKey() + ".dense");
+                    writeWeights(layout.getValue(), dense);
+                    if (BitmaskFile.pack(dense, file)) {
+                        Files.delete(dense);
+                    } else {
+                        Files.move(dense, file);
+                    }
+                }
+            }
         }
         Set<String> written = new HashSet<>(layouts.keySet());
         if (!configChanges.isEmpty()) {
@@ -165,27 +191,23 @@ public final class HuggingFaceWriter {
 
     private void writeWeights(Layout layout, Path target) throws IOException {
         Safetensors file = layout.file;
-        MemorySegment data = file.data();
         try (FileChannel out = FileChannel.open(target, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
                 Arena arena = Arena.ofConfined()) {
             MemorySegment chunk = arena.allocate(SafetensorsWriter.CHUNK_BYTES);
             SafetensorsWriter.writeHeader(out, layout.header);
-            long done = 0;
             for (Safetensors.Entry entry : file.entriesByOffset()) {
                 Edit edit = edited.get(entry.name());
                 Tensor replacement = replaced.get(entry.name());
-                if (edit == null && replacement == null) {
-                    continue;
-                }
-                SafetensorsWriter.copy(data, done, entry.begin(), chunk, out);
                 if (edit != null) {
                     writeEdited(edit, file.tensor(entry.name()), chunk, out);
-                } else {
+                } else if (replacement != null) {
                     SafetensorsWriter.writeFully(out, replacement.data().asByteBuffer());
+                } else {
+                    SafetensorsWriter.copy(file.tensor(entry.name()).data(), 0, entry.bytes(), chunk, out);
                 }
-                done = entry.end();
+                done += entry.bytes();
+                written.accept(done);
             }
-            SafetensorsWriter.copy(data, done, data.byteSize(), chunk, out);
             for (Tensor addition : layout.appended) {
                 SafetensorsWriter.writeFully(out, addition.data().asByteBuffer());
             }
@@ -194,19 +216,13 @@ public final class HuggingFaceWriter {
 
     private static byte[] extendedHeader(Safetensors file, List<Tensor> additions) {
         Map<String, Object> members = new LinkedHashMap<>();
-        long begin = file.data().byteSize();
+        long begin = file.dataBytes();
         for (Tensor addition : additions) {
             if (begin % addition.dtype().bytes() != 0) {
                 throw new FormatException("no " + addition.dtype() + " bias can be added to " + file.file()
                         + ": its data end at the odd byte " + begin + "; turn the bias update off");
             }
-            long end = begin + addition.data().byteSize();
-            Map<String, Object> entry = new LinkedHashMap<>();
-            entry.put("dtype", addition.dtype().name());
-            entry.put("shape", List.of(addition.shape().elements()));
-            entry.put("data_offsets", List.of(begin, end));
-            members.put(addition.name(), entry);
-            begin = end;
+            begin = SafetensorsWriter.addEntry(members, addition.name(), addition.dtype(), addition.shape(), begin);
         }
         byte[] header = JsonEdit.put(file.header(), file.file(), members);
         int length = header.length;

@@ -17,6 +17,7 @@ import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.sentei.tensor.BitmaskTensor;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
@@ -26,8 +27,13 @@ import org.sentei.tensor.Tensor;
  *
  * <p>The format: the header's length as 8 bytes little-endian, a JSON header {@code name -> dtype, shape, data_offsets},
  * then the data, which the tensors fill without gap or overlap. Nothing is handed out from a file that breaks any of this.
+ *
+ * <p>A file in bitmask storage ({@link BitmaskFile}) is shown as the dense file that it stands for: the same names, order and
+ * header. Its packed tensors are unpacked anew every time they are asked for, in memory that the garbage collector frees.
  */
 public final class Safetensors {
+    static final String METADATA = "__metadata__";
+
     /** The bound of the format's reference implementation. */
     private static final long MAX_HEADER_BYTES = 100_000_000;
 
@@ -35,22 +41,49 @@ public final class Safetensors {
     private static final int MAX_NAME = 1024;
     private static final int MAX_RANK = 64;
     private static final int PREFIX_BYTES = 8;
-    private static final String METADATA = "__metadata__";
     private static final ValueLayout.OfLong LENGTH = ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
     /** Where a tensor lies: bytes {@code begin} to {@code end} (exclusive) of the data that follow the header. */
-    record Entry(String name, DType dtype, Shape shape, long begin, long end) {}
+    record Entry(String name, DType dtype, Shape shape, long begin, long end) {
+        long bytes() {
+            return end - begin;
+        }
+    }
+
+    /**
+     * What a header says.
+     *
+     * @param entries the tensors in the header's order
+     * @param format member {@code format} of the metadata, empty without one
+     */
+    record Header(Map<String, Entry> entries, String format) {
+        /** The tensors in the order of their data. */
+        List<Entry> byOffset() {
+            return entries.values().stream()
+                    .sorted(Comparator.comparingLong(Entry::begin).thenComparingLong(Entry::end))
+                    .toList();
+        }
+    }
 
     private final Path file;
-    private final MemorySegment content;
-    private final long headerBytes;
-    private final Map<String, Entry> entries;
+    private final byte[] json;
+    private final Header header;
+    /** Dense tensors as the file holds them. */
+    private final Map<String, MemorySegment> stored;
 
-    private Safetensors(Path file, MemorySegment content, long headerBytes, Map<String, Entry> entries) {
+    private final Map<String, BitmaskTensor> packed;
+
+    private Safetensors(
+            Path file,
+            byte[] json,
+            Header header,
+            Map<String, MemorySegment> stored,
+            Map<String, BitmaskTensor> packed) {
         this.file = file;
-        this.content = content;
-        this.headerBytes = headerBytes;
-        this.entries = entries;
+        this.json = json;
+        this.header = header;
+        this.stored = stored;
+        this.packed = packed;
     }
 
     /**
@@ -70,14 +103,18 @@ public final class Safetensors {
             throw new FormatException(file + " cannot be read (" + e + "): check its permissions", e);
         }
         long headerBytes = headerBytes(file, content);
-        Map<String, Entry> entries;
-        try (JsonParser parser = Json.parser(header(content, headerBytes))) {
-            entries = entries(file, parser);
-        } catch (IOException e) {
-            throw Json.damaged(file + ": the header", e);
+        byte[] json = content.asSlice(PREFIX_BYTES, headerBytes).toArray(ValueLayout.JAVA_BYTE);
+        MemorySegment data = content.asSlice(PREFIX_BYTES + headerBytes);
+        Header header = parse(file.toString(), json);
+        checkEnd(file, checkLayout(file.toString(), header), data.byteSize());
+        Map<String, MemorySegment> stored = new LinkedHashMap<>();
+        header.entries.forEach((name, entry) -> stored.put(name, data.asSlice(entry.begin, entry.bytes())));
+        if (!header.format.equals(BitmaskFile.FORMAT)) {
+            return new Safetensors(file, json, header, stored, Map.of());
         }
-        checkLayout(file, entries.values(), content.byteSize() - PREFIX_BYTES - headerBytes);
-        return new Safetensors(file, content, headerBytes, entries);
+        BitmaskFile.Content packed = BitmaskFile.read(file, header, stored);
+        return new Safetensors(
+                file, packed.json().toArray(ValueLayout.JAVA_BYTE), packed.header(), packed.dense(), packed.packed());
     }
 
     public Path file() {
@@ -86,11 +123,11 @@ public final class Safetensors {
 
     /** All names, in the header's order. */
     public Collection<String> names() {
-        return entries.keySet();
+        return header.entries.keySet();
     }
 
     public boolean contains(String name) {
-        return entries.containsKey(name);
+        return header.entries.containsKey(name);
     }
 
     /**
@@ -99,26 +136,49 @@ public final class Safetensors {
      * @throws FormatException when the file has none
      */
     public Tensor tensor(String name) {
-        Entry entry = entries.get(name);
+        Entry entry = entry(name);
+        BitmaskTensor compact = packed.get(name);
+        return compact == null
+                ? new Tensor(name, entry.dtype, entry.shape, stored.get(name))
+                : compact.unpack(Arena.ofAuto());
+    }
+
+    /**
+     * What the header says of the tensor of this name, for which nothing is unpacked.
+     *
+     * @throws FormatException when the file has none
+     */
+    Entry entry(String name) {
+        Entry entry = header.entries.get(name);
         if (entry == null) {
             throw new FormatException(file + " has no tensor " + name);
         }
-        return new Tensor(entry.name, entry.dtype, entry.shape, data().asSlice(entry.begin, entry.end - entry.begin));
+        return entry;
     }
 
-    /** Where the tensors lie, in the order of the data. */
+    /** Where the tensors lie in the dense file, in the order of the data. */
     List<Entry> entriesByOffset() {
-        return byOffset(entries.values());
+        return header.byOffset();
     }
 
-    /** The header's JSON, padding included. */
+    /** The dense file's header, padding included. */
     byte[] header() {
-        return header(content, headerBytes);
+        return json;
     }
 
-    /** Everything that follows the header. */
-    MemorySegment data() {
-        return content.asSlice(PREFIX_BYTES + headerBytes);
+    /** Bytes of all tensors, dense. */
+    long dataBytes() {
+        return header.entries.values().stream().mapToLong(Entry::bytes).sum();
+    }
+
+    /** Bytes of the whole file when it is dense. */
+    long denseBytes() {
+        return PREFIX_BYTES + json.length + dataBytes();
+    }
+
+    /** The tensors that the file holds as mask and values. */
+    Collection<BitmaskTensor> packed() {
+        return packed.values();
     }
 
     private static long headerBytes(Path file, MemorySegment content) {
@@ -138,18 +198,28 @@ public final class Safetensors {
         return length;
     }
 
-    private static byte[] header(MemorySegment content, long length) {
-        return content.asSlice(PREFIX_BYTES, length).toArray(ValueLayout.JAVA_BYTE);
+    /**
+     * Reads a header.
+     *
+     * @param file named in errors
+     */
+    static Header parse(String file, byte[] json) {
+        try (JsonParser parser = Json.parser(json)) {
+            return parse(file, parser);
+        } catch (IOException e) {
+            throw Json.damaged(file + ": the header", e);
+        }
     }
 
-    private static Map<String, Entry> entries(Path file, JsonParser parser) throws IOException {
+    private static Header parse(String file, JsonParser parser) throws IOException {
         Json.expect(parser.nextToken(), JsonToken.START_OBJECT, "the header", file);
         Map<String, Entry> entries = new LinkedHashMap<>();
+        String format = "";
         while (parser.nextToken() == JsonToken.FIELD_NAME) {
             String name = parser.currentName();
             JsonToken value = parser.nextToken();
             if (name.equals(METADATA)) {
-                checkMetadata(file, parser, value);
+                format = format(file, parser, value);
                 continue;
             }
             if (name.isEmpty() || name.length() > MAX_NAME || name.chars().anyMatch(Character::isISOControl)) {
@@ -162,17 +232,23 @@ public final class Safetensors {
             entries.put(name, entry(file, parser, name, value));
         }
         Json.expectEnd(parser, file);
-        return entries;
+        return new Header(entries, format);
     }
 
-    private static void checkMetadata(Path file, JsonParser parser, JsonToken value) throws IOException {
+    private static String format(String file, JsonParser parser, JsonToken value) throws IOException {
         Json.expect(value, JsonToken.START_OBJECT, METADATA, file);
+        String format = "";
         while (parser.nextToken() == JsonToken.FIELD_NAME) {
+            boolean wanted = parser.currentName().equals("format");
             Json.expect(parser.nextToken(), JsonToken.VALUE_STRING, "every value of " + METADATA, file);
+            if (wanted) {
+                format = parser.getText();
+            }
         }
+        return format;
     }
 
-    private static Entry entry(Path file, JsonParser parser, String name, JsonToken value) throws IOException {
+    private static Entry entry(String file, JsonParser parser, String name, JsonToken value) throws IOException {
         String subject = "tensor " + name;
         Json.expect(value, JsonToken.START_OBJECT, subject, file);
         DType dtype = null;
@@ -215,7 +291,7 @@ public final class Safetensors {
         return new Entry(name, dtype, shape, begin, end);
     }
 
-    private static DType dtype(Path file, String subject, String label) {
+    private static DType dtype(String file, String subject, String label) {
         try {
             return DType.valueOf(label);
         } catch (IllegalArgumentException e) {
@@ -226,7 +302,7 @@ public final class Safetensors {
         }
     }
 
-    private static long[] integers(Path file, JsonParser parser, String subject, JsonToken value) throws IOException {
+    private static long[] integers(String file, JsonParser parser, String subject, JsonToken value) throws IOException {
         Json.expect(value, JsonToken.START_ARRAY, subject, file);
         long[] values = new long[MAX_RANK];
         int count = 0;
@@ -240,10 +316,15 @@ public final class Safetensors {
         return Arrays.copyOf(values, count);
     }
 
-    private static void checkLayout(Path file, Collection<Entry> entries, long dataBytes) {
+    /**
+     * Checks that tensors leave no gap and do not overlap.
+     *
+     * @return where the last one ends
+     */
+    static long checkLayout(String file, Header header) {
         long end = 0;
         String previous = "the header";
-        for (Entry entry : byOffset(entries)) {
+        for (Entry entry : header.byOffset()) {
             if (entry.begin != end) {
                 throw new FormatException(file + ": tensor " + entry.name + " starts at byte " + entry.begin
                         + " of the data, but " + previous + " ends at " + end
@@ -252,6 +333,10 @@ public final class Safetensors {
             end = entry.end;
             previous = "tensor " + entry.name;
         }
+        return end;
+    }
+
+    private static void checkEnd(Path file, long end, long dataBytes) {
         if (end > dataBytes) {
             throw new FormatException(file + " is truncated: its tensors take " + end + " bytes, the file has "
                     + dataBytes + " after the header; fetch it again");
@@ -260,11 +345,5 @@ public final class Safetensors {
             throw new FormatException(file + " has " + (dataBytes - end)
                     + " bytes that belong to no tensor: it is damaged or hostile, fetch it again");
         }
-    }
-
-    private static List<Entry> byOffset(Collection<Entry> entries) {
-        return entries.stream()
-                .sorted(Comparator.comparingLong(Entry::begin).thenComparingLong(Entry::end))
-                .toList();
     }
 }

@@ -12,6 +12,8 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
 /** Writes tensors into a new safetensors file. */
@@ -32,15 +34,10 @@ public final class SafetensorsWriter {
         Map<String, Object> header = new LinkedHashMap<>();
         long offset = 0;
         for (Tensor tensor : tensors) {
-            long end = offset + tensor.data().byteSize();
-            Map<String, Object> entry = new LinkedHashMap<>();
-            entry.put("dtype", tensor.dtype().name());
-            entry.put("shape", tensor.shape().toArray());
-            entry.put("data_offsets", List.of(offset, end));
-            if (header.put(tensor.name(), entry) != null) {
+            if (header.containsKey(tensor.name())) {
                 throw new IllegalArgumentException("two tensors are called " + tensor.name());
             }
-            offset = end;
+            offset = addEntry(header, tensor.name(), tensor.dtype(), tensor.shape(), offset);
         }
         byte[] padded = padded(Json.text(header).getBytes(StandardCharsets.UTF_8));
         try (PendingFile pending = new PendingFile(target);
@@ -54,6 +51,21 @@ public final class SafetensorsWriter {
             pending.force();
             pending.publish();
         }
+    }
+
+    /**
+     * Adds a tensor to a header.
+     *
+     * @return where its data end
+     */
+    static long addEntry(Map<String, Object> header, String name, DType dtype, Shape shape, long begin) {
+        long end = begin + dtype.bytesFor(shape.elements());
+        Map<String, Object> entry = new LinkedHashMap<>();
+        entry.put("dtype", dtype.name());
+        entry.put("shape", shape.toArray());
+        entry.put("data_offsets", List.of(begin, end));
+        header.put(name, entry);
+        return end;
     }
 
     /** The header's length and the header: how every file begins. */

@@ -1,6 +1,8 @@
 package org.sentei.model;
 
 import java.util.Collection;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
 /** Named tensors of an open model, read on demand. */
@@ -16,4 +18,14 @@ public interface TensorSource {
      * @throws ModelException when there is none, naming it and the model
      */
     Tensor tensor(String name);
+
+    /** Element type of the tensor of this name, which may be cheaper to tell than to get the tensor. */
+    default DType dtype(String name) {
+        return tensor(name).dtype();
+    }
+
+    /** Shape of the tensor of this name, which may be cheaper to tell than to get the tensor. */
+    default Shape shape(String name) {
+        return tensor(name).shape();
+    }
 }

@@ -118,13 +118,13 @@ public final class Transformer {
     }
 
     private void check(String name, Shape expected) {
-        Tensor tensor = tensors.tensor(name);
-        if (!tensor.shape().equals(expected)) {
-            throw new ModelException("tensor " + name + " is " + tensor.shape() + ", but the configuration describes "
-                    + expected + "; take weights and config.json from one model");
+        Shape shape = tensors.shape(name);
+        if (!shape.equals(expected)) {
+            throw new ModelException("tensor " + name + " is " + shape + ", but the configuration describes " + expected
+                    + "; take weights and config.json from one model");
         }
-        if (!tensor.dtype().isFloating()) {
-            throw new ModelException("tensor " + name + " is " + tensor.dtype()
+        if (!tensors.dtype(name).isFloating()) {
+            throw new ModelException("tensor " + name + " is " + tensors.dtype(name)
                     + ", which the forward pass cannot read; give the model as F32, F16 or BF16");
         }
     }

@@ -83,6 +83,21 @@ public record BitmaskTensor(String name, DType dtype, Shape shape, MemorySegment
     }
 
     /**
+     * How many elements {@link #pack} would keep.
+     *
+     * @throws IllegalStateException for types narrower than a byte
+     */
+    public static long keptOf(Tensor dense) {
+        int width = dense.dtype().bytes();
+        long elements = dense.shape().elements();
+        long kept = 0;
+        for (long first = 0; first < elements; first += 8) {
+            kept += Integer.bitCount(keptOf(dense.data(), width, first, (int) Math.min(8, elements - first)));
+        }
+        return kept;
+    }
+
+    /**
      * The dense tensor, what was dropped as zero bits.
      *
      * @param allocator gives its memory

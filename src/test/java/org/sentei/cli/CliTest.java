@@ -53,7 +53,9 @@ class CliTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"demo", "doctor", "models", "recipes", "inspect", "plan", "compress", "forward", "eval"})
+    @ValueSource(
+            strings = {"demo", "doctor", "models", "recipes", "inspect", "plan", "compress", "forward", "eval", "unpack"
+            })
     void theHelpOfEveryCommandTeachesWithAnExample(String command) {
         Outcome outcome = sentei(command, "--help");
         assertThat(outcome.code()).isEqualTo(ExitCode.OK);

@@ -343,7 +343,8 @@ class HuggingFaceWriterTest {
     private List<String> write(Path source, List<Edit> edits, Map<String, ?> configChanges) throws IOException {
         try (HuggingFaceFolder input = HuggingFaceFolder.open(source);
                 OutputFolder output = OutputFolder.create(target)) {
-            List<String> warnings = HuggingFaceWriter.write(input, edits, configChanges, output);
+            List<String> warnings =
+                    HuggingFaceWriter.write(input, edits, configChanges, Storage.DENSE, output, _ -> {});
             output.commit();
             return warnings;
         }

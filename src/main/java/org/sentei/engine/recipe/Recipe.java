@@ -5,6 +5,7 @@ import java.math.RoundingMode;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import org.sentei.format.Storage;
 
 /**
  * What is to be done to a model: ordered steps and how they are calibrated, stored and judged. {@link Recipes} reads it
@@ -76,12 +77,6 @@ public record Recipe(
         OFF,
         /** Kept where it lowers the error on held-out calibration windows. */
         AUTO
-    }
-
-    /** How pruned weights are stored. */
-    public enum Storage {
-        /** As zeros in ordinary tensors. */
-        DENSE
     }
 
     /**

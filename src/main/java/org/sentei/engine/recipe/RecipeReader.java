@@ -18,6 +18,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Stream;
+import org.sentei.format.Storage;
 
 /**
  * Reads a recipe strictly: every key is known to the method it stands under, occurs once and has the right form. Works on
@@ -166,7 +167,12 @@ final class RecipeReader {
             steps.add(step(item, steps.size() + 1));
         }
         return new Recipe(
-                integer(top, "seed", 0, 0, Long.MAX_VALUE), steps, calibration(top), storage(top), quality(top), text);
+                integer(top, "seed", 0, 0, Long.MAX_VALUE),
+                steps,
+                calibration(top),
+                choice(top, "storage", Storage.class, Storage.DENSE),
+                quality(top),
+                text);
     }
 
     private Recipe.Step step(Value value, int number) {
@@ -310,13 +316,6 @@ final class RecipeReader {
                         (int) integer(given, "length", usual.length(), 2, 1_000_000),
                         truth(given, "sequential")))
                 .orElse(usual);
-    }
-
-    private Recipe.Storage storage(Mapping top) {
-        if (top.values().get("storage") instanceof Scalar(String name, int line) && name.equals("bitmask")) {
-            throw at(line, "storage: this version does not have bitmask storage yet; use dense");
-        }
-        return choice(top, "storage", Recipe.Storage.class, Recipe.Storage.DENSE);
     }
 
     private Recipe.Quality quality(Mapping top) {

@@ -23,6 +23,7 @@ public record Report(
         List<Binding> backends,
         List<SiteResult> sites,
         Totals totals,
+        Storage storage,
         List<Measure> quality,
         List<String> warnings) {
 
@@ -123,6 +124,31 @@ public record Report(
             return new Totals(parameters, zeros, (double) zeros / parameters, bytesBefore, bytesAfter);
         }
     }
+
+    /**
+     * How the weights lie in the files that were written.
+     *
+     * @param format {@code dense} or {@code bitmask}
+     * @param packedTensors weights that are stored as kept values and a mask
+     * @param packedDenseBytes what those would take with their zeros
+     * @param packedBytes what they take
+     * @param denseBytes what all weight files together would take with all zeros
+     * @param readers which tools read the files
+     */
+    public record Storage(
+            String format,
+            int packedTensors,
+            long packedDenseBytes,
+            long packedBytes,
+            long denseBytes,
+            List<Reader> readers) {
+        public Storage {
+            readers = List.copyOf(readers);
+        }
+    }
+
+    /** A tool, and what it makes of the files. */
+    public record Reader(String tool, String reads) {}
 
     /** One measured quality, for example {@code perplexity}, of the original and of the compressed model. */
     public record Measure(String metric, double before, double after) {

@@ -179,7 +179,7 @@ class RecipeTest {
                 "calibration: {length: 1}|whole number from 2",
                 "calibration: {sequential: maybe}|true or false",
                 "calibration: 5|is a mapping",
-                "storage: bitmask|does not have bitmask storage",
+                "storage: bitmap|storage cannot be bitmap; the nearest is bitmask",
                 "quality: {min_cosine: 2}|must lie in",
                 "seed:|has no value",
                 "just text|a recipe is a mapping",

@@ -51,6 +51,7 @@ class ReportTest {
                 List.of(new Report.Binding("score_select", "cpu", "Some CPU " + text)),
                 sites,
                 new Report.Totals(22_713_216, 5_308_416, 5_308_416.0 / 22_713_216, 90_868_864, 90_868_864),
+                new Report.Storage("dense", 0, 0, 0, 90_868_864, List.of(new Report.Reader(text, text))),
                 List.of(new Report.Measure("mrr", 0.515, 0.49), new Report.Measure(text, 1, 0.97)),
                 List.of(text));
     }
@@ -71,6 +72,7 @@ class ReportTest {
                         "backends",
                         "sites",
                         "totals",
+                        "storage",
                         "quality",
                         "warnings");
         assertThat(root.get("model").fieldNames())
@@ -144,6 +146,7 @@ class ReportTest {
                 List.of(),
                 List.of(),
                 full.totals(),
+                full.storage(),
                 List.of(),
                 List.of());
         assertThat(ReportPage.render(bare, Recipes.load("magnitude-50"))).endsWith("</html>\n");
