@@ -7,7 +7,9 @@ import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import org.sentei.engine.CompressionRequest;
 import org.sentei.engine.GateException;
+import org.sentei.engine.Journaling;
 import org.sentei.engine.Plan;
+import org.sentei.engine.RunException;
 import org.sentei.engine.Sentei;
 import org.sentei.engine.report.Report;
 import org.sentei.engine.report.ReportWriter;
@@ -37,6 +39,12 @@ final class CompressCommand implements Callable<Integer> {
     @Option(names = "--out", required = true, paramLabel = "DIR", description = "Folder to write; absent or empty.")
     private Path out;
 
+    @Option(
+            names = "--resume",
+            description =
+                    "Go on where an interrupted run into DIR stopped; start from the beginning where there is none.")
+    private boolean resume;
+
     @Mixin
     private CommonOptions common;
 
@@ -47,7 +55,8 @@ final class CompressCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        run(work.request(common), work::check, out, common.json, terminal, cancelled);
+        Journaling journaling = resume ? Journaling.RESUME : Journaling.ON;
+        run(work.request(common), work::check, out, journaling, common.json, terminal, cancelled);
         return ExitCode.OK;
     }
 
@@ -56,6 +65,7 @@ final class CompressCommand implements Callable<Integer> {
             CompressionRequest request,
             Consumer<Plan> check,
             Path out,
+            Journaling journaling,
             boolean json,
             Terminal terminal,
             BooleanSupplier cancelled) {
@@ -65,8 +75,16 @@ final class CompressCommand implements Callable<Integer> {
             for (String warning : plan.warnings()) {
                 terminal.err().println("warning: " + warning);
             }
-            try (ProgressBar progress = new ProgressBar(terminal, cancelled)) {
-                report = plan.run(out, progress);
+            ProgressBar progress = new ProgressBar(terminal, cancelled);
+            try (progress) {
+                report = plan.run(out, journaling, progress);
+            } catch (RuntimeException failure) {
+                throw ExitCode.of(failure) == ExitCode.RUN_FAILED && progress.journaled() > 0
+                        ? new RunException(
+                                failure.getMessage() + "; " + progress.journaled()
+                                        + " groups of layers are decided and kept: the same command with --resume goes on",
+                                failure)
+                        : failure;
             }
         } catch (GateException missed) {
             tell(missed.report(), out.resolve("rejected"), json, terminal);

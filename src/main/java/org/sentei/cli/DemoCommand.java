@@ -9,6 +9,7 @@ import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.function.BooleanSupplier;
 import org.sentei.engine.CompressionRequest;
+import org.sentei.engine.Journaling;
 import org.sentei.engine.RunException;
 import org.sentei.engine.recipe.Recipes;
 import org.sentei.format.ModelZoo;
@@ -63,7 +64,7 @@ final class DemoCommand implements Callable<Integer> {
                 Optional.empty(),
                 compute.backend,
                 options);
-        CompressCommand.run(request, plan -> {}, folder, common.json, terminal, cancelled);
+        CompressCommand.run(request, plan -> {}, folder, Journaling.OFF, common.json, terminal, cancelled);
         if (!common.json) {
             terminal.out().println("next:   sentei inspect " + folder.resolve(model.getFileName()));
             terminal.out().println("        sentei recipes, and sentei compress --help for models of your own");

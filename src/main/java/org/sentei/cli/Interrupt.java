@@ -40,7 +40,8 @@ final class Interrupt implements AutoCloseable {
         try {
             if (!finished.await(PATIENCE_SECONDS, TimeUnit.SECONDS)) {
                 terminal.err()
-                        .println("sentei: interrupted in the middle of a step; a hidden .partial folder may be left");
+                        .println("sentei: interrupted in the middle of a step; a hidden .partial folder may be left,"
+                                + " which compress --resume goes on from");
             }
             Runtime.getRuntime().halt(ExitCode.RUN_FAILED);
         } catch (InterruptedException impatient) {

@@ -20,6 +20,7 @@ final class ProgressBar implements Progress, AutoCloseable {
     private final long started;
     private long drawn;
     private int width;
+    private int journaled;
     private boolean any;
 
     ProgressBar(Terminal terminal, BooleanSupplier cancelled) {
@@ -55,6 +56,26 @@ final class ProgressBar implements Progress, AutoCloseable {
         } else {
             err.println(text);
         }
+    }
+
+    @Override
+    public void resumed(int groups) {
+        close();
+        err.println(
+                groups == 0
+                        ? "there is nothing to resume: starting from the beginning"
+                        : "resuming behind the first " + groups + " groups of layers");
+        journaled = groups;
+    }
+
+    @Override
+    public void journaled(int groups) {
+        journaled = groups;
+    }
+
+    /** Groups of layers that need not be decided again when the run ends here. */
+    int journaled() {
+        return journaled;
     }
 
     @Override

@@ -10,11 +10,13 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.Recipe.Step;
 import org.sentei.engine.report.Report;
+import org.sentei.format.FormatException;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreSelect.Selection;
@@ -122,12 +124,18 @@ final class Compressor {
      * Runs the whole model.
      *
      * @param walk starts a walk over the model from the beginning
+     * @param decided outcomes of the first groups, where they are known already
+     * @param journal takes the outcomes of every other group as soon as they are known
      * @throws RunException when a statistic or error is not finite
      * @throws CancellationException when {@code progress} asks for it
      */
-    List<Outcome> run(Supplier<Walk> walk) {
+    List<Outcome> run(Supplier<Walk> walk, List<List<Outcome>> decided, Consumer<List<Outcome>> journal) {
+        List<Outcome> outcomes =
+                new ArrayList<>(decided.stream().flatMap(List::stream).toList());
+        if (outcomes.size() == steps.size()) {
+            return outcomes;
+        }
         Map<Site, Decision> global = decideGlobally(walk);
-        List<Outcome> outcomes = new ArrayList<>();
         try (Walk main = walk.get()) {
             int stages = main.groups() * 3;
             for (int group = 0; ; group++) {
@@ -137,13 +145,34 @@ final class Compressor {
                 }
                 try (Walk.Group open = next.get()) {
                     String label = "group " + (group + 1) + " of " + main.groups();
-                    outcomes.addAll(compress(open, global, label, group * 3, stages));
+                    if (group < decided.size()) {
+                        progress.checkpoint(label + ": resumed", group * 3L, stages);
+                        repeat(open, decided.get(group));
+                    } else {
+                        outcomes.addAll(compress(open, global, journal, label, group * 3, stages));
+                    }
                 }
             }
         }
     }
 
-    private List<Outcome> compress(Walk.Group group, Map<Site, Decision> global, String label, int done, int stages) {
+    /** Lets the walk go on with what an earlier run decided. */
+    private void repeat(Walk.Group group, List<Outcome> decided) {
+        List<Edit> edits = decided.stream().map(Outcome::edit).toList();
+        if (!edits.stream().map(Edit::site).toList().equals(targeted(group))) {
+            throw new FormatException("the journal has other groups of sites than the model:"
+                    + " remove the .partial folder to start from the beginning");
+        }
+        group.commit(edits);
+    }
+
+    private List<Outcome> compress(
+            Walk.Group group,
+            Map<Site, Decision> global,
+            Consumer<List<Outcome>> journal,
+            String label,
+            int done,
+            int stages) {
         List<Site> sites = targeted(group);
         progress.checkpoint(label + ": statistics", done, stages);
         long observing = System.nanoTime();
@@ -163,12 +192,13 @@ final class Compressor {
         List<Edit> edits = drafts.stream().map(Outcome::edit).toList();
         Map<Site, Double> errors =
                 hasData && !sites.isEmpty() ? OutputErrors.measure(group, edits, scope, progress) : Map.of();
-        progress.checkpoint(label + ": outputs", done + 2, stages);
-        group.commit(edits);
-        progress.checkpoint(label + ": done", done + 3, stages);
         List<Outcome> outcomes = drafts.stream()
                 .map(draft -> draft.withError(errors.get(draft.edit().site())))
                 .toList();
+        journal.accept(outcomes);
+        progress.checkpoint(label + ": outputs", done + 2, stages);
+        group.commit(edits);
+        progress.checkpoint(label + ": done", done + 3, stages);
         outcomes.forEach(outcome -> LOG.debug(
                 "{}: scored by {}, {} zeros, error {}, bias {}, {} s",
                 outcome.edit().site().name(),

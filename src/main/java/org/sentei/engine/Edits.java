@@ -43,10 +43,14 @@ final class Edits {
         return weight;
     }
 
+    /** The name that a site's bias has, or gets, in the file. */
+    static String biasName(Site site) {
+        return site.bias() == null ? site.name() + ".bias" : site.bias();
+    }
+
     /** A bias under the name that it has, or gets, in the file. */
     static Tensor bias(Site site, float[] values) {
-        String name = site.bias() == null ? site.name() + ".bias" : site.bias();
-        return new Tensor(name, DType.F32, Shape.of(values.length), MemorySegment.ofArray(values));
+        return new Tensor(biasName(site), DType.F32, Shape.of(values.length), MemorySegment.ofArray(values));
     }
 
     /** Edits that a configuration can express, and the configuration keys that become true for them. */

@@ -7,6 +7,7 @@ import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
@@ -71,6 +72,14 @@ final class OnnxModel implements OpenModel {
     @Override
     public String sha256() {
         return file.sha256();
+    }
+
+    /** ONNX Runtime does not promise the same bits for any number of threads. */
+    @Override
+    public Map<String, String> traits(boolean running) {
+        return running
+                ? Map.of("graph_runtime", "onnxruntime " + OnnxSession.version() + ", " + threads + " threads")
+                : Map.of();
     }
 
     @Override

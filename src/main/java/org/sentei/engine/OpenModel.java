@@ -5,6 +5,7 @@ import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
@@ -61,6 +62,13 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
 
     /** Hash of the weights, in hexadecimal. */
     String sha256();
+
+    /**
+     * What results depend on besides the weights, by name.
+     *
+     * @param running whether data will be carried through the model
+     */
+    Map<String, String> traits(boolean running);
 
     TensorSource tensors();
 

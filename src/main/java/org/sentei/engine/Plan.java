@@ -4,8 +4,8 @@ import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Instant;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
@@ -24,6 +24,7 @@ import org.sentei.engine.report.Report;
 import org.sentei.engine.report.ReportWriter;
 import org.sentei.format.FormatException;
 import org.sentei.format.OutputFolder;
+import org.sentei.format.Sha256;
 import org.sentei.format.TextTokenizer;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Backend;
@@ -41,6 +42,7 @@ import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.SquaredError;
 import org.sentei.kernel.View;
 import org.sentei.model.Edit;
+import org.sentei.model.ModelException;
 import org.sentei.model.Site;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -272,19 +274,26 @@ public final class Plan implements AutoCloseable {
         return recipe.calibration().sequential().orElse(model.sequentialByDefault());
     }
 
+    /** As {@link #run(Path, Journaling, Progress)}, leaving nothing when it ends early. */
+    public Report run(Path folder, Progress progress) {
+        return run(folder, Journaling.OFF, progress);
+    }
+
     /**
      * Compresses the model into a new folder. Nothing appears there unless everything went well; a model that misses a
      * quality gate is kept under {@code rejected} in it.
      *
      * @param folder absent or empty
+     * @param journaling whether a run that ends early can be continued: not one that ends in a {@link FormatException},
+     *     {@link ModelException} or {@link RecipeException}, which leaves only what was there before
+     * @throws FormatException when the folder is not free, or to resume, what is there is of another run or damaged
      * @throws RecipeException when the recipe needs data that the request does not name
      * @throws GateException when a quality gate was missed
      * @throws RunException when the output cannot be written or numbers are not finite
      * @throws CancellationException when {@code progress} asks for it
      */
-    public Report run(Path folder, Progress progress) {
-        Instant started = Instant.now();
-        long clock = System.nanoTime();
+    public Report run(Path folder, Journaling journaling, Progress progress) {
+        Stopwatch watch = Stopwatch.start();
         if (recipe.calibrated() && request.calibration().isEmpty()) {
             throw new RecipeException("the recipe's methods look at activations, but there is no calibration text;"
                     + " name one with --calibration FILE");
@@ -293,17 +302,41 @@ public final class Plan implements AutoCloseable {
             throw new RecipeException(
                     "the recipe has a quality gate, but there is no data to measure on; name some with --data");
         }
-        try (OutputFolder output = OutputFolder.create(folder)) {
-            model.checkOutput(output);
-            Optional<Calibration> calibration = calibration();
-            Optional<QualityCheck> quality = request.data()
-                    .map(TextData::read)
-                    .map(data -> new QualityCheck(
-                            recipe.quality(),
-                            model,
-                            request.tokenizer(),
-                            new Evaluation(data, Optional.empty(), backend, progress)));
-            List<Compressor.Outcome> outcomes = compress(calibration, progress);
+        try (OutputFolder output =
+                journaling == Journaling.RESUME ? OutputFolder.resume(folder) : OutputFolder.create(folder)) {
+            try {
+                return run(folder, output, journaling, watch, progress);
+            } catch (FormatException | ModelException | RecipeException refused) {
+                output.dropJournal();
+                throw refused;
+            }
+        } catch (IOException e) {
+            throw new RunException(
+                    "the output " + folder + " cannot be written: " + e.getMessage()
+                            + "; make room or choose another place",
+                    e);
+        }
+    }
+
+    private Report run(Path folder, OutputFolder output, Journaling journaling, Stopwatch watch, Progress progress)
+            throws IOException {
+        model.checkOutput(output);
+        Optional<TextData> text = request.calibration().map(TextData::read);
+        Optional<TextData> data = request.data().map(TextData::read);
+        String weights = model.sha256();
+        try (Journal journal = journaling == Journaling.OFF
+                ? Journal.off(watch)
+                : Journal.open(output, fingerprint(weights, text, data), steps, watch, progress)) {
+            if (journaling == Journaling.RESUME) {
+                progress.resumed(journal.decided().size());
+            }
+            Optional<Calibration> calibration = text.map(this::calibration);
+            Optional<QualityCheck> quality = data.map(read -> new QualityCheck(
+                    recipe.quality(),
+                    model,
+                    request.tokenizer(),
+                    new Evaluation(read, Optional.empty(), backend, progress)));
+            List<Compressor.Outcome> outcomes = compress(calibration, journal, progress);
             List<String> said = new ArrayList<>(warnings);
             List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
             said.addAll(model.write(output, edits, recipe.storage()));
@@ -329,12 +362,12 @@ public final class Plan implements AutoCloseable {
                     outcomes.stream().map(Compressor.Outcome::reported).toList();
             Report report = new Report(
                     Version.current(),
-                    started,
-                    (System.nanoTime() - clock) * 1e-9,
+                    journal.watch().started(),
+                    journal.watch().seconds(),
                     recipe.seed(),
                     new Report.Model(
                             request.model().toString(),
-                            model.sha256(),
+                            weights,
                             model.architecture(),
                             model.parameters(),
                             model.bytes()),
@@ -354,42 +387,46 @@ public final class Plan implements AutoCloseable {
             }
             output.commit();
             return report;
-        } catch (IOException e) {
-            throw new RunException(
-                    "the output " + folder + " cannot be written: " + e.getMessage()
-                            + "; make room or choose another place",
-                    e);
         }
     }
 
-    private Optional<Calibration> calibration() {
-        if (request.calibration().isEmpty()) {
-            return Optional.empty();
+    private Fingerprint fingerprint(String weights, Optional<TextData> text, Optional<TextData> data) {
+        boolean running = text.isPresent() || data.isPresent();
+        Map<String, String> fields = new HashMap<>(model.traits(running));
+        fields.put("model.weights", weights);
+        text.ifPresent(read -> fields.put("calibration", read.sha256()));
+        data.ifPresent(read -> fields.put("data", read.sha256()));
+        if (running) {
+            Path tokenizer = request.tokenizer().orElseGet(model::defaultTokenizer);
+            fields.put("tokenizer", new Sha256().add(tokenizer).hex());
         }
-        TextData data = TextData.read(request.calibration().get());
+        return Fingerprint.of(fields, recipe, backend.info());
+    }
+
+    private Calibration calibration(TextData data) {
         if (!data.table().isEmpty()) {
             throw new FormatException("calibration data " + data.source()
                     + " is a table; give running text, a .txt or .jsonl file or a folder of them");
         }
         try (TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
             int[] tokens = tokenizer.encode(data.text(), model.isEncoder());
-            return Optional.of(new Calibration(
+            return new Calibration(
                     data,
                     data.windows(
                             tokens,
                             recipe.calibration().samples(),
-                            recipe.calibration().length())));
+                            recipe.calibration().length()));
         }
     }
 
-    private List<Compressor.Outcome> compress(Optional<Calibration> calibration, Progress progress) {
+    private List<Compressor.Outcome> compress(Optional<Calibration> calibration, Journal journal, Progress progress) {
         List<Site> targeted = List.copyOf(steps.keySet());
         try (Scope scope = new Scope(backend)) {
             Supplier<Walk> walk = () -> calibration.isEmpty()
                     ? new StillWalk(targeted, model.tensors(), scope)
                     : model.walk(targeted, calibration.get(), sequential(), scope);
             return new Compressor(steps, biasPossible, model.tensors(), calibration.isPresent(), scope, progress)
-                    .run(walk);
+                    .run(walk, journal.decided(), journal::append);
         }
     }
 

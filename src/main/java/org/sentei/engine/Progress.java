@@ -16,6 +16,20 @@ public interface Progress {
      */
     void advanced(String stage, long done, long total);
 
+    /**
+     * The run goes on from the journal of an earlier one. Called once, where {@link Journaling#RESUME} is asked for.
+     *
+     * @param groups of sites that are not decided again; 0 when there was nothing to resume
+     */
+    default void resumed(int groups) {}
+
+    /**
+     * Another group of sites is safe in the journal. Called where {@link Journaling} is not off.
+     *
+     * @param groups of sites that a run that resumes this one will not decide again
+     */
+    default void journaled(int groups) {}
+
     /** Asked between units of work; true ends the run without leaving output. */
     default boolean cancelled() {
         return false;
@@ -38,7 +52,7 @@ public interface Progress {
      */
     default void stopIfCancelled(String stage) {
         if (cancelled() || Thread.currentThread().isInterrupted()) {
-            throw new CancellationException("interrupted at " + stage + "; nothing was written");
+            throw new CancellationException("interrupted at " + stage + "; no output was written");
         }
     }
 }

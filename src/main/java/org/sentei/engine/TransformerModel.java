@@ -98,6 +98,11 @@ final class TransformerModel implements OpenModel {
     }
 
     @Override
+    public Map<String, String> traits(boolean running) {
+        return Map.of("model.config", folder.configSha256());
+    }
+
+    @Override
     public TensorSource tensors() {
         return folder;
     }

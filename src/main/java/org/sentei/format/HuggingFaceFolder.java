@@ -222,6 +222,11 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
         return hash.hex();
     }
 
+    /** SHA-256, in hexadecimal, of the configuration. */
+    public String configSha256() {
+        return new Sha256().add(configJson()).hex();
+    }
+
     /**
      * The real path of a file of the folder.
      *

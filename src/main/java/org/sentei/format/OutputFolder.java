@@ -2,6 +2,7 @@ package org.sentei.format;
 
 import java.io.IOException;
 import java.nio.channels.FileChannel;
+import java.nio.channels.OverlappingFileLockException;
 import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
@@ -12,59 +13,175 @@ import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Optional;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /**
  * A folder that appears whole or not at all.
  *
- * <p>Files are written under {@link #path()}, a hidden sibling of the target; {@link #commit()} moves it to the target in one
- * step. Closing without a commit removes what was written.
+ * <p>Until {@link #commit()} everything is in a hidden sibling of the target, {@code .NAME.partial}: under {@link #path()}
+ * the files of the folder, under {@link #journal()} what lets a later run continue this one, and a file that is locked while
+ * a run lives. The commit moves the files to the target in one step. Closing removes everything else, but a journal only
+ * after the commit or where {@link #keepJournal} did not ask for it.
  */
 public final class OutputFolder implements AutoCloseable {
+    private static final String OUTPUT = "output";
+    private static final String JOURNAL = "journal";
+    private static final String LOCK = "lock";
+    private static final Set<String> CONTENT = Set.of(OUTPUT, JOURNAL, LOCK);
+
     private final Path target;
     private final Path partial;
-    private final List<Path> createdParents;
+    private final FileChannel lock;
+    private final List<Path> created;
+    private boolean foundJournal;
+    private boolean keepJournal;
     private boolean committed;
 
-    private OutputFolder(Path target, Path partial, List<Path> createdParents) {
+    private OutputFolder(Path target, Path partial, FileChannel lock, List<Path> created) {
         this.target = target;
         this.partial = partial;
-        this.createdParents = createdParents;
+        this.lock = lock;
+        this.created = created;
     }
 
     /**
      * Begins a folder.
      *
      * @param target absent or empty
-     * @throws FormatException when it is neither, or when another run left its partial output there
+     * @throws FormatException when it is neither, when another run writes to it, or when a killed one left something there
      * @throws IOException when nothing can be written there
      */
     public static OutputFolder create(Path target) throws IOException {
+        return begin(target, false);
+    }
+
+    /**
+     * Begins a folder where a killed run may have begun it before: its journal is there again, its other files are gone.
+     *
+     * @param target absent or empty
+     * @throws FormatException when it is neither, or when another run writes to it
+     * @throws IOException when nothing can be written there
+     */
+    public static OutputFolder resume(Path target) throws IOException {
+        return begin(target, true);
+    }
+
+    private static OutputFolder begin(Path target, boolean resume) throws IOException {
         Path absolute = Files.exists(target)
                 ? target.toRealPath()
                 : target.toAbsolutePath().normalize();
         checkFree(absolute);
         Path parent = absolute.getParent();
-        List<Path> missing = new ArrayList<>();
+        List<Path> created = new ArrayList<>();
         for (Path folder = parent; !Files.exists(folder); folder = folder.getParent()) {
-            missing.add(folder);
+            created.add(folder);
         }
         Files.createDirectories(parent);
         Path partial = parent.resolve("." + absolute.getFileName() + ".partial");
         try {
             Files.createDirectory(partial);
+            created.addFirst(partial);
         } catch (FileAlreadyExistsException e) {
-            throw new FormatException(
-                    partial + " exists: another run writes to " + target
-                            + ", or was killed; in the latter case remove it",
-                    e);
+            checkRemains(partial);
         }
-        return new OutputFolder(absolute, partial, missing);
+        boolean found = !created.contains(partial);
+        try {
+            FileChannel lock = lock(partial, target);
+            if (found && !resume) {
+                lock.close();
+                throw new FormatException(partial + " holds what a killed run into " + target
+                        + " left: continue that run with --resume, or remove the folder");
+            }
+            OutputFolder output = new OutputFolder(absolute, partial, lock, created);
+            try {
+                output.prepare();
+            } catch (IOException e) {
+                output.close();
+                throw e;
+            }
+            return output;
+        } catch (IOException | RuntimeException e) {
+            removeEmpty(created);
+            throw e;
+        }
     }
 
-    /** Where to write until the commit. */
+    /** Another version's layout, or a folder of somebody else, is not ours to change. */
+    private static void checkRemains(Path partial) throws IOException {
+        if (!Files.isDirectory(partial, LinkOption.NOFOLLOW_LINKS)) {
+            throw new FormatException(partial + " is no folder, but the output is built there: remove it");
+        }
+        try (Stream<Path> content = Files.list(partial)) {
+            Optional<Path> foreign = content.filter(file -> Files.isSymbolicLink(file)
+                            || !CONTENT.contains(file.getFileName().toString()))
+                    .findFirst();
+            if (foreign.isPresent()) {
+                throw new FormatException(partial + " holds " + foreign.get().getFileName()
+                        + ", which no run of this version leaves there: remove the folder");
+            }
+        }
+    }
+
+    private static FileChannel lock(Path partial, Path target) throws IOException {
+        Path file = partial.resolve(LOCK);
+        FileChannel channel =
+                FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE, LinkOption.NOFOLLOW_LINKS);
+        boolean locked = false;
+        try {
+            // a run that ends removes the file before it unlocks it
+            locked = channel.tryLock() != null && Files.exists(file);
+        } catch (OverlappingFileLockException sameProcess) {
+            locked = false;
+        } finally {
+            if (!locked) {
+                channel.close();
+            }
+        }
+        if (!locked) {
+            throw new FormatException("another run writes to " + target + " (" + file
+                    + " is locked): wait until it has ended, or give another folder");
+        }
+        return channel;
+    }
+
+    private void prepare() throws IOException {
+        delete(path());
+        Files.createDirectories(journal());
+        try (Stream<Path> entries = Files.list(journal())) {
+            for (Path entry : entries.toList()) {
+                if (PendingFile.isTemporary(entry)) {
+                    Files.delete(entry);
+                } else {
+                    foundJournal = true;
+                }
+            }
+        }
+        keepJournal = foundJournal;
+        Files.createDirectory(path());
+        force(partial);
+        force(partial.getParent());
+    }
+
+    /** Where to write the folder's files until the commit. */
     public Path path() {
-        return partial;
+        return partial.resolve(OUTPUT);
+    }
+
+    /** A folder for what lets a later run continue this one; never a part of the output. */
+    public Path journal() {
+        return partial.resolve(JOURNAL);
+    }
+
+    /** From now on the journal outlives this object, unless there is a commit. */
+    public void keepJournal() {
+        keepJournal = true;
+    }
+
+    /** Takes {@link #keepJournal} back; a journal that was there from the beginning is kept anyway. */
+    public void dropJournal() {
+        keepJournal = foundJournal;
     }
 
     /**
@@ -74,14 +191,14 @@ public final class OutputFolder implements AutoCloseable {
      */
     public void commit() throws IOException {
         List<Path> written;
-        try (Stream<Path> files = Files.walk(partial)) {
+        try (Stream<Path> files = Files.walk(path())) {
             written = files.toList();
         }
         for (Path file : written) {
             force(file);
         }
         try {
-            Files.move(partial, target, StandardCopyOption.ATOMIC_MOVE);
+            Files.move(path(), target, StandardCopyOption.ATOMIC_MOVE);
         } catch (IOException e) {
             checkFree(target);
             throw e;
@@ -90,27 +207,48 @@ public final class OutputFolder implements AutoCloseable {
         force(target.getParent());
     }
 
-    /** Removes everything that was not committed. */
+    /** Removes everything that was not committed and is not to be kept. */
     @Override
     public void close() throws IOException {
-        if (committed) {
+        if (!lock.isOpen()) {
             return;
         }
-        if (Files.exists(partial)) {
-            List<Path> written;
-            try (Stream<Path> files = Files.walk(partial)) {
-                written = files.sorted(Comparator.reverseOrder()).toList();
+        try (lock) {
+            delete(path());
+            if (keepJournal && !committed) {
+                return;
             }
-            for (Path file : written) {
-                Files.delete(file);
+            delete(journal());
+            Files.delete(partial.resolve(LOCK));
+            removeEmpty(List.of(partial));
+        }
+        if (!committed) {
+            removeEmpty(created);
+        }
+    }
+
+    /** Removes folders, inner ones first, as far as nobody else uses them by now. */
+    private static void removeEmpty(List<Path> folders) throws IOException {
+        for (Path folder : folders) {
+            try {
+                Files.deleteIfExists(folder);
+            } catch (DirectoryNotEmptyException e) {
+                return;
             }
         }
-        for (Path parent : createdParents) {
-            try {
-                Files.deleteIfExists(parent);
-            } catch (DirectoryNotEmptyException e) {
-                return; // somebody else uses it by now
-            }
+    }
+
+    /** Links are removed, not followed. */
+    private static void delete(Path folder) throws IOException {
+        if (!Files.exists(folder, LinkOption.NOFOLLOW_LINKS)) {
+            return;
+        }
+        List<Path> content;
+        try (Stream<Path> files = Files.walk(folder)) {
+            content = files.sorted(Comparator.reverseOrder()).toList();
+        }
+        for (Path file : content) {
+            Files.delete(file);
         }
     }
 

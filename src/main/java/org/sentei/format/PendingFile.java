@@ -10,6 +10,8 @@ import java.util.UUID;
 
 /** A file under a temporary name that appears under its own name complete or not at all. */
 final class PendingFile implements AutoCloseable {
+    private static final String SUFFIX = ".tmp";
+
     private final Path target;
     private final Path temporary;
     private final FileChannel channel;
@@ -19,8 +21,14 @@ final class PendingFile implements AutoCloseable {
         this.target = target.toAbsolutePath();
         Path folder = this.target.getParent();
         Files.createDirectories(folder);
-        this.temporary = folder.resolve("." + target.getFileName() + "." + UUID.randomUUID() + ".tmp");
+        this.temporary = folder.resolve("." + target.getFileName() + "." + UUID.randomUUID() + SUFFIX);
         this.channel = FileChannel.open(temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+    }
+
+    /** Whether the name is one that only an unpublished file has. */
+    static boolean isTemporary(Path file) {
+        String name = file.getFileName().toString();
+        return name.startsWith(".") && name.endsWith(SUFFIX);
     }
 
     FileChannel channel() {

@@ -3,6 +3,8 @@ package org.sentei.format;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.DigestInputStream;
@@ -12,6 +14,8 @@ import java.util.HexFormat;
 
 /** A SHA-256 that grows with what it is given. */
 public final class Sha256 {
+    private static final int CHUNK_BYTES = 1 << 16;
+
     private final MessageDigest digest;
 
     /** Starts with nothing. */
@@ -26,6 +30,17 @@ public final class Sha256 {
     /** Adds bytes. */
     public Sha256 add(byte[] bytes) {
         digest.update(bytes);
+        return this;
+    }
+
+    /** Adds the bytes of a segment. */
+    public Sha256 add(MemorySegment segment) {
+        byte[] chunk = new byte[CHUNK_BYTES];
+        for (long at = 0; at < segment.byteSize(); at += CHUNK_BYTES) {
+            int bytes = (int) Math.min(CHUNK_BYTES, segment.byteSize() - at);
+            MemorySegment.copy(segment, ValueLayout.JAVA_BYTE, at, chunk, 0, bytes);
+            digest.update(chunk, 0, bytes);
+        }
         return this;
     }
 

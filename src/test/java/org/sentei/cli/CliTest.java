@@ -248,35 +248,6 @@ class CliTest {
         assertThat(out.resolve("report.json")).doesNotExist();
     }
 
-    @ParameterizedTest
-    @ValueSource(ints = {0, 2, 5, 40})
-    void anInterruptedRunEndsInSixWithoutOutput(int patience, @TempDir Path folder) throws IOException {
-        Path recipe = Files.writeString(
-                folder.resolve("r.yaml"),
-                "steps: [{method: wanda, sparsity: 0.5}]\ncalibration: {samples: 4, length: 32}\n");
-        ByteArrayOutputStream err = new ByteArrayOutputStream();
-        PrintStream stream = new PrintStream(err, true, StandardCharsets.UTF_8);
-        AtomicLong asked = new AtomicLong();
-        int code = Main.run(
-                new String[] {
-                    "compress",
-                    LLAMA,
-                    "--recipe",
-                    recipe.toString(),
-                    "--calibration",
-                    CALIBRATION,
-                    "--out",
-                    folder.resolve("out").toString()
-                },
-                new Terminal(stream, stream, true),
-                () -> asked.incrementAndGet() > patience);
-        assertThat(code).isEqualTo(ExitCode.RUN_FAILED);
-        assertThat(err.toString(StandardCharsets.UTF_8)).contains("sentei: interrupted at ");
-        try (var files = Files.list(folder)) {
-            assertThat(files).containsExactly(recipe);
-        }
-    }
-
     @Test
     void findsThePatternOfWhatItWrote(@TempDir Path folder) {
         String out = folder.resolve("out").toString();

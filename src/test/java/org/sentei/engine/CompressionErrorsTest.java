@@ -287,7 +287,7 @@ class CompressionErrorsTest {
                 break;
             } catch (CancellationException e) {
                 stopped++;
-                assertThat(e).hasMessageContaining("nothing was written").hasNoSuppressedExceptions();
+                assertThat(e).hasMessageContaining("no output was written").hasNoSuppressedExceptions();
                 assertThat(Runs.files(output.getParent())).isEmpty();
             }
         }

@@ -80,9 +80,65 @@ class OutputFolderTest {
         try (OutputFolder output = OutputFolder.create(target)) {
             assertThatThrownBy(() -> OutputFolder.create(target))
                     .isInstanceOf(FormatException.class)
-                    .hasMessageContaining(output.path().toString())
+                    .hasMessageContaining(target.toString())
                     .hasMessageContaining("another run");
+            assertThatThrownBy(() -> OutputFolder.resume(target)).hasMessageContaining("another run");
             output.commit();
         }
+    }
+
+    @Test
+    void aJournalIsKeptForTheRunThatResumes() throws IOException {
+        Path target = folder.resolve("a/out");
+        try (OutputFolder output = OutputFolder.create(target)) {
+            Files.writeString(output.path().resolve("x"), "torn");
+            Files.writeString(output.journal().resolve("entry"), "whole");
+            Files.writeString(output.journal().resolve(".entry2.uuid.tmp"), "torn");
+            output.keepJournal();
+        }
+        assertThat(target).doesNotExist();
+        assertThatThrownBy(() -> OutputFolder.create(target))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining(folder.resolve("a/.out.partial").toString())
+                .hasMessageContaining("--resume")
+                .hasMessageContaining("remove");
+        try (OutputFolder output = OutputFolder.resume(target)) {
+            assertThat(output.path()).isEmptyDirectory();
+            assertThat(output.journal().toFile().list()).containsExactly("entry");
+            output.dropJournal();
+        }
+        try (OutputFolder output = OutputFolder.resume(target)) {
+            assertThat(output.journal().resolve("entry")).hasContent("whole");
+            Files.writeString(output.path().resolve("x"), "whole");
+            output.commit();
+        }
+        assertThat(target.toFile().list()).containsExactly("x");
+        assertThat(folder.resolve("a").toFile().list()).containsExactly("out");
+    }
+
+    @Test
+    void aJournalThatIsNotKeptGoes() throws IOException {
+        try (OutputFolder output = OutputFolder.resume(folder.resolve("a/out"))) {
+            Files.writeString(output.journal().resolve("entry"), "whole");
+            output.keepJournal();
+            output.dropJournal();
+        }
+        assertThat(folder).isEmptyDirectory();
+    }
+
+    @Test
+    void whatNoRunLeftIsNotTakenOver() throws IOException {
+        Path partial = folder.resolve(".out.partial");
+        Files.writeString(partial, "file");
+        assertThatThrownBy(() -> OutputFolder.resume(folder.resolve("out")))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("is no folder");
+        Files.delete(partial);
+        Files.createDirectory(partial);
+        Files.createSymbolicLink(partial.resolve("output"), folder);
+        assertThatThrownBy(() -> OutputFolder.resume(folder.resolve("out")))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("holds output");
+        assertThat(partial.toFile().list()).containsExactly("output");
     }
 }

@@ -67,7 +67,7 @@ public final class OnnxSession implements AutoCloseable {
         if (threads < 1) {
             throw new IllegalArgumentException("a session needs at least one thread, not " + threads);
         }
-        OrtEnvironment environment = OrtEnvironment.getEnvironment(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL, "sentei");
+        OrtEnvironment environment = environment();
         try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
             options.setIntraOpNumThreads(threads);
             options.setInterOpNumThreads(1);
@@ -87,6 +87,15 @@ public final class OnnxSession implements AutoCloseable {
                             + "); check it with another ONNX tool or export it again",
                     e);
         }
+    }
+
+    private static OrtEnvironment environment() {
+        return OrtEnvironment.getEnvironment(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL, "sentei");
+    }
+
+    /** Version of ONNX Runtime. */
+    public static String version() {
+        return environment().getVersion();
     }
 
     public List<Port> inputs() {

@@ -1,0 +1,337 @@
+package org.sentei.engine;
+
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.StreamReadFeature;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.DateTimeException;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.sentei.engine.Compressor.BiasFate;
+import org.sentei.engine.Compressor.Outcome;
+import org.sentei.engine.recipe.Recipe.Step;
+import org.sentei.format.FormatException;
+import org.sentei.format.OutputFolder;
+import org.sentei.format.Safetensors;
+import org.sentei.format.SafetensorsWriter;
+import org.sentei.format.Sha256;
+import org.sentei.method.WeightScore;
+import org.sentei.model.Edit;
+import org.sentei.model.Site;
+import org.sentei.tensor.BitMask;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Shape;
+import org.sentei.tensor.Tensor;
+
+/**
+ * What a run has decided, one file for each group of sites, so that a killed run need not decide it again.
+ *
+ * <p>An entry is a safetensors file. For the N-th site of the group it holds {@code mask.N}, the words of its
+ * {@link BitMask} as I32, and {@code weight.N} and {@code bias.N} where the edit has them; then {@code about}, a JSON
+ * {@link About}, and {@code sha256}, the hash of all that. An entry gets its name when it is complete and on the disk, so
+ * what is wrong under such a name was not left by a kill.
+ */
+final class Journal implements AutoCloseable {
+    private static final String ABOUT = "about";
+    private static final String HASH = "sha256";
+
+    private static final ObjectMapper MAPPER = JsonMapper.builder(JsonFactory.builder()
+                    .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+                    .build())
+            .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
+            .enable(DeserializationFeature.FAIL_ON_NULL_FOR_PRIMITIVES)
+            .enable(DeserializationFeature.FAIL_ON_MISSING_CREATOR_PROPERTIES)
+            .build();
+
+    /** Null, as the fingerprint and the listener, when nothing is kept. */
+    private final OutputFolder output;
+
+    private final Fingerprint fingerprint;
+    private final Progress progress;
+    private final Arena arena = Arena.ofShared();
+    private final List<List<Outcome>> decided = new ArrayList<>();
+    private Stopwatch watch;
+    private int entries;
+
+    private Journal(OutputFolder output, Fingerprint fingerprint, Stopwatch watch, Progress progress) {
+        this.output = output;
+        this.fingerprint = fingerprint;
+        this.watch = watch;
+        this.progress = progress;
+    }
+
+    /**
+     * What an entry says besides tensors.
+     *
+     * @param started when the first run started
+     * @param seconds that the runs had taken when they wrote this
+     */
+    record About(Map<String, String> fingerprint, String started, double seconds, List<Decided> sites) {
+        About {
+            if (fingerprint == null
+                    || fingerprint.values().stream().anyMatch(Objects::isNull)
+                    || started == null
+                    || sites == null
+                    || sites.stream().anyMatch(Objects::isNull)
+                    || !(seconds >= 0 && seconds < Double.POSITIVE_INFINITY)) {
+                throw new IllegalArgumentException("it does not say what it is about");
+            }
+        }
+    }
+
+    /** What an {@link Outcome} holds besides edit and step. */
+    record Decided(
+            String site,
+            WeightScore score,
+            BiasFate bias,
+            Double meanEnergy,
+            long zeros,
+            Double error,
+            double seconds) {
+        Decided {
+            if (site == null || score == null) {
+                throw new IllegalArgumentException("it leaves out a site's name or score");
+            }
+        }
+    }
+
+    /** Keeps nothing. */
+    static Journal off(Stopwatch watch) {
+        return new Journal(null, null, watch, null);
+    }
+
+    /**
+     * Reads what earlier runs have left in the output's journal, if anything.
+     *
+     * @param steps of all targeted sites
+     * @param watch of this run
+     * @param progress hears of every entry
+     * @throws FormatException when the journal is of a run with another fingerprint, or damaged
+     */
+    static Journal open(
+            OutputFolder output, Fingerprint fingerprint, Map<Site, Step> steps, Stopwatch watch, Progress progress) {
+        Journal journal = new Journal(output, fingerprint, watch, progress);
+        try {
+            journal.read(steps);
+            return journal;
+        } catch (RuntimeException e) {
+            journal.close();
+            throw e;
+        }
+    }
+
+    /** The outcomes of every group that earlier runs decided; valid until this is closed. */
+    List<List<Outcome>> decided() {
+        return List.copyOf(decided);
+    }
+
+    /** The time of this run and, until their last entries, of the earlier ones. */
+    Stopwatch watch() {
+        return watch;
+    }
+
+    /**
+     * Adds the next group; when this returns, it is on the disk.
+     *
+     * @throws RunException when it cannot be written
+     */
+    void append(List<Outcome> group) {
+        if (output == null) {
+            return;
+        }
+        List<Tensor> tensors = new ArrayList<>();
+        for (int i = 0; i < group.size(); i++) {
+            Edit edit = group.get(i).edit();
+            MemorySegment words = MemorySegment.ofArray(edit.pruned().words());
+            tensors.add(new Tensor("mask." + i, DType.I32, maskShape(edit.site()), words));
+            if (edit.weight() != null) {
+                tensors.add(renamed(edit.weight(), "weight." + i));
+            }
+            if (edit.bias() != null) {
+                tensors.add(renamed(edit.bias(), "bias." + i));
+            }
+        }
+        List<Decided> sites = group.stream().map(Journal::decided).toList();
+        try {
+            About about = new About(fingerprint.fields(), watch.started().toString(), watch.seconds(), sites);
+            tensors.add(bytes(ABOUT, MAPPER.writeValueAsBytes(about)));
+            tensors.add(bytes(HASH, hash(tensors)));
+            SafetensorsWriter.write(entry(entries), tensors);
+        } catch (IOException e) {
+            throw new RunException(
+                    "the journal " + output.journal() + " cannot be written: " + e.getMessage() + "; make room", e);
+        }
+        entries++;
+        output.keepJournal();
+        progress.journaled(entries);
+    }
+
+    private static Decided decided(Outcome outcome) {
+        return new Decided(
+                outcome.edit().site().name(),
+                outcome.score(),
+                outcome.bias(),
+                outcome.meanEnergy(),
+                outcome.zeros(),
+                outcome.error(),
+                outcome.seconds());
+    }
+
+    private void read(Map<Site, Step> steps) {
+        Map<String, Site> undecided = new HashMap<>();
+        steps.keySet().forEach(site -> undecided.put(site.name(), site));
+        for (int count = count(); entries < count; entries++) {
+            Path file = entry(entries);
+            Safetensors tensors;
+            About about;
+            try {
+                tensors = Safetensors.map(file, arena);
+                about = about(tensors);
+                watch = watch.after(Instant.parse(about.started()), about.seconds());
+            } catch (FormatException | IllegalArgumentException | DateTimeException | IOException e) {
+                throw damaged(file, e);
+            }
+            Optional<String> difference = fingerprint.difference(new Fingerprint(about.fingerprint()));
+            if (difference.isPresent()) {
+                throw new FormatException(output.journal() + " is the journal of another run: " + difference.get()
+                        + "; resume with what it began with, or " + remedy());
+            }
+            try {
+                decided.add(outcomes(tensors, about.sites(), undecided, steps));
+            } catch (FormatException | IllegalArgumentException e) {
+                throw damaged(file, e);
+            }
+        }
+    }
+
+    /** Number of entries; nothing else is in the folder. */
+    private int count() {
+        Set<Path> files;
+        try (Stream<Path> content = Files.list(output.journal())) {
+            files = content.collect(Collectors.toSet());
+        } catch (IOException e) {
+            throw new FormatException("journal " + output.journal() + " cannot be read: " + e.getMessage(), e);
+        }
+        for (int i = 0; i < files.size(); i++) {
+            if (!files.contains(entry(i))) {
+                throw new FormatException("journal " + output.journal() + " is damaged, it has " + files.size()
+                        + " files, but no " + entry(i).getFileName() + ": " + remedy());
+            }
+        }
+        return files.size();
+    }
+
+    private static About about(Safetensors tensors) throws IOException {
+        List<Tensor> hashed = tensors.names().stream()
+                .filter(name -> !name.equals(HASH))
+                .map(tensors::tensor)
+                .toList();
+        if (!Arrays.equals(hash(hashed), content(tensors, HASH))) {
+            throw new IllegalArgumentException("it has not the hash that it says");
+        }
+        return MAPPER.readValue(content(tensors, ABOUT), About.class);
+    }
+
+    private static List<Outcome> outcomes(
+            Safetensors tensors, List<Decided> sites, Map<String, Site> undecided, Map<Site, Step> steps) {
+        List<Outcome> outcomes = new ArrayList<>();
+        for (int i = 0; i < sites.size(); i++) {
+            Decided decided = sites.get(i);
+            Site site = undecided.remove(decided.site());
+            if (site == null) {
+                throw new IllegalArgumentException("site " + decided.site() + " is decided twice, or no target");
+            }
+            Tensor mask = tensors.tensor("mask." + i);
+            if (mask.dtype() != DType.I32 || !mask.shape().equals(maskShape(site))) {
+                throw new IllegalArgumentException(mask.name() + " is " + mask.dtype() + " " + mask.shape());
+            }
+            int[] words = mask.data().toArray(ValueLayout.JAVA_INT_UNALIGNED);
+            Outcome outcome = new Outcome(
+                    new Edit(
+                            site,
+                            new BitMask(site.rows(), site.cols(), words),
+                            optional(tensors, "weight." + i, site.weight()),
+                            optional(tensors, "bias." + i, Edits.biasName(site))),
+                    steps.get(site),
+                    decided.score(),
+                    decided.bias(),
+                    decided.meanEnergy(),
+                    decided.zeros(),
+                    decided.error(),
+                    decided.seconds());
+            outcome.reported(); // refuses numbers that do not fit together
+            outcomes.add(outcome);
+        }
+        return outcomes;
+    }
+
+    private static Tensor optional(Safetensors tensors, String name, String original) {
+        return tensors.contains(name) ? renamed(tensors.tensor(name), original) : null;
+    }
+
+    private static Tensor renamed(Tensor tensor, String name) {
+        return new Tensor(name, tensor.dtype(), tensor.shape(), tensor.data());
+    }
+
+    private static Shape maskShape(Site site) {
+        return Shape.of(site.rows(), BitMask.wordsPerRow(site.cols()));
+    }
+
+    private static Tensor bytes(String name, byte[] content) {
+        return new Tensor(name, DType.U8, Shape.of(content.length), MemorySegment.ofArray(content));
+    }
+
+    private static byte[] content(Safetensors tensors, String name) {
+        MemorySegment data = tensors.tensor(name).data();
+        if (data.byteSize() > Integer.MAX_VALUE - 8) {
+            throw new IllegalArgumentException(name + " has " + data.byteSize() + " bytes");
+        }
+        return data.toArray(ValueLayout.JAVA_BYTE);
+    }
+
+    private static byte[] hash(List<Tensor> tensors) {
+        Sha256 hash = new Sha256();
+        for (Tensor tensor : tensors) {
+            hash.add(tensor.name().getBytes(StandardCharsets.UTF_8)).add(tensor.data());
+        }
+        return hash.hex().getBytes(StandardCharsets.US_ASCII);
+    }
+
+    private Path entry(int index) {
+        return output.journal().resolve(String.format(Locale.ROOT, "group-%04d.safetensors", index));
+    }
+
+    private FormatException damaged(Path file, Exception cause) {
+        return new FormatException(
+                "journal entry " + file + " is damaged, and not by a kill (" + cause.getMessage() + "): " + remedy(),
+                cause);
+    }
+
+    private String remedy() {
+        return "remove " + output.journal().getParent() + " to start from the beginning";
+    }
+
+    /** Unmaps the entries. */
+    @Override
+    public void close() {
+        arena.close();
+    }
+}

@@ -1,0 +1,17 @@
+package org.sentei.engine;
+
+/** Whether a run that ends early leaves what it has decided, so that another run can go on from there. */
+public enum Journaling {
+    /** A run that ends early leaves nothing. */
+    OFF,
+    /**
+     * What has been decided is kept, group of sites by group, in a hidden folder {@code .NAME.partial} beside the output until
+     * that is complete. Such a folder of an earlier run is an error.
+     */
+    ON,
+    /**
+     * Goes on from what an earlier run has kept, and keeps on like {@link #ON}; starts from the beginning when there is
+     * nothing. The result is, times in the report apart, that of a run that was never interrupted.
+     */
+    RESUME
+}
