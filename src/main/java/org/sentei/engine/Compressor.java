@@ -75,6 +75,7 @@ final class Compressor {
     /**
      * What became of one site.
      *
+     * @param score null where the method ranks by its own state
      * @param bias what happened to the bias, null where the method has no say in it
      * @param meanEnergy null where it was not measured
      * @param error relative output error on all calibration data, null until it is measured and without data
@@ -107,7 +108,7 @@ final class Compressor {
                     seconds,
                     (double) zeros / site.parameters(),
                     step.pattern() == null ? "unstructured" : step.pattern().toString(),
-                    score.name().toLowerCase(Locale.ROOT),
+                    score == null ? null : score.name().toLowerCase(Locale.ROOT),
                     bias == null ? null : bias.name().toLowerCase(Locale.ROOT),
                     meanEnergy);
         }

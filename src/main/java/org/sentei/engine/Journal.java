@@ -107,8 +107,8 @@ final class Journal implements AutoCloseable {
             Double error,
             double seconds) {
         Decided {
-            if (site == null || score == null) {
-                throw new IllegalArgumentException("it leaves out a site's name or score");
+            if (site == null) {
+                throw new IllegalArgumentException("it leaves out a site's name");
             }
         }
     }

@@ -591,7 +591,7 @@ class JournalTest {
                 about -> about.withArray("sites").addNull(),
                 about -> about.withArray("sites").add(about.withArray("sites").get(0)),
                 about -> site(about).put("site", "model.layers.9.mlp.up_proj"),
-                about -> site(about).putNull("score"),
+                about -> site(about).putNull("site"),
                 about -> site(about).put("score", "LUCK"),
                 about -> site(about).putNull("zeros"),
                 about -> site(about).put("zeros", 1L << 60),
