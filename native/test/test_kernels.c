@@ -548,6 +548,27 @@ static void test_obs_sweep(int cols, int size) {
     release(w), release(factor), release(scale), release(mask), release(errors), release(given);
 }
 
+static void test_probes(void) {
+    enum { COUNT = 1003 };
+    struct block x = random_matrix(COUNT), y = make(COUNT, 4);
+    const float *xs = x.data;
+    float *ys = y.data, total = NAN;
+    double expected = 0;
+    for (int i = 3; i < COUNT; i++) {
+        expected += (double)xs[i];
+    }
+    OK(sentei_probe_read_f32(xs, 3, COUNT, &total));
+    EXPECT(near(total, expected, 1e-4), "sum of what the probe read");
+    memset(ys, 0, y.bytes);
+    OK(sentei_probe_copy_f32(xs, ys, 3, COUNT));
+    EXPECT(ys[2] == 0 && memcmp(ys + 3, xs + 3, (COUNT - 3) * sizeof(float)) == 0, "copy of the probe");
+    int64_t operations = 0;
+    total = 0.5f; /* every chain tends to 1 */
+    OK(sentei_probe_fma_f32(100, &total, &operations));
+    EXPECT(operations > 0 && operations % 200 == 0 && total == (float)(operations / 200), "multiply-adds of the probe");
+    release(x), release(y);
+}
+
 int main(void) {
     EXPECT(sentei_init("avx") == SENTEI_UNKNOWN_ISA, "an unknown tier was accepted");
     EXPECT(sentei_parameters("activate_f32") != NULL && sentei_parameters("nothing") == NULL, "parameters");
@@ -561,6 +582,7 @@ int main(void) {
             continue;
         }
         test_half_precision();
+        test_probes();
         for (int i = 0; i < WIDTHS; i++) {
             test_activate(widths[i]);
             test_apply_mask(widths[i]);

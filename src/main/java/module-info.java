@@ -22,6 +22,8 @@ module org.sentei {
     exports org.sentei.engine.recipe;
     exports org.sentei.engine.report;
 
+    opens org.sentei.bench to
+            com.fasterxml.jackson.databind;
     opens org.sentei.cli to
             com.fasterxml.jackson.databind,
             info.picocli;
@@ -30,6 +32,7 @@ module org.sentei {
     opens org.sentei.engine.report to
             com.fasterxml.jackson.databind;
 
+    uses org.sentei.bench.Harness;
     uses org.sentei.kernel.Backend.Provider;
 
     provides org.sentei.kernel.Backend.Provider with

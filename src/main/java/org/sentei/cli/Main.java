@@ -95,7 +95,8 @@ public final class Main implements Runnable {
                 new CompressCommand(terminal, cancelled),
                 new ForwardCommand(terminal),
                 new EvalCommand(terminal, cancelled),
-                new UnpackCommand(terminal, cancelled));
+                new UnpackCommand(terminal, cancelled),
+                new BenchCommand(terminal, cancelled));
     }
 
     /** Without a command: the usage. */

@@ -46,6 +46,14 @@ public interface Backend extends AutoCloseable {
     /** Runs a prepared sequence {@code times} times. */
     void run(Sequence sequence, int times);
 
+    /**
+     * Measures, for a second or so on an idle device, how fast it reads, copies and computes with all that this backend
+     * uses of it. Empty where speed is not the point.
+     */
+    default Optional<Ceilings> ceilings() {
+        return Optional.empty();
+    }
+
     /** Frees the device; calling it again does nothing. */
     @Override
     void close();

@@ -69,7 +69,8 @@ public abstract class HostBackend implements Backend {
         closed = true;
     }
 
-    private void check(String call) {
+    /** Fails when another thread calls, or after closing. */
+    protected final void check(String call) {
         if (!Thread.currentThread().equals(owner)) {
             throw new WrongThreadException(
                     name + ": " + call + ": the backend belongs to " + owner + ", not to " + Thread.currentThread());

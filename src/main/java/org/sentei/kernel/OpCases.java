@@ -30,6 +30,9 @@ public final class OpCases {
 
     private static final int[] WIDTHS = {1, 2, 7, 31, 32, 33, 64, 127, 129, 257};
 
+    /** Elements after which the operands of a large case repeat: a prime, so that rows differ. */
+    private static final long PERIOD = 65521;
+
     private OpCases() {}
 
     /** All cases, grouped by op. */
@@ -54,14 +57,85 @@ public final class OpCases {
         return List.copyOf(cases);
     }
 
+    /**
+     * Cases worth timing, of every op one at least: the shapes of Llama 2 7B, OPT 125M and MiniLM. They may run on the same
+     * operands again and again: what is updated in place stays in range.
+     */
+    public static List<OpCase> benchmarks() {
+        List<OpCase> cases = new ArrayList<>();
+        cases.add(activation(Activate.Function.GELU, 16384, 1536, false, normal(1), ELEMENTARY));
+        cases.add(activation(Activate.Function.SILU, 2048, 11008, true, normal(1), ELEMENTARY));
+        cases.add(mask(4096, 4096, false));
+        cases.add(mask(11008, 4096, true));
+        attention(cases, "64 times 256 tokens, 12 heads of 32", 64, heads(12, 32, 256, false), false);
+        attention(cases, "512 tokens, 8 heads of 64", 1, heads(8, 64, 512, false), false);
+        attention(cases, "causal 2048 tokens, 12 heads of 64", 1, heads(12, 64, 2048, true), false);
+        cases.add(cast(DType.F32, DType.BF16, false, 4096, 11008, normal(1)));
+        cases.add(cast(DType.BF16, DType.F32, false, 4096, 11008, of(DType.BF16, normal(1))));
+        cases.add(cast(DType.F32, DType.F32, true, 4096, 4096, normal(1)));
+        cases.add(moments("32768x4096", 32768, 4096, 0, normal(1)));
+        cases.add(moments("16384x384", 16384, 384, 0, normal(1)));
+        cases.add(count("11008x4096", 11008, 4096, normal(1)));
+        cases.add(embedding("16384 tokens of 384", 30522, 384, 16384, false));
+        cases.add(embedding("2048 tokens of 4096 accumulated", 32000, 4096, 2048, true));
+        cases.add(gemm(1, 4096, 11008, true, false, false));
+        cases.add(gemm(512, 4096, 1024, true, false, false));
+        cases.add(gemm(1024, 1024, 1024, false, false, false));
+        cases.add(gemm(2048, 384, 1536, true, false, true));
+        cases.add(gram("4096x768", 4096, 768, normal(1)));
+        cases.add(inverse("768", 768, 0.01, gramOf(300, 0)));
+        cases.add(layerNorm("16384x384", 16384, 384, 1));
+        cases.add(layerNorm("8192x4096", 8192, 4096, 1));
+        cases.add(rmsNorm("8192x4096", 8192, 4096, 1));
+        cases.add(sweep("given mask 4096x128", 4096, 128, 0, 0, normal(1)));
+        cases.add(sweep("2:4 of 4096x128", 4096, 128, 2, 4, normal(1)));
+        // A turn by an eighth, again and again, keeps the length of what is turned.
+        cases.add(rotary(1, 2048, 32, 64, constant(Math.sqrt(0.5))));
+        int high = ScoreSelect.key(0.5f, 1) >>> ScoreHistogram.LOW_BITS;
+        cases.add(histogram("high 11008x4096", 11008, 4096, true, ScoreHistogram.Half.HIGH, 0, normal(1)));
+        cases.add(histogram("low 11008x4096", 11008, 4096, true, ScoreHistogram.Half.LOW, high, normal(1)));
+        cases.add(select("row half of 4096x4096", 4096, 4096, true, new Selection.Row(2048), normal(1)));
+        cases.add(select("row half of 11008x4096", 11008, 4096, true, new Selection.Row(2048), normal(1)));
+        cases.add(select("row half of 4096x11008", 4096, 11008, true, new Selection.Row(5504), normal(1)));
+        cases.add(select("2:4 of 11008x4096", 11008, 4096, true, new Selection.Groups(2, 4), normal(1)));
+        Selection cut = new Selection.Cut(ScoreSelect.key(0.5f, 1), 0);
+        cases.add(select("cut of 11008x4096", 11008, 4096, true, cut, normal(1)));
+        cases.add(squaredError(8192, 4096));
+        return cases.stream().map(OpCases::large).toList();
+    }
+
+    private static Attention.Geometry heads(int heads, int size, long length, boolean causal) {
+        return new Attention.Geometry(heads, heads, size, length, (float) (1 / Math.sqrt(size)), causal, 0);
+    }
+
+    /** The same case without gaps between rows, and with operands that are filled fast. */
+    private static OpCase large(OpCase opCase) {
+        List<Operand> operands = opCase.operands().stream()
+                .map(operand -> new Operand(
+                        operand.name(),
+                        operand.role(),
+                        operand.dtype(),
+                        operand.rows(),
+                        operand.cols(),
+                        0,
+                        operand.fill() instanceof Profile profile ? repeated(profile) : operand.fill()))
+                .toList();
+        return new OpCase(opCase.op(), opCase.label(), opCase.tolerance(), operands, opCase.build());
+    }
+
     /** An op of this kind over memory that does not exist: good for asking {@link Backend#supports}, not for running. */
     public static Op example(Class<? extends Op> op) {
         OpCase found = all().stream()
                 .filter(opCase -> opCase.op().equals(op))
                 .findFirst()
                 .orElseThrow(() -> new IllegalArgumentException(op + " has no case"));
-        return found.build()
-                .apply(found.operands().stream()
+        return unbacked(found);
+    }
+
+    /** The case's op over memory that does not exist: for asking what it costs and who supports it. */
+    public static Op unbacked(OpCase opCase) {
+        return opCase.build()
+                .apply(opCase.operands().stream()
                         .map(operand -> View.of(new Unbacked(), operand.dtype(), operand.rows(), operand.cols()))
                         .toList());
     }
@@ -115,25 +189,26 @@ public final class OpCases {
     private static void applyMask(List<OpCase> cases) {
         for (int cols : WIDTHS) {
             for (boolean biased : new boolean[] {false, true}) {
-                List<Operand> operands = new ArrayList<>(List.of(
-                        new Operand("weights", Role.UPDATE, DType.F32, 5, cols, 2, normal(1)),
-                        read("mask", DType.I32, 5, BitMask.wordsPerRow(cols), 1, maskBits(cols))));
-                if (biased) {
-                    operands.add(read("mean", 1, cols, normal(1)));
-                    operands.add(update("bias", 1, 5, normal(1)));
-                }
-                cases.add(new OpCase(
-                        ApplyMask.class,
-                        "5x" + cols + (biased ? " bias" : ""),
-                        new Tolerance.Rounding(2),
-                        operands,
-                        views -> new ApplyMask(
-                                views.get(0),
-                                views.get(1),
-                                biased ? views.get(2) : null,
-                                biased ? views.get(3) : null)));
+                cases.add(mask(5, cols, biased));
             }
         }
+    }
+
+    private static OpCase mask(long rows, long cols, boolean biased) {
+        List<Operand> operands = new ArrayList<>(List.of(
+                new Operand("weights", Role.UPDATE, DType.F32, rows, cols, 2, normal(1)),
+                read("mask", DType.I32, rows, BitMask.wordsPerRow(cols), 1, maskBits(cols))));
+        if (biased) {
+            operands.add(read("mean", 1, cols, normal(1)));
+            operands.add(update("bias", 1, rows, normal(1)));
+        }
+        return new OpCase(
+                ApplyMask.class,
+                rows + "x" + cols + (biased ? " bias" : ""),
+                new Tolerance.Rounding(2),
+                operands,
+                views -> new ApplyMask(
+                        views.get(0), views.get(1), biased ? views.get(2) : null, biased ? views.get(3) : null));
     }
 
     private static void attention(List<OpCase> cases) {
@@ -256,19 +331,24 @@ public final class OpCases {
     private static void embedding(List<OpCase> cases) {
         for (boolean accumulate : new boolean[] {false, true}) {
             for (int tokens : new int[] {1, 7, 300}) {
-                cases.add(new OpCase(
-                        Embedding.class,
-                        tokens + " tokens" + (accumulate ? " accumulated" : ""),
-                        EXACT,
-                        List.of(
-                                read("table", DType.F32, 11, 33, 1, normal(1)),
-                                read("ids", DType.I32, 1, tokens, 0, ints(11)),
-                                accumulate
-                                        ? new Operand("output", Role.UPDATE, DType.F32, tokens, 33, 2, normal(1))
-                                        : write("output", DType.F32, tokens, 33, 2)),
-                        views -> new Embedding(views.get(0), views.get(1), views.get(2), accumulate)));
+                cases.add(
+                        embedding(tokens + " tokens" + (accumulate ? " accumulated" : ""), 11, 33, tokens, accumulate));
             }
         }
+    }
+
+    private static OpCase embedding(String label, int entries, long width, long tokens, boolean accumulate) {
+        return new OpCase(
+                Embedding.class,
+                label,
+                EXACT,
+                List.of(
+                        read("table", DType.F32, entries, width, 1, normal(1)),
+                        read("ids", DType.I32, 1, tokens, 0, ints(entries)),
+                        accumulate
+                                ? new Operand("output", Role.UPDATE, DType.F32, tokens, width, 2, normal(1))
+                                : write("output", DType.F32, tokens, width, 2)),
+                views -> new Embedding(views.get(0), views.get(1), views.get(2), accumulate));
     }
 
     private static void gemm(List<OpCase> cases) {
@@ -392,26 +472,8 @@ public final class OpCases {
         for (int cols : WIDTHS) {
             for (double spread : new double[] {1, 1e-4}) {
                 String label = "3x" + cols + (spread == 1 ? "" : " small");
-                Tolerance tolerance = new Tolerance.Rounding(16 + cols);
-                cases.add(new OpCase(
-                        RmsNorm.class,
-                        label,
-                        tolerance,
-                        List.of(
-                                read("x", DType.F32, 3, cols, 1, normal(spread)),
-                                read("gain", 1, cols, normal(1)),
-                                write("y", DType.F32, 3, cols, 2)),
-                        views -> new RmsNorm(views.get(0), views.get(1), views.get(2), 1e-6f)));
-                cases.add(new OpCase(
-                        LayerNorm.class,
-                        label,
-                        tolerance,
-                        List.of(
-                                read("x", DType.F32, 3, cols, 1, normal(spread)),
-                                read("gain", 1, cols, normal(1)),
-                                read("bias", 1, cols, normal(1)),
-                                write("y", DType.F32, 3, cols, 2)),
-                        views -> new LayerNorm(views.get(0), views.get(1), views.get(2), views.get(3), 1e-5f)));
+                cases.add(rmsNorm(label, 3, cols, spread));
+                cases.add(layerNorm(label, 3, cols, spread));
             }
         }
         cases.add(new OpCase(
@@ -486,22 +548,49 @@ public final class OpCases {
         };
     }
 
+    private static OpCase rmsNorm(String label, long rows, long cols, double spread) {
+        return new OpCase(
+                RmsNorm.class,
+                label,
+                new Tolerance.Rounding(16 + cols),
+                List.of(
+                        read("x", DType.F32, rows, cols, 1, normal(spread)),
+                        read("gain", 1, cols, normal(1)),
+                        write("y", DType.F32, rows, cols, 2)),
+                views -> new RmsNorm(views.get(0), views.get(1), views.get(2), 1e-6f));
+    }
+
+    private static OpCase layerNorm(String label, long rows, long cols, double spread) {
+        return new OpCase(
+                LayerNorm.class,
+                label,
+                new Tolerance.Rounding(16 + cols),
+                List.of(
+                        read("x", DType.F32, rows, cols, 1, normal(spread)),
+                        read("gain", 1, cols, normal(1)),
+                        read("bias", 1, cols, normal(1)),
+                        write("y", DType.F32, rows, cols, 2)),
+                views -> new LayerNorm(views.get(0), views.get(1), views.get(2), views.get(3), 1e-5f));
+    }
+
     private static void rotary(List<OpCase> cases) {
         long[][] sizes = {{1, 1, 1, 1}, {2, 3, 2, 4}, {1, 17, 6, 16}, {3, 33, 1, 31}, {2, 130, 4, 64}};
         for (long[] size : sizes) {
-            long tokens = size[0] * size[1];
-            int heads = (int) size[2];
-            long half = size[3];
-            cases.add(new OpCase(
-                    Rotary.class,
-                    tokens + " tokens, " + heads + " heads of " + 2 * half,
-                    new Tolerance.Rounding(8),
-                    List.of(
-                            new Operand("x", Role.UPDATE, DType.F32, tokens, 2 * half * heads, 3, normal(1)),
-                            read("cosine", size[1], half, uniform(-1, 1)),
-                            read("sine", size[1], half, uniform(-1, 1))),
-                    views -> new Rotary(views.get(0), views.get(1), views.get(2), heads)));
+            cases.add(rotary(size[0], size[1], (int) size[2], size[3], uniform(-1, 1)));
         }
+    }
+
+    private static OpCase rotary(long sequences, long length, int heads, long half, Fill angles) {
+        long tokens = sequences * length;
+        return new OpCase(
+                Rotary.class,
+                tokens + " tokens, " + heads + " heads of " + 2 * half,
+                new Tolerance.Rounding(8),
+                List.of(
+                        new Operand("x", Role.UPDATE, DType.F32, tokens, 2 * half * heads, 3, normal(1)),
+                        read("cosine", length, half, angles),
+                        read("sine", length, half, angles)),
+                views -> new Rotary(views.get(0), views.get(1), views.get(2), heads));
     }
 
     private static void scoreHistogram(List<OpCase> cases) {
@@ -580,16 +669,20 @@ public final class OpCases {
 
     private static void squaredError(List<OpCase> cases) {
         for (int cols : WIDTHS) {
-            cases.add(new OpCase(
-                    SquaredError.class,
-                    "67x" + cols,
-                    new Tolerance.Rounding(4),
-                    List.of(
-                            read("expected", DType.F32, 67, cols, 1, normal(1)),
-                            read("actual", DType.F32, 67, cols, 2, normal(1)),
-                            new Operand("sums", Role.UPDATE, DType.F64, 1, 2, 0, of(DType.F64, uniform(0, 1)))),
-                    views -> new SquaredError(views.get(0), views.get(1), views.get(2))));
+            cases.add(squaredError(67, cols));
         }
+    }
+
+    private static OpCase squaredError(long rows, long cols) {
+        return new OpCase(
+                SquaredError.class,
+                rows + "x" + cols,
+                new Tolerance.Rounding(4),
+                List.of(
+                        read("expected", DType.F32, rows, cols, 1, normal(1)),
+                        read("actual", DType.F32, rows, cols, 2, normal(1)),
+                        new Operand("sums", Role.UPDATE, DType.F64, 1, 2, 0, of(DType.F64, uniform(0, 1)))),
+                views -> new SquaredError(views.get(0), views.get(1), views.get(2)));
     }
 
     private static Operand read(String name, DType dtype, long rows, long cols, long gap, Fill fill) {
@@ -694,6 +787,23 @@ public final class OpCases {
                 Floats.set(dtype, packed, i, Floats.get(DType.F32, values, i));
             }
         });
+    }
+
+    /** The first {@link #PERIOD} elements again and again. */
+    private static Fill repeated(Fill base) {
+        return (random, packed, rows, cols) -> {
+            long elements = rows * cols;
+            if (elements <= PERIOD) {
+                base.fill(random, packed, rows, cols);
+                return;
+            }
+            long period = PERIOD * (packed.byteSize() / elements);
+            base.fill(random, packed.asSlice(0, period), 1, PERIOD);
+            for (long done = period; done < packed.byteSize(); done += period) {
+                long more = Math.min(period, packed.byteSize() - done);
+                MemorySegment.copy(packed, 0, packed, done, more);
+            }
+        };
     }
 
     private static Fill longs(long value) {

@@ -28,6 +28,7 @@ import org.junit.jupiter.api.Test;
 class ArchitectureTest {
     private static final JavaClasses CLASSES = new ClassFileImporter()
             .withImportOption(new ImportOption.DoNotIncludeTests())
+            .withImportOption(location -> !location.contains("/target/bench/"))
             .importPackages("org.sentei");
 
     @Test
@@ -49,6 +50,8 @@ class ArchitectureTest {
                 .definedBy("org.sentei.method")
                 .layer("engine")
                 .definedBy("org.sentei.engine..")
+                .layer("bench")
+                .definedBy("org.sentei.bench")
                 .layer("cli")
                 .definedBy("org.sentei.cli")
                 .whereLayer("tensor")
@@ -65,8 +68,10 @@ class ArchitectureTest {
                 .mayOnlyAccessLayers("model", "kernel", "tensor")
                 .whereLayer("engine")
                 .mayOnlyAccessLayers("method", "format", "model", "kernel", "tensor")
+                .whereLayer("bench")
+                .mayOnlyAccessLayers("engine", "format", "kernel")
                 .whereLayer("cli")
-                .mayOnlyAccessLayers("engine", "format", "model", "kernel")
+                .mayOnlyAccessLayers("bench", "engine", "format", "model", "kernel")
                 .check(CLASSES);
     }
 
@@ -95,8 +100,14 @@ class ArchitectureTest {
         confine("ai.onnxruntime..", "org.sentei.model.onnx");
         confine("ai.djl..", "org.sentei.format");
         confine("com.google.protobuf..", "org.sentei.format..");
-        confine("com.fasterxml.jackson..", "org.sentei.format", "org.sentei.engine..", "org.sentei.cli");
+        confine(
+                "com.fasterxml.jackson..",
+                "org.sentei.format",
+                "org.sentei.engine..",
+                "org.sentei.bench",
+                "org.sentei.cli");
         confine("picocli..", "org.sentei.cli");
+        confine("org.openjdk.jmh..");
     }
 
     private static void confine(String library, String... homes) {

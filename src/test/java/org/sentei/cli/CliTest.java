@@ -20,7 +20,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.engine.recipe.Recipes;
 
 class CliTest {
-    private record Outcome(int code, String out, String err) {
+    record Outcome(int code, String out, String err) {
         JsonNode document() {
             try (JsonParser parser = new ObjectMapper().createParser(out)) {
                 JsonNode first = parser.readValueAsTree();
@@ -41,7 +41,7 @@ class CliTest {
         }
     }
 
-    private static Outcome sentei(String... args) {
+    static Outcome sentei(String... args) {
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         ByteArrayOutputStream err = new ByteArrayOutputStream();
         Terminal terminal = new Terminal(
@@ -54,7 +54,18 @@ class CliTest {
 
     @ParameterizedTest
     @ValueSource(
-            strings = {"demo", "doctor", "models", "recipes", "inspect", "plan", "compress", "forward", "eval", "unpack"
+            strings = {
+                "demo",
+                "doctor",
+                "models",
+                "recipes",
+                "inspect",
+                "plan",
+                "compress",
+                "forward",
+                "eval",
+                "unpack",
+                "bench"
             })
     void theHelpOfEveryCommandTeachesWithAnExample(String command) {
         Outcome outcome = sentei(command, "--help");

@@ -49,15 +49,16 @@ class ConformanceTest {
     }
 
     @Test
-    void everyOpHasCases() {
-        Set<String> covered = OpCases.all().stream()
-                .map(opCase -> Op.stem(opCase.op()))
-                .collect(Collectors.toCollection(TreeSet::new));
-        assertThat(covered)
-                .containsExactlyElementsOf(Arrays.stream(Op.class.getPermittedSubclasses())
-                        .map(op -> Op.stem(op.asSubclass(Op.class)))
-                        .sorted(Comparator.naturalOrder())
-                        .toList());
+    void everyOpHasCasesToCheckAndToTime() {
+        for (List<OpCase> cases : List.of(OpCases.all(), OpCases.benchmarks())) {
+            Set<String> covered =
+                    cases.stream().map(opCase -> Op.stem(opCase.op())).collect(Collectors.toCollection(TreeSet::new));
+            assertThat(covered)
+                    .containsExactlyElementsOf(Arrays.stream(Op.class.getPermittedSubclasses())
+                            .map(op -> Op.stem(op.asSubclass(Op.class)))
+                            .sorted(Comparator.naturalOrder())
+                            .toList());
+        }
     }
 
     @Test
@@ -70,6 +71,7 @@ class ConformanceTest {
     @Test
     void caseNamesAreUnique() {
         assertThat(OpCases.all().stream().map(OpCase::name)).doesNotHaveDuplicates();
+        assertThat(OpCases.benchmarks().stream().map(OpCase::name)).doesNotHaveDuplicates();
     }
 
     @Test

@@ -6,10 +6,12 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Optional;
 import org.sentei.kernel.Activate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
 import org.sentei.kernel.Cast;
+import org.sentei.kernel.Ceilings;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
@@ -25,6 +27,7 @@ import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
+import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
@@ -55,6 +58,14 @@ final class NativeBackend extends HostBackend {
     private static final long PRODUCT_TILES = 64;
     /** Edge of a tile of a Gram matrix. */
     private static final long GRAM_TILE = 128;
+
+    /** Size of what the probes of memory read: more than a processor's caches hold. */
+    private static final long PROBE_ELEMENTS = 1L << 26;
+    /** Rounds of multiply-adds: some milliseconds. */
+    private static final long PROBE_ROUNDS = 1 << 20;
+
+    private static final int PROBE_RUNS = 5;
+    private static final long PROBE_NANOS = 400_000_000;
 
     private final NativeLibrary library;
     private final Workers workers;
@@ -95,6 +106,44 @@ final class NativeBackend extends HostBackend {
     public void close() {
         super.close();
         workers.close();
+    }
+
+    @Override
+    public Optional<Ceilings> ceilings() {
+        check("measuring ceilings");
+        long threads = workers.threads();
+        long part = Math.ceilDiv(PROBE_ELEMENTS, threads);
+        long bytes = PROBE_ELEMENTS * Float.BYTES;
+        try (Arena arena = Arena.ofConfined();
+                Scope scope = new Scope(this)) {
+            long x = address(scope.matrix(1, PROBE_ELEMENTS));
+            long y = address(scope.matrix(1, PROBE_ELEMENTS));
+            MemorySegment totals = arena.allocate(ValueLayout.JAVA_FLOAT, threads);
+            MemorySegment operations = arena.allocate(ValueLayout.JAVA_LONG, threads);
+            double read = fastest(() -> tiles("probe_read", PROBE_ELEMENTS, part, (from, to) ->
+                    (int) library.probeRead.invokeExact(x, from, to, totals.address() + from / part * Float.BYTES)));
+            double copy = fastest(() -> tiles("probe_copy", PROBE_ELEMENTS, part, (from, to) ->
+                    (int) library.probeCopy.invokeExact(x, y, from, to)));
+            double fma = fastest(() -> tiles("probe_fma", threads, 1, (from, to) -> (int) library.probeFma.invokeExact(
+                    PROBE_ROUNDS, totals.address() + from * Float.BYTES, operations.address() + from * Long.BYTES)));
+            long computed = 0;
+            for (long i = 0; i < threads; i++) {
+                computed += operations.getAtIndex(ValueLayout.JAVA_LONG, i);
+            }
+            return Optional.of(new Ceilings(bytes / read, 2 * bytes / copy, computed / fma));
+        }
+    }
+
+    /** Seconds of the fastest of many runs. */
+    private static double fastest(Runnable probe) {
+        long began = System.nanoTime();
+        long best = Long.MAX_VALUE;
+        for (int runs = 0; runs < PROBE_RUNS || System.nanoTime() - began < PROBE_NANOS; runs++) {
+            long start = System.nanoTime();
+            probe.run();
+            best = Math.min(best, System.nanoTime() - start);
+        }
+        return best / 1e9;
     }
 
     @Override
@@ -689,11 +738,15 @@ final class NativeBackend extends HostBackend {
     }
 
     private void tiles(Op op, long total, long tile, Kernel kernel) {
+        tiles(op.name(), total, tile, kernel);
+    }
+
+    private void tiles(String name, long total, long tile, Kernel kernel) {
         try {
             workers.run(Math.ceilDiv(total, tile), index -> {
                 int status = kernel.run(index * tile, Math.min(total, (index + 1) * tile));
                 if (status != NativeLibrary.OK) {
-                    throw failure(op, status);
+                    throw failure(name, status);
                 }
             });
         } catch (Workers.TileException e) {
@@ -701,23 +754,22 @@ final class NativeBackend extends HostBackend {
                 throw failure;
             }
             throw new DeviceException(
-                    NAME, op.name(), "a worker thread failed with " + e.getCause(), DeviceException.Kind.INTERNAL, e);
+                    NAME, name, "a worker thread failed with " + e.getCause(), DeviceException.Kind.INTERNAL, e);
         }
     }
 
-    private static DeviceException failure(Op op, int status) {
+    private static DeviceException failure(String name, int status) {
         return switch (status) {
             case NativeLibrary.OUT_OF_MEMORY ->
                 new DeviceException(
                         NAME,
-                        op.name(),
+                        name,
                         status,
                         "no memory for scratch; use a smaller batch or fewer threads",
                         DeviceException.Kind.OUT_OF_MEMORY);
             case NativeLibrary.BAD_ARGUMENT ->
-                new DeviceException(
-                        NAME, op.name(), status, "an argument is out of range", DeviceException.Kind.LAUNCH);
-            default -> new DeviceException(NAME, op.name(), status, "unknown status", DeviceException.Kind.INTERNAL);
+                new DeviceException(NAME, name, status, "an argument is out of range", DeviceException.Kind.LAUNCH);
+            default -> new DeviceException(NAME, name, status, "unknown status", DeviceException.Kind.INTERNAL);
         };
     }
 }

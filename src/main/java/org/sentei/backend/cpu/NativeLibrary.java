@@ -82,6 +82,9 @@ final class NativeLibrary {
     final MethodHandle inverseCholeskyStore;
     final MethodHandle layerNorm;
     final MethodHandle obsSweep;
+    final MethodHandle probeCopy;
+    final MethodHandle probeFma;
+    final MethodHandle probeRead;
     final MethodHandle rmsNorm;
     final MethodHandle rotary;
     final MethodHandle scoreHistogram;
@@ -116,6 +119,9 @@ final class NativeLibrary {
         inverseCholeskyStore = kernel("inverse_cholesky_store_f32");
         layerNorm = kernel("layer_norm_f32");
         obsSweep = kernel("obs_sweep_f32");
+        probeCopy = kernel("probe_copy_f32");
+        probeFma = kernel("probe_fma_f32");
+        probeRead = kernel("probe_read_f32");
         rmsNorm = kernel("rms_norm_f32");
         rotary = kernel("rotary_f32");
         scoreHistogram = kernel("score_histogram_f32");

@@ -10,7 +10,7 @@ public final class Nearest {
     private Nearest() {}
 
     /** As {@link #to}, for a pattern in which {@code *} stands for any run of characters and {@code ?} for one. */
-    static String toPattern(String pattern, Collection<String> names) {
+    public static String toPattern(String pattern, Collection<String> names) {
         return nearest(pattern, names, true);
     }
 

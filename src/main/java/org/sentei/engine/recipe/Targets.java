@@ -72,7 +72,7 @@ public final class Targets {
     }
 
     /** Glob match in time proportional to the product of the lengths at worst: only the last star is ever retried. */
-    static boolean matches(String pattern, String name) {
+    public static boolean matches(String pattern, String name) {
         int p = 0;
         int n = 0;
         int star = -1;

@@ -2,15 +2,15 @@ package org.sentei.engine.report;
 
 import java.util.Locale;
 
-/** Writes inline SVG for reports: rectangles and lines with tooltips. Colours come from the page's style sheet. */
-final class Svg {
+/** Writes SVG for pages and files: shapes with tooltips, lines, text. Colours come from a style sheet. */
+public final class Svg {
     private final StringBuilder body = new StringBuilder();
 
     /**
      * @param label what the drawing shows, for who cannot see it
      * @param stretch whether the drawing fills its box without keeping its proportions
      */
-    Svg(String label, String cssClass, double width, double height, boolean stretch) {
+    public Svg(String label, String cssClass, double width, double height, boolean stretch) {
         body.append("<svg role=\"img\" aria-label=\"")
                 .append(escape(label))
                 .append("\" class=\"")
@@ -23,21 +23,47 @@ final class Svg {
     }
 
     /** A rectangle; {@code tooltip} may be empty. */
-    Svg rect(String cssClass, double x, double y, double width, double height, String tooltip) {
+    public Svg rect(String cssClass, double x, double y, double width, double height, String tooltip) {
         body.append("<rect class=\"").append(escape(cssClass)).append('"');
         attribute("x", x);
         attribute("y", y);
         attribute("width", width);
         attribute("height", height);
+        return closed("rect", tooltip);
+    }
+
+    /** A disc; {@code tooltip} may be empty. */
+    public Svg circle(String cssClass, double x, double y, double radius, String tooltip) {
+        body.append("<circle class=\"").append(escape(cssClass)).append('"');
+        attribute("cx", x);
+        attribute("cy", y);
+        attribute("r", radius);
+        return closed("circle", tooltip);
+    }
+
+    /** One line of text whose base line starts, or is anchored by its class, at a point. */
+    public Svg text(String cssClass, double x, double y, String text) {
+        body.append("<text class=\"").append(escape(cssClass)).append('"');
+        attribute("x", x);
+        attribute("y", y);
+        body.append('>').append(escape(text)).append("</text>");
+        return this;
+    }
+
+    private Svg closed(String element, String tooltip) {
         if (tooltip.isEmpty()) {
             body.append("/>");
         } else {
-            body.append("><title>").append(escape(tooltip)).append("</title></rect>");
+            body.append("><title>")
+                    .append(escape(tooltip))
+                    .append("</title></")
+                    .append(element)
+                    .append('>');
         }
         return this;
     }
 
-    Svg line(String cssClass, double x1, double y1, double x2, double y2) {
+    public Svg line(String cssClass, double x1, double y1, double x2, double y2) {
         body.append("<line class=\"").append(escape(cssClass)).append('"');
         attribute("x1", x1);
         attribute("y1", y1);
@@ -78,6 +104,19 @@ final class Svg {
         return escaped.toString();
     }
 
+    /** A file of its own, with its style sheet inside. */
+    public String document(String style) {
+        int inside = body.indexOf(">") + 1;
+        return "<svg xmlns=\"http://www.w3.org/2000/svg\""
+                + body.substring("<svg".length(), inside)
+                + "\n<style>\n"
+                + escape(style)
+                + "</style>\n"
+                + body.substring(inside)
+                + "</svg>\n";
+    }
+
+    /** Inline, for a page. */
     @Override
     public String toString() {
         return body + "</svg>";

@@ -1,0 +1,125 @@
+package org.sentei.bench.jmh;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.concurrent.TimeUnit;
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.BenchmarkMode;
+import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Setup;
+import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Backends;
+import org.sentei.kernel.Conformance;
+import org.sentei.kernel.Op;
+import org.sentei.kernel.OpCase;
+import org.sentei.kernel.OpCases;
+import org.sentei.kernel.Scope;
+import org.sentei.kernel.View;
+
+/**
+ * One op on one backend, as a caller sees it: run and waited for, on operands that lie on the device already. Every run takes
+ * the next of several sets of operands, together larger than a cache, so that none of them is found there.
+ */
+@State(org.openjdk.jmh.annotations.Scope.Benchmark)
+@BenchmarkMode(Mode.AverageTime)
+@OutputTimeUnit(TimeUnit.NANOSECONDS)
+public class OpBenchmark {
+    /** What all sets of operands hold together, at least. */
+    private static final long ROTATED_BYTES = 256 << 20;
+
+    private static final long SEED = 1;
+
+    /** Name of the backend. */
+    @Param("cpu")
+    public String backend;
+
+    /** Index of the device. */
+    @Param("0")
+    public int device;
+
+    /** Host threads of the backend. */
+    @Param("1")
+    public int threads;
+
+    /** Name of a case of {@link OpCases#benchmarks()}. */
+    @Param("column_moments/32768x4096")
+    public String opCase;
+
+    private Backend opened;
+    private Scope scope;
+    private Op[] ops;
+    private int next;
+
+    /** Opens the backend, holds the case's result against the reference and fills the operands. */
+    @Setup
+    public void setUp() {
+        OpCase found = OpCases.benchmarks().stream()
+                .filter(one -> one.name().equals(opCase))
+                .findFirst()
+                .orElseThrow(() -> new IllegalArgumentException("there is no case " + opCase));
+        opened = Backends.find(backend).open(new Backend.Options(device, threads));
+        checkAgainstReference(found);
+        scope = new Scope(opened);
+        long bytes = found.operands().stream()
+                .mapToLong(operand -> operand.rows() * operand.cols() * operand.dtype().bytes())
+                .sum();
+        ops = new Op[Math.toIntExact(Math.ceilDiv(ROTATED_BYTES, bytes))];
+        try (Arena arena = Arena.ofConfined()) {
+            List<MemorySegment> contents = new ArrayList<>();
+            SplittableRandom random = new SplittableRandom(SEED);
+            for (OpCase.Operand operand : found.operands()) {
+                MemorySegment packed = arena.allocate(
+                        operand.rows() * operand.cols() * operand.dtype().bytes(), 8);
+                operand.fill().fill(random.split(), packed, operand.rows(), operand.cols());
+                contents.add(packed);
+            }
+            for (int i = 0; i < ops.length; i++) {
+                List<View> views = new ArrayList<>();
+                for (int j = 0; j < contents.size(); j++) {
+                    OpCase.Operand operand = found.operands().get(j);
+                    View view = scope.matrix(operand.dtype(), operand.rows(), operand.cols());
+                    opened.copyIn(contents.get(j), view);
+                    views.add(view);
+                }
+                ops[i] = found.build().apply(views);
+            }
+            opened.sync();
+        }
+    }
+
+    /** A fast wrong kernel must not win. */
+    private void checkAgainstReference(OpCase found) {
+        Backend.Provider oracle = Backends.find("reference");
+        if (backend.equals(oracle.name())) {
+            return;
+        }
+        try (Backend reference = oracle.open(new Backend.Options(0, threads))) {
+            new Conformance(opened, reference).checkValues(found, SEED).failure().ifPresent(failure -> {
+                throw new IllegalStateException("wrong result: " + failure);
+            });
+        }
+    }
+
+    /** Runs the op. */
+    @Benchmark
+    public void run() {
+        Op op = ops[next];
+        next = next + 1 == ops.length ? 0 : next + 1;
+        opened.run(op);
+        opened.sync();
+    }
+
+    /** Frees the device. */
+    @TearDown
+    public void tearDown() {
+        scope.close();
+        opened.close();
+    }
+}

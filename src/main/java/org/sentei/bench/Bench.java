@@ -1,0 +1,150 @@
+package org.sentei.bench;
+
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.ServiceLoader;
+import org.sentei.engine.Progress;
+import org.sentei.engine.RunException;
+import org.sentei.engine.Version;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Backends;
+import org.sentei.kernel.Ceilings;
+import org.sentei.kernel.Conformance;
+import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.DeviceInfo;
+import org.sentei.kernel.OpCase;
+import org.sentei.kernel.OpCases;
+
+/**
+ * Times cases on backends: first every kernel in question against the reference, then the machine's ceilings, the cases, and
+ * the ceilings again, of which the higher count.
+ */
+public final class Bench {
+    private static final String REFERENCE = "reference";
+    private static final long SEED = 1;
+
+    private Bench() {}
+
+    /** The backends that are there to be fast, fastest first: all that are available but the reference. */
+    public static List<String> fastBackends() {
+        return Backends.providers().stream()
+                .filter(provider -> !provider.name().equals(REFERENCE)
+                        && provider.unavailableBecause().isEmpty())
+                .map(Backend.Provider::name)
+                .toList();
+    }
+
+    /**
+     * Times every case on every backend that has its op.
+     *
+     * @param backends names of backends
+     * @param cases of {@link OpCases#benchmarks()}
+     * @throws DeviceException UNSUPPORTED when a backend is not available, computes wrong, or has none of the ops
+     * @throws RunException when there is no harness or a case fails
+     */
+    public static BenchReport run(
+            List<String> backends,
+            Backend.Options options,
+            List<OpCase> cases,
+            Harness.Schedule schedule,
+            Progress progress) {
+        Harness harness = ServiceLoader.load(Harness.class)
+                .findFirst()
+                .orElseThrow(
+                        () -> new RunException("the benchmarks are not on the class path, only the library is: start"
+                                + " bin/sentei in a folder where mvn -B package has run"));
+        Instant started = Instant.now();
+        List<Trial> trials = new ArrayList<>();
+        for (String backend : backends) {
+            trials.add(prepare(backend, options, cases, progress));
+        }
+        long total = trials.stream().mapToLong(trial -> trial.cases().size()).sum() * schedule.total();
+        List<BenchReport.Device> devices = new ArrayList<>();
+        List<BenchReport.Result> results = new ArrayList<>();
+        long done = 0;
+        for (Trial trial : trials) {
+            String backend = trial.info().backend();
+            List<Harness.Measurement> measured = harness.measure(
+                    new Harness.Request(
+                            backend,
+                            options.device(),
+                            options.threads(),
+                            trial.cases().stream().map(OpCase::name).toList(),
+                            schedule),
+                    part(progress, done, total));
+            done += (long) trial.cases().size() * schedule.total();
+            Ceilings ceilings = trial.ceilings();
+            if (ceilings != null) {
+                try (Backend open = Backends.find(backend).open(options)) {
+                    ceilings = open.ceilings().map(ceilings::or).orElse(ceilings);
+                }
+            }
+            devices.add(BenchReport.Device.of(trial.info(), ceilings));
+            for (Harness.Measurement measurement : measured) {
+                OpCase opCase = trial.cases().stream()
+                        .filter(one -> one.name().equals(measurement.opCase()))
+                        .findFirst()
+                        .orElseThrow();
+                results.add(BenchReport.Result.of(opCase, backend, measurement, ceilings));
+            }
+        }
+        return new BenchReport(
+                Version.current(),
+                started.truncatedTo(ChronoUnit.SECONDS).toString(),
+                started.until(Instant.now(), ChronoUnit.MILLIS) / 1e3,
+                options.threads(),
+                schedule,
+                devices,
+                results);
+    }
+
+    /** A backend that is right, what it has, and the speed of its device before it is timed; ceilings may be null. */
+    private record Trial(DeviceInfo info, List<OpCase> cases, Ceilings ceilings) {}
+
+    private static Trial prepare(String name, Backend.Options options, List<OpCase> cases, Progress progress) {
+        try (Backend reference = Backends.find(REFERENCE).open(new Backend.Options(0, options.threads()));
+                Backend backend = Backends.find(name).open(options)) {
+            List<OpCase> supported = cases.stream()
+                    .filter(opCase -> backend.supports(OpCases.unbacked(opCase)))
+                    .toList();
+            if (supported.isEmpty()) {
+                throw unsupported(name, "it has none of the ops to time");
+            }
+            if (!name.equals(REFERENCE)) {
+                Conformance conformance = new Conformance(backend, reference);
+                for (OpCase opCase : OpCases.all()) {
+                    if (supported.stream().anyMatch(one -> one.op().equals(opCase.op()))) {
+                        progress.stopIfCancelled("checking " + name);
+                        Optional<String> failure =
+                                conformance.check(opCase, SEED).failure();
+                        if (failure.isPresent()) {
+                            throw unsupported(name, "it computes wrong: " + failure.get());
+                        }
+                    }
+                }
+            }
+            return new Trial(backend.info(), supported, backend.ceilings().orElse(null));
+        }
+    }
+
+    private static DeviceException unsupported(String backend, String reason) {
+        return new DeviceException(backend, "timing ops", 0, reason, DeviceException.Kind.UNSUPPORTED);
+    }
+
+    private static Progress part(Progress whole, long before, long total) {
+        return new Progress() {
+            @Override
+            public void advanced(String stage, long done, long ofPart) {
+                whole.advanced(stage, before + done, total);
+            }
+
+            @Override
+            public boolean cancelled() {
+                return whole.cancelled();
+            }
+        };
+    }
+}

@@ -1,0 +1,61 @@
+package org.sentei.bench;
+
+import java.util.List;
+import java.util.Map;
+import org.sentei.engine.Progress;
+
+/** Times cases of {@code OpCases.benchmarks()}; found as a service, because JMH's licence keeps it out of the library. */
+public interface Harness {
+    /**
+     * Times every case on one backend, after its result was held against the reference.
+     *
+     * @throws org.sentei.engine.RunException when a case fails or computes wrong, with the reason
+     * @throws java.util.concurrent.CancellationException when {@code progress} was cancelled
+     */
+    List<Measurement> measure(Request request, Progress progress);
+
+    /**
+     * What to time.
+     *
+     * @param backend name of the backend
+     * @param threads host threads that it computes with
+     * @param cases names of cases, {@code op/label}
+     */
+    record Request(String backend, int device, int threads, List<String> cases, Schedule schedule) {}
+
+    /**
+     * How long to time, in JMH's words.
+     *
+     * @param forks fresh JVMs a case; 0 times inside this one
+     * @param warmup iterations that do not count, a fork
+     * @param iterations iterations that count, a fork
+     * @param seconds least time of an iteration
+     * @param profilers names of JMH profilers, with options behind a colon
+     */
+    record Schedule(int forks, int warmup, int iterations, double seconds, List<String> profilers) {
+        public Schedule {
+            if (forks < 0 || warmup < 0 || iterations < 1 || !(seconds > 0 && seconds <= 3600)) {
+                throw new IllegalArgumentException("a schedule of " + forks + " forks, " + warmup + " and " + iterations
+                        + " iterations of " + seconds + " s is malformed");
+            }
+        }
+
+        int total() {
+            return Math.max(1, forks) * (warmup + iterations);
+        }
+    }
+
+    /**
+     * What came of one case.
+     *
+     * @param opCase name of the case
+     * @param seconds mean time of one run of the op
+     * @param error half of the 99.9 % confidence interval of {@code seconds}; NaN when too few iterations tell
+     * @param samples iterations that counted
+     * @param profile what the profilers found, by their labels
+     */
+    record Measurement(String opCase, double seconds, double error, long samples, Map<String, Profiled> profile) {}
+
+    /** One figure of a profiler. */
+    record Profiled(double value, String unit) {}
+}

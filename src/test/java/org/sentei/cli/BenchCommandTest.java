@@ -1,0 +1,96 @@
+package org.sentei.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.sentei.cli.CliTest.sentei;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class BenchCommandTest {
+    @TempDir
+    private Path folder;
+
+    @Test
+    void wrongArgumentsEndInTwo() {
+        sentei("bench", "--op", "colum_moments")
+                .refuses(ExitCode.SYNTAX, "--op colum_moments", "the nearest is column_moments");
+        sentei("bench", "--op", "gemm", "--case", "1024x1024")
+                .refuses(ExitCode.SYNTAX, "--case 1024x1024", "the nearest is 1024x1024x1024");
+        sentei("bench", "--op", "gemm", "--case", "cast/*").refuses(ExitCode.SYNTAX, "--case cast/*");
+        sentei("bench", "--forks", "-1").refuses(ExitCode.SYNTAX, "--forks -1");
+        sentei("bench", "--warmup", "few").refuses(ExitCode.SYNTAX, "--warmup");
+        sentei("bench", "--iterations", "0").refuses(ExitCode.SYNTAX, "--iterations 0: give 1 or more");
+        sentei("bench", "--time", "NaN").refuses(ExitCode.SYNTAX, "--time");
+        sentei("bench", "--time", "0").refuses(ExitCode.SYNTAX, "--time");
+        sentei("bench", "--threads", "0").refuses(ExitCode.SYNTAX, "--threads 0");
+        sentei("bench", "--compare", "one").refuses(ExitCode.SYNTAX, "--compare");
+    }
+
+    @Test
+    void aBackendThatIsNotThereEndsInFour() {
+        sentei("bench", "--backend", "cqu").refuses(ExitCode.BACKEND, "cqu", "cpu");
+    }
+
+    @Test
+    void aFolderThatCannotBeMadeIsFoundBeforeTiming() throws Exception {
+        Path file = Files.writeString(folder.resolve("file"), "");
+        sentei("bench", "--op", "gemm", "--out", file.resolve("below").toString())
+                .refuses(ExitCode.INPUT, "--out");
+    }
+
+    @Test
+    void timesChecksWritesAndComparesOneCase() throws Exception {
+        String[] line = {
+            "bench",
+            "--case",
+            "attention/512*",
+            "--backend",
+            "cpu",
+            "--forks",
+            "0",
+            "--warmup",
+            "0",
+            "--iterations",
+            "1",
+            "--time",
+            "0.01",
+            "--out",
+            folder.toString(),
+            "--json"
+        };
+        CliTest.Outcome outcome = sentei(line);
+        assertThat(outcome.code()).as(outcome.err()).isZero();
+        JsonNode document = outcome.document();
+        JsonNode backend = document.get("backends").get(0);
+        assertThat(backend.get("name").asText()).isEqualTo("cpu");
+        for (String ceiling : new String[] {"read_bandwidth", "copy_bandwidth", "operation_rate"}) {
+            assertThat(backend.get(ceiling).asDouble()).as(ceiling).isBetween(1e7, 1e15);
+        }
+        assertThat(document.get("results")).hasSize(1);
+        JsonNode result = document.get("results").get(0);
+        assertThat(result.get("op").asText()).isEqualTo("attention");
+        assertThat(result.get("case").asText()).isEqualTo("512 tokens, 8 heads of 64");
+        assertThat(result.get("time").asDouble()).isPositive().isLessThan(60);
+        assertThat(result.get("samples").asInt()).isEqualTo(1);
+        assertThat(result.get("ceiling_percent").asDouble()).isPositive().isLessThan(1000);
+        assertThat(outcome.err()).contains("100 %");
+        assertThat(folder.resolve("bench.json")).exists();
+        assertThat(folder.resolve("bench.csv")).exists();
+        assertThat(folder.resolve("roofline.svg")).exists();
+
+        CliTest.Outcome compared = sentei("bench", "--compare", folder.toString(), folder.toString());
+        assertThat(compared.code()).isZero();
+        assertThat(compared.out()).contains("attention", "1.000", "of unknown error");
+        assertThat(sentei("bench", "--compare", folder.toString(), folder + "/bench.json", "--json")
+                        .document()
+                        .get("cases")
+                        .get(0)
+                        .get("verdict")
+                        .asText())
+                .isEqualTo("UNKNOWN");
+        sentei("bench", "--compare", folder.toString(), folder + "/other").refuses(ExitCode.INPUT, "other");
+    }
+}
