@@ -74,7 +74,6 @@ def report(folder, rows, cols, prune, results, commit):
     ours = [json.loads(line) for line in (folder / "sentei.jsonl").read_text().splitlines()]
     theirs = [json.loads(line) for line in (folder / "torch.jsonl").read_text().splitlines()]
     cores = os.cpu_count()
-    machine = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-") + f"-{cores}core"
     sentei = [value for round in ours for value in round["milliseconds"]]
     peers = {name: [value for round in theirs for value in round[name]] for name in ("sort", "kthvalue")}
     median = statistics.median(sentei)
@@ -91,9 +90,8 @@ def report(folder, rows, cols, prune, results, commit):
         "ratio": {name: statistics.median(values) / median for name, values in peers.items()},
         "all_ms": {"sentei": sentei, **peers},
     }
-    target = results / machine
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "score_select.json").write_text(json.dumps(record, indent=1) + "\n")
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "score_select.json").write_text(json.dumps(record, indent=1) + "\n")
     described = {
         "sentei": f"Sentei cpu, {record['isa']}: scores, selection and bit mask",
         "sort": "torch.sort, stable, scores ready",
@@ -114,7 +112,7 @@ def report(folder, rows, cols, prune, results, commit):
         f" PyTorch {torch.__version__}; {len(ours)} interleaved rounds; {record['date']}, commit {commit};"
         " `bench/peers/score_select.sh`.",
     ]
-    (target / "score_select.md").write_text("\n".join(lines) + "\n")
+    (results / "score_select.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

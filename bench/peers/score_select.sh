@@ -2,9 +2,9 @@
 # Row selection, ours against PyTorch's stable sort and kthvalue: same data, same machine, one thread, interleaved rounds.
 # Needs a built project (mvn package), a JDK 25 and a Python with torch and numpy.
 #
-#   bench/peers/score_select.sh [rounds]     PYTHON and JAVA choose the interpreters
+#   bench/peers/score_select.sh [rounds]     PYTHON and JAVA choose the interpreters, OUT the folder of the results
 #
-# Writes bench/results/<machine>/score_select.{json,md}; run it on a machine that does nothing else.
+# Writes score_select.{json,md}, into bench/results/<machine> unless OUT says otherwise; run it on a machine that does nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -30,4 +30,5 @@ done
 # Earlier results are rewritten by this very run; only a change of the code makes the commit a wrong name for it.
 commit=$(git rev-parse --short=10 HEAD)
 git diff --quiet HEAD -- src native bench/peers pom.xml || commit+=-changed
-"$python" bench/peers/score_select.py report "$folder" $rows $cols $prune bench/results "$commit"
+"$python" bench/peers/score_select.py report "$folder" $rows $cols $prune \
+    "${OUT:-bench/results/$("$python" bench/peers/machine.py)}" "$commit"

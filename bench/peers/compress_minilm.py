@@ -1,0 +1,198 @@
+"""The PyTorch side of compress_minilm.sh: STADE on all-MiniLM-L6-v2 as a competent user of transformers writes it.
+
+Loaded by AutoModel from a folder with model.safetensors, scaled dot-product attention, inference mode, batches of 16 windows
+(4096 tokens, as many as ours), one forward pass. A hook on every linear layer merges count, mean and M2 of its input by Chan,
+Golub and LeVeque's update, in fp32 within a batch and fp64 between batches (as ours; fp32 throughout is no faster); query,
+key and value share theirs, as ours do, because they read the same input. var_mean along the tokens is slow on CPUs (see
+ops.py), so the hook takes two plain passes: the mean, then the squares of what is left. Scores |w| * std, of
+every row what does not exceed kthvalue, which is faster than the stable sort of the published code and than topk; the bias
+takes up the pruned weights' mean, save_pretrained writes safetensors.
+
+Included on both sides: loading the model, tokenizing the text, calibration, pruning, writing the model. Only on our side: the
+output error of every layer, weight and quality figures of the report, syncing the files to disk.
+
+  compress_minilm.py make MODEL.onnx TOKENIZER.json FOLDER     the model as a Hugging Face folder, once, not timed
+  compress_minilm.py compress FOLDER TEXT OUT THREADS          prints one line of JSON with the seconds after the imports
+  compress_minilm.py check MODEL.onnx OUT OUR.onnx             prints how many of the masks' bits agree
+  compress_minilm.py report LINES RESULTS COMMIT CHECK         medians, as compress_minilm.json and .md in RESULTS
+"""
+
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import statistics
+import sys
+import time
+
+WINDOWS, LENGTH, BATCH = 64, 256, 16
+
+
+def onnx_weights(path):
+    """Tensors under the names of transformers; what the export transposed stands outputs x inputs again."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path).graph
+    tensors = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    named = {name: array for name, array in tensors.items() if "MatMul_" not in name and "position_ids" not in name}
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in tensors:
+            name = node.name.strip("/").removesuffix("/MatMul").replace("/", ".")
+            named[name + ".weight"] = tensors[node.input[1]].T
+    return named
+
+
+def make(model, tokenizer, folder):
+    import torch
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    config = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
+    bert = BertModel(config)
+    state = {name: torch.from_numpy(array.copy()) for name, array in onnx_weights(model).items()}
+    bert.load_state_dict(state, strict=True)
+    bert.save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_file=str(tokenizer)).save_pretrained(folder)
+
+
+class Moments:
+    """Of the columns of an input: count, mean and M2."""
+
+    def __init__(self):
+        self.count, self.mean, self.m2 = 0, 0, 0
+
+    def add(self, x):
+        mean = x.mean(0)
+        m2 = (x - mean).square_().sum(0).double()
+        mean, count = mean.double(), x.shape[0]
+        difference, total = mean - self.mean, self.count + count
+        self.m2 = self.m2 + m2 + difference * difference * (self.count * count / total)
+        self.mean = self.mean + difference * (count / total)
+        self.count = total
+
+
+def compress(folder, text, out, threads):
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    torch.set_num_threads(threads)
+    start = time.perf_counter()
+    model = AutoModel.from_pretrained(folder, attn_implementation="sdpa").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    ids = torch.tensor(tokenizer(pathlib.Path(text).read_text(), verbose=False)["input_ids"])
+    windows = ids[: WINDOWS * LENGTH].view(WINDOWS, LENGTH)
+
+    moments, hooks = {}, []
+
+    def observed(layer, inputs):
+        x = inputs[0]
+        moments[layer].add(x.reshape(-1, x.shape[-1]))
+
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
+    layers = {name: layer for name, layer in layers.items() if name.startswith("encoder.")}
+    for name, layer in layers.items():
+        if not name.endswith((".key", ".value")):
+            moments[layer] = Moments()
+            hooks.append(layer.register_forward_pre_hook(observed))
+    with torch.inference_mode():
+        for batch in windows.split(BATCH):
+            model(input_ids=batch)
+    for hook in hooks:
+        hook.remove()
+
+    with torch.no_grad():
+        for name, layer in layers.items():
+            found = moments[layers[re.sub(r"\.(key|value)$", ".query", name)]]
+            std, mean = (found.m2 / (found.count - 1)).sqrt().float(), found.mean.float()
+            scores = layer.weight.abs() * std
+            mask = scores <= torch.kthvalue(scores, scores.shape[1] // 2, dim=1, keepdim=True).values
+            pruned = layer.weight * mask
+            layer.bias += pruned @ mean
+            layer.weight -= pruned
+    model.save_pretrained(out)
+    print(json.dumps({"seconds": time.perf_counter() - start, "torch": torch.__version__}))
+
+
+def check(model, theirs, ours):
+    import numpy
+    from safetensors.numpy import load_file
+
+    dense, mine = onnx_weights(model), onnx_weights(ours)
+    other = load_file(pathlib.Path(theirs) / "model.safetensors")
+    agree = total = biases = shifted = 0
+    for name in dense:
+        if not name.startswith("encoder.") or not name.endswith(".weight") or dense[name].ndim != 2:
+            continue
+        total += dense[name].size
+        agree += int(((mine[name] == 0) == (other[name] == 0)).sum())
+        bias = name.removesuffix("weight") + "bias"
+        biases = max(biases, float(numpy.abs(mine[bias] - other[bias]).max()))
+        shifted = max(shifted, float(numpy.abs(dense[bias] - other[bias]).max()))
+    print(json.dumps({"bits": total, "agree": agree / total, "largest_bias_difference": biases, "largest_shift": shifted}))
+
+
+def processor():
+    names = re.findall(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    return names[0].strip() if names else platform.machine()
+
+
+def report(lines, folder, commit, checked):
+    rounds = [json.loads(line) for line in pathlib.Path(lines).read_text().splitlines()]
+    masks = json.loads(pathlib.Path(checked).read_text())
+    seconds = {key: [one[key] for one in rounds] for key in rounds[0]}
+    median = {key: statistics.median(values) for key, values in seconds.items()}
+    ratio = {
+        kind: statistics.median(one[f"torch_{kind}"] / one[f"sentei_{kind}"] for one in rounds)
+        for kind in ("process", "inside")
+    }
+    record = {
+        "case": {"model": "all-MiniLM-L6-v2", "method": "stade, bias update, 50 % a row", "windows": WINDOWS, "length": LENGTH},
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "load_average": os.getloadavg()[0]},
+        "date": datetime.date.today().isoformat(),
+        "commit": commit,
+        "command": "bench/peers/compress_minilm.sh",
+        "median_seconds": median,
+        "ratio": ratio,
+        "masks": masks,
+        "all_seconds": seconds,
+    }
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "compress_minilm.json").write_text(json.dumps(record, indent=1) + "\n")
+    text = [
+        f"# compress: all-MiniLM-L6-v2, STADE with bias update, {WINDOWS} windows of {LENGTH} tokens",
+        "",
+        "| what | Sentei s | PyTorch s | ratio of pairs |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {label} | {median['sentei_' + kind]:.2f} | {median['torch_' + kind]:.2f} | {ratio[kind]:.2f} |"
+            for kind, label in (
+                ("process", "whole process: start, load, calibrate, prune, save"),
+                ("inside", "the same after JVM start, or after the imports"),
+            )
+        ),
+        "",
+        f"{100 * masks['agree']:.4f} % of the masks' {masks['bits']} bits agree; largest difference of a new bias"
+        f" {masks['largest_bias_difference']:.1e}, of a shift up to {masks['largest_shift']:.2g}. {processor()},"
+        f" {os.cpu_count()} cores, load average {record['machine']['load_average']:.1f}; medians of {len(rounds)} interleaved"
+        f" rounds; {record['date']}, commit {commit}; `{record['command']}`.",
+    ]
+    (folder / "compress_minilm.md").write_text("\n".join(text) + "\n")
+    print("\n".join(text))
+
+
+def main():
+    commands = {"make": make, "compress": compress, "check": check, "report": report}
+    if len(sys.argv) < 5 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    arguments = sys.argv[2:]
+    if sys.argv[1] == "compress":
+        arguments[-1] = int(arguments[-1])
+    commands[sys.argv[1]](*arguments)
+
+
+main()
