@@ -8,6 +8,7 @@ public final class GateException extends RuntimeException {
 
     private final transient Report report;
 
+    /** With what was missed, and the report of the run. */
     public GateException(String message, Report report) {
         super(message);
         this.report = report;

@@ -27,6 +27,7 @@ import org.sentei.model.Site;
 import org.sentei.model.TensorSource;
 import org.sentei.model.TokenBatch;
 import org.sentei.model.onnx.OnnxEncoder;
+import org.sentei.model.onnx.OnnxRuntimeLibrary;
 import org.sentei.model.onnx.OnnxSession;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Floats;
@@ -78,7 +79,7 @@ final class OnnxModel implements OpenModel {
     @Override
     public Map<String, String> traits(boolean running) {
         return running
-                ? Map.of("graph_runtime", "onnxruntime " + OnnxSession.version() + ", " + threads + " threads")
+                ? Map.of("graph_runtime", "onnxruntime " + OnnxRuntimeLibrary.version() + ", " + threads + " threads")
                 : Map.of();
     }
 
@@ -130,6 +131,7 @@ final class OnnxModel implements OpenModel {
 
     @Override
     public Optional<Report.Binding> graphRuntime() {
+        OnnxRuntimeLibrary.require();
         return Optional.of(new Report.Binding("onnx_graph", "onnxruntime", "CPU"));
     }
 
@@ -156,14 +158,18 @@ final class OnnxModel implements OpenModel {
 
     @Override
     public List<Tensor> forward(TokenBatch batch, Backend backend, Arena arena) {
-        try (OnnxSession session =
-                OnnxSession.open(path().toString(), file.tapped(List.of(), List.of(), arena), file.folder(), threads)) {
+        try (OnnxSession session = session(arena)) {
             List<String> outputs =
                     session.outputs().stream().map(OnnxSession.Port::name).toList();
             return session.run(new OnnxEncoder(session).feed(batch), outputs).values().stream()
                     .map(OnnxModel::toFloat)
                     .toList();
         }
+    }
+
+    private OnnxSession session(Arena arena) {
+        OnnxRuntimeLibrary.require();
+        return OnnxSession.open(path().toString(), file.tapped(List.of(), List.of(), arena), file.folder(), threads);
     }
 
     private static Tensor toFloat(Tensor tensor) {
@@ -177,8 +183,7 @@ final class OnnxModel implements OpenModel {
     @Override
     public void embed(List<int[]> texts, Scope scope, Consumer<float[]> consumer) {
         try (Arena arena = Arena.ofConfined();
-                OnnxSession session = OnnxSession.open(
-                        path().toString(), file.tapped(List.of(), List.of(), arena), file.folder(), threads)) {
+                OnnxSession session = session(arena)) {
             String output = session.outputs().getFirst().name();
             new OnnxEncoder(session).run(texts, BATCH_WINDOWS, List.of(output), batch -> {
                 Tensor rows = batch.rows().get(output);

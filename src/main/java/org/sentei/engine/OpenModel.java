@@ -90,7 +90,11 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
     /** The tokenizer file to use when none is given; the names looked for are in the message. */
     Path defaultTokenizer();
 
-    /** What runs the model's own graph, for the backend table: empty when ops do. */
+    /**
+     * What runs the model's own graph, for the backend table: empty when ops do.
+     *
+     * @throws org.sentei.kernel.DeviceException when it is not available
+     */
     Optional<Report.Binding> graphRuntime();
 
     /** Ops that carry data through the model; none when a graph runtime does. */

@@ -50,7 +50,8 @@ import org.slf4j.LoggerFactory;
 /**
  * A recipe bound to a model and a backend: everything that can be known, and refused, before work starts.
  *
- * <p>Holds the model and the backend open; belongs to the thread that made it.
+ * <p>Holds the model and the backend open, and a platform thread that they belong to: any thread, a virtual one included,
+ * may call a plan, one after the other.
  */
 public final class Plan implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Plan.class);
@@ -59,6 +60,7 @@ public final class Plan implements AutoCloseable {
     /** Widest intermediate results of a batch that live at once: input, dense and edited output, next input. */
     private static final int LIVE_ACTIVATIONS = 4;
 
+    private final OwnThread thread;
     private final CompressionRequest request;
     private final Recipe recipe;
     private final Backend backend;
@@ -68,7 +70,8 @@ public final class Plan implements AutoCloseable {
     private final List<Report.Binding> bindings = new ArrayList<>();
     private final List<String> warnings = new ArrayList<>();
 
-    private Plan(CompressionRequest request, Backend backend, OpenModel model) {
+    private Plan(OwnThread thread, CompressionRequest request, Backend backend, OpenModel model) {
+        this.thread = thread;
         this.request = request;
         this.recipe = request.recipe();
         this.backend = backend;
@@ -97,13 +100,23 @@ public final class Plan implements AutoCloseable {
                 backend.info());
     }
 
-    /** Opens backend and model, in this order, and resolves the recipe. */
     static Plan of(CompressionRequest request) {
+        OwnThread thread = new OwnThread("sentei-plan");
+        try {
+            return thread.call(() -> open(thread, request));
+        } catch (RuntimeException | Error e) {
+            thread.close();
+            throw e;
+        }
+    }
+
+    /** Opens backend and model, in this order, and resolves the recipe. */
+    private static Plan open(OwnThread thread, CompressionRequest request) {
         Backend backend = Backends.find(request.backend()).open(request.options());
         try {
             OpenModel model = OpenModel.open(request.model(), request.options().threads());
             try {
-                return new Plan(request, backend, model);
+                return new Plan(thread, request, backend, model);
             } catch (RuntimeException e) {
                 model.close();
                 throw e;
@@ -242,6 +255,10 @@ public final class Plan implements AutoCloseable {
 
     /** How long the run will take, estimated from its matrix products and the measured speed of a small one. */
     public double seconds() {
+        return thread.call(this::estimateSeconds);
+    }
+
+    private double estimateSeconds() {
         long parameters = steps.keySet().stream().mapToLong(Site::parameters).sum();
         double tokens =
                 (double) recipe.calibration().samples() * recipe.calibration().length();
@@ -281,18 +298,28 @@ public final class Plan implements AutoCloseable {
 
     /**
      * Compresses the model into a new folder. Nothing appears there unless everything went well; a model that misses a
-     * quality gate is kept under {@code rejected} in it.
+     * quality gate is kept under {@code rejected} in it. A plan may run several times, into different folders.
      *
      * @param folder absent or empty
      * @param journaling whether a run that ends early can be continued: not one that ends in a {@link FormatException},
      *     {@link ModelException} or {@link RecipeException}, which leaves only what was there before
-     * @throws FormatException when the folder is not free, or to resume, what is there is of another run or damaged
+     * @param progress hears from the plan's thread
+     * @return what was done and measured, as {@code report.json} in the folder has it
      * @throws RecipeException when the recipe needs data that the request does not name
+     * @throws FormatException when calibration text, data or tokenizer cannot be read; when the folder is not free, or to
+     *     resume, what is there is of another run or damaged
      * @throws GateException when a quality gate was missed
      * @throws RunException when the output cannot be written or numbers are not finite
-     * @throws CancellationException when {@code progress} asks for it
+     * @throws DeviceException when the backend fails, for example with OUT_OF_MEMORY
+     * @throws CancellationException when {@code progress} asks for it, or the calling thread is interrupted, which it then
+     *     stays
+     * @throws IllegalStateException when the plan is closed
      */
     public Report run(Path folder, Journaling journaling, Progress progress) {
+        return thread.call(progress, watched -> compressInto(folder, journaling, watched));
+    }
+
+    private Report compressInto(Path folder, Journaling journaling, Progress progress) {
         Stopwatch watch = Stopwatch.start();
         if (recipe.calibrated() && request.calibration().isEmpty()) {
             throw new RecipeException("the recipe's methods look at activations, but there is no calibration text;"
@@ -442,11 +469,17 @@ public final class Plan implements AutoCloseable {
         }
     }
 
-    /** Closes the model and the backend. */
+    /**
+     * Closes the model and the backend, after what other threads have asked of this plan; again, it does nothing.
+     *
+     * @throws IllegalStateException inside of {@link Progress}, which can cancel instead
+     */
     @Override
     public void close() {
-        try (backend) {
-            model.close();
-        }
+        thread.close(() -> {
+            try (backend) {
+                model.close();
+            }
+        });
     }
 }

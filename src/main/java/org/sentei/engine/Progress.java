@@ -2,7 +2,10 @@ package org.sentei.engine;
 
 import java.util.concurrent.CancellationException;
 
-/** Hears how far a long task is. Called from the thread that runs it. */
+/**
+ * Hears how far a long task is, and may stop it. Called from the thread that runs the task, which waits meanwhile: return
+ * soon. What a method throws ends the task like a cancellation, and is thrown to the task's caller as it is.
+ */
 public interface Progress {
     /** Ignores everything. */
     Progress NONE = (stage, done, total) -> {};

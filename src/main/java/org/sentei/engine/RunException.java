@@ -4,10 +4,12 @@ package org.sentei.engine;
 public final class RunException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
+    /** With a message of subject, fact and remedy. */
     public RunException(String message) {
         super(message);
     }
 
+    /** With such a message, and what caused it. */
     public RunException(String message, Throwable cause) {
         super(message, cause);
     }

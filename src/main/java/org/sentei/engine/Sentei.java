@@ -29,7 +29,11 @@ import org.sentei.model.TokenBatch;
  * }
  * }</pre>
  *
- * <p>Nothing here is global: every call opens what it needs, on the calling thread, and closes it.
+ * <p>Nothing here is global: every call opens what it needs and closes it; a {@link Plan} is closed by the caller. Calls may
+ * come from any thread, a virtual one included, and several at once do not disturb each other. Work is done on a platform
+ * thread that the call or the plan owns; {@link Progress} is heard there. Interrupting the calling thread cancels like
+ * {@link Progress#cancelled}: the call returns when it has cleaned up, and the thread stays interrupted. What is thrown is
+ * listed at each method, besides {@link NullPointerException} for an argument that is null and not said to be one.
  */
 public final class Sentei {
     private Sentei() {}
@@ -46,11 +50,19 @@ public final class Sentei {
         return Plan.of(request);
     }
 
-    /** Lists the sites of a model, with their zeros. */
+    /**
+     * Lists the sites of a model, with their zeros.
+     *
+     * @param model a Hugging Face folder or an {@code .onnx} file
+     * @throws org.sentei.format.FormatException when the model cannot be read
+     * @throws org.sentei.model.ModelException when its architecture is not supported
+     */
     public static Inspection inspect(Path model) {
-        try (OpenModel open = OpenModel.open(model, 1)) {
-            return Inspection.of(open);
-        }
+        return OwnThread.once("sentei-inspect", Progress.NONE, _ -> {
+            try (OpenModel open = OpenModel.open(model, 1)) {
+                return Inspection.of(open);
+            }
+        });
     }
 
     /**
@@ -79,8 +91,22 @@ public final class Sentei {
      */
     public record Metric(String metric, double value, Double original) {}
 
-    /** Measures a model, and the original beside it. */
+    /**
+     * Measures a model, and the original beside it.
+     *
+     * @return perplexity for a decoder; for an encoder what the data allow: mrr and top1, or spearman, and with an original
+     *     the mean cosine of their vectors
+     * @throws org.sentei.kernel.DeviceException when the backend is not available, or fails
+     * @throws org.sentei.format.FormatException when model, data or tokenizer cannot be read or do not fit each other
+     * @throws org.sentei.model.ModelException when the architecture is not supported
+     * @throws RunException when a figure is not finite
+     * @throws java.util.concurrent.CancellationException when {@code progress} asks for it, or the thread is interrupted
+     */
     public static List<Metric> evaluate(EvaluationRequest request, Progress progress) {
+        return OwnThread.once("sentei-evaluate", progress, watched -> measure(request, watched));
+    }
+
+    private static List<Metric> measure(EvaluationRequest request, Progress progress) {
         try (Backend backend = Backends.find(request.backend()).open(request.options());
                 OpenModel model =
                         OpenModel.open(request.model(), request.options().threads());
@@ -104,17 +130,26 @@ public final class Sentei {
      * @param inputIds one row a sequence, all of one length
      * @param attentionMask 1 for tokens and 0 for padding; null when nothing is padded
      * @param output the safetensors file to write
+     * @param backend name of a backend, or {@link Backends#AUTO}
+     * @throws org.sentei.kernel.DeviceException when the backend is not available, or fails
+     * @throws org.sentei.format.FormatException when the model cannot be read
+     * @throws org.sentei.model.ModelException when its architecture is not supported, or the ids do not fit it
+     * @throws RunException when the output cannot be written
      */
     public static void forward(
             Path model, int[][] inputIds, int[][] attentionMask, Path output, String backend, Backend.Options options) {
-        try (Backend device = Backends.find(backend).open(options);
-                OpenModel open = OpenModel.open(model, options.threads());
-                Arena arena = Arena.ofConfined()) {
-            SafetensorsWriter.write(output, open.forward(TokenBatch.of(inputIds, attentionMask), device, arena));
-        } catch (IOException e) {
-            throw new RunException(
-                    "the output " + output + " cannot be written: " + e.getMessage() + "; choose another place", e);
-        }
+        OwnThread.once("sentei-forward", Progress.NONE, _ -> {
+            try (Backend device = Backends.find(backend).open(options);
+                    OpenModel open = OpenModel.open(model, options.threads());
+                    Arena arena = Arena.ofConfined()) {
+                TokenBatch batch = TokenBatch.of(inputIds, attentionMask);
+                SafetensorsWriter.write(output, open.forward(batch, device, arena));
+                return null;
+            } catch (IOException e) {
+                throw new RunException(
+                        "the output " + output + " cannot be written: " + e.getMessage() + "; choose another place", e);
+            }
+        });
     }
 
     /**
@@ -134,9 +169,13 @@ public final class Sentei {
      * @param output absent or empty; nothing appears there unless everything went well
      * @throws FormatException when the folder cannot be read, or nothing in it is packed
      * @throws RunException when the output cannot be written
-     * @throws java.util.concurrent.CancellationException when {@code progress} asks for it
+     * @throws java.util.concurrent.CancellationException when {@code progress} asks for it, or the thread is interrupted
      */
     public static Unpacked unpack(Path folder, Path output, Progress progress) {
+        return OwnThread.once("sentei-unpack", progress, watched -> writeDense(folder, output, watched));
+    }
+
+    private static Unpacked writeDense(Path folder, Path output, Progress progress) {
         try (HuggingFaceFolder packed = HuggingFaceFolder.open(folder)) {
             int tensors = packed.packed().tensors();
             if (tensors == 0) {

@@ -4,10 +4,12 @@ package org.sentei.format;
 public final class FormatException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
+    /** With a message of subject, fact and remedy. */
     public FormatException(String message) {
         super(message);
     }
 
+    /** With such a message, and what caused it. */
     public FormatException(String message, Throwable cause) {
         super(message, cause);
     }

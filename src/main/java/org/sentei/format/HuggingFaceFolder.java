@@ -113,6 +113,7 @@ public final class HuggingFaceFolder implements TensorSource, AutoCloseable {
         return folder;
     }
 
+    /** What {@code config.json} says. */
     public ModelConfig config() {
         return config;
     }

@@ -86,7 +86,11 @@ public final class ModelZoo {
         }
     }
 
-    /** @param folder where the jars are and the models get unpacked */
+    /**
+     * The models of a folder.
+     *
+     * @param folder where the jars are and the models get unpacked
+     */
     public ModelZoo(Path folder) {
         this.folder = folder;
     }

@@ -117,6 +117,7 @@ public final class Safetensors {
                 file, packed.json().toArray(ValueLayout.JAVA_BYTE), packed.header(), packed.dense(), packed.packed());
     }
 
+    /** The file that is mapped. */
     public Path file() {
         return file;
     }
@@ -126,6 +127,7 @@ public final class Safetensors {
         return header.entries.keySet();
     }
 
+    /** Whether there is a tensor of this name. */
     public boolean contains(String name) {
         return header.entries.containsKey(name);
     }

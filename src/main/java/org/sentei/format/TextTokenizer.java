@@ -8,6 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.locks.ReadWriteLock;
@@ -50,7 +51,10 @@ public final class TextTokenizer implements AutoCloseable {
         }
         Map<String, String> whole = Map.of("padding", "false", "truncation", "false");
         try {
-            return new TextTokenizer(file, HuggingFaceTokenizer.newInstance(new ByteArrayInputStream(json), whole));
+            return new TextTokenizer(
+                    file,
+                    Library.confined(
+                            Map.of(), () -> HuggingFaceTokenizer.newInstance(new ByteArrayInputStream(json), whole)));
         } catch (IOException | RuntimeException e) {
             throw new FormatException(
                     file + " is no usable tokenizer (" + e.getMessage() + "): fetch the tokenizer.json of the model",
@@ -112,26 +116,22 @@ public final class TextTokenizer implements AutoCloseable {
         return ids;
     }
 
-    /** Loads the native library once, offline, from a private folder that is gone afterwards. */
+    /**
+     * DJL, which takes its switches from system properties. They are as we need them during our calls alone: how an embedder
+     * uses DJL is not ours to say.
+     */
     private static final class Library {
-        /** Why it did not load; empty when it did. */
+        /** Why the native library did not load; empty when it did, from a private folder that is gone afterwards. */
         static final String FAILURE = load();
 
-        private static final String LOG_LEVEL = "org.slf4j.simpleLogger.log.ai.djl";
-        private static final String CACHE = "ENGINE_CACHE_DIR";
-
         private static String load() {
-            System.setProperty("ai.djl.offline", "true");
-            System.setProperty("OPT_OUT_TRACKING", "true");
-            if (System.getProperty(LOG_LEVEL) == null) {
-                System.setProperty(LOG_LEVEL, "error");
-            }
             Path folder = null;
-            String before = System.getProperty(CACHE);
             try {
                 folder = Files.createTempDirectory("sentei-tokenizers-");
-                System.setProperty(CACHE, folder.toString());
-                LibUtils.checkStatus();
+                confined(Map.of("ENGINE_CACHE_DIR", folder.toString()), () -> {
+                    LibUtils.checkStatus();
+                    return null;
+                });
                 return "";
             } catch (IOException | RuntimeException | LinkageError e) {
                 Throwable cause = e;
@@ -140,14 +140,33 @@ public final class TextTokenizer implements AutoCloseable {
                 }
                 return cause.toString();
             } finally {
-                if (before == null) {
-                    System.clearProperty(CACHE);
-                } else {
-                    System.setProperty(CACHE, before);
-                }
                 if (folder != null) {
                     delete(folder);
                 }
+            }
+        }
+
+        private interface Call<T> {
+            T run() throws IOException;
+        }
+
+        /** Calls DJL without downloads and without telemetry. */
+        private static synchronized <T> T confined(Map<String, String> settings, Call<T> call) throws IOException {
+            Map<String, String> all = new HashMap<>(settings);
+            all.put("ai.djl.offline", "true");
+            all.put("OPT_OUT_TRACKING", "true");
+            Map<String, String> before = new HashMap<>();
+            all.forEach((name, value) -> before.put(name, System.setProperty(name, value)));
+            try {
+                return call.run();
+            } finally {
+                before.forEach((name, value) -> {
+                    if (value == null) {
+                        System.clearProperty(name);
+                    } else {
+                        System.setProperty(name, value);
+                    }
+                });
             }
         }
 

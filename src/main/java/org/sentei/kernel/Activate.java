@@ -23,6 +23,7 @@ public record Activate(Function function, View x, View multiplier, View y) imple
         SILU
     }
 
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public Activate {
         Check.dtype("activate", "x", x, DType.F32);
         Check.shape("activate", "y", y, DType.F32, x.rows(), x.cols());

@@ -15,6 +15,7 @@ import org.sentei.tensor.DType;
  * @param bias F32 1 x rows, updated, or null
  */
 public record ApplyMask(View weights, View mask, View mean, View bias) implements Op {
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public ApplyMask {
         Check.dtype("apply_mask", "weights", weights, DType.F32);
         Check.shape("apply_mask", "mask", mask, DType.I32, weights.rows(), BitMask.wordsPerRow(weights.cols()));

@@ -27,6 +27,7 @@ public record Attention(View query, View key, View value, View visible, View out
      */
     public record Geometry(
             int heads, int keyHeads, int headSize, long length, float scale, boolean causal, long window) {
+        /** Checks the ranges; an {@link IllegalArgumentException} names what is outside. */
         public Geometry {
             Check.that(
                     heads >= 1 && keyHeads >= 1 && heads % keyHeads == 0 && headSize >= 1 && length >= 1,
@@ -40,6 +41,7 @@ public record Attention(View query, View key, View value, View visible, View out
         }
     }
 
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public Attention {
         long tokens = query.rows();
         long keyWidth = (long) geometry.keyHeads * geometry.headSize;

@@ -12,6 +12,7 @@ import java.util.Optional;
  * {@link #copyOut} waits for the ops that write the view.
  */
 public interface Backend extends AutoCloseable {
+    /** What the device is and has. */
     DeviceInfo info();
 
     /** A pure question: whether {@link #run(Op)} accepts this op. */
@@ -89,6 +90,7 @@ public interface Backend extends AutoCloseable {
      * @param threads host threads to compute with; results do not depend on it
      */
     record Options(int device, int threads) {
+        /** Checks the ranges; an {@link IllegalArgumentException} names both values. */
         public Options {
             if (device < 0 || threads < 1) {
                 throw new IllegalArgumentException(

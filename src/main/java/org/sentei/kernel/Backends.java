@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.ServiceLoader;
 import java.util.stream.Collectors;
 
-/** Finds the backends on the class or module path. */
+/** Finds the backends beside this class: on its class path, or in its module layer. */
 public final class Backends {
     /** The name that stands for the fastest backend that is available. */
     public static final String AUTO = "auto";
@@ -14,7 +14,9 @@ public final class Backends {
 
     /** All registered providers, fastest first. */
     public static List<Backend.Provider> providers() {
-        return ServiceLoader.load(Backend.Provider.class).stream()
+        // Not by the thread's loader: in an application server that is whose request it happens to be, or nobody's.
+        ClassLoader own = Backends.class.getClassLoader();
+        return ServiceLoader.load(Backend.Provider.class, own).stream()
                 .map(ServiceLoader.Provider::get)
                 .sorted(Comparator.comparingInt(Backend.Provider::rank).reversed())
                 .toList();

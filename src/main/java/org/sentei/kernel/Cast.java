@@ -10,6 +10,7 @@ import java.util.List;
  * @param target F64, F32, F16 or BF16, of the same shape, or cols x rows when transposed
  */
 public record Cast(View source, View target, boolean transpose) implements Op {
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public Cast {
         Check.that(
                 source.dtype().isFloating() && target.dtype().isFloating(),

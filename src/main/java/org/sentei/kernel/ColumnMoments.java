@@ -23,6 +23,7 @@ public record ColumnMoments(View x, View count, View moments) implements Op {
     /** Row of {@link #moments} that holds the sum of squares. */
     public static final int SUM_OF_SQUARES = 2;
 
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public ColumnMoments {
         Check.dtype("column_moments", "x", x, DType.F32);
         Check.shape("column_moments", "count", count, DType.I64, 1, 1);

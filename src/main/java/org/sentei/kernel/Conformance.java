@@ -25,6 +25,7 @@ public final class Conformance {
     private final Backend candidate;
     private final Backend reference;
 
+    /** Holds a backend against another; both belong to the calling thread. */
     public Conformance(Backend candidate, Backend reference) {
         this.candidate = candidate;
         this.reference = reference;

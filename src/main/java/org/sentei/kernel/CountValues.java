@@ -10,6 +10,7 @@ import org.sentei.tensor.DType;
  * @param counts I64 1x3: zeros, NaNs, infinities; overwritten
  */
 public record CountValues(View x, View counts) implements Op {
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public CountValues {
         Check.dtype("count_values", "x", x, DType.F32);
         Check.shape("count_values", "counts", counts, DType.I64, 1, 3);

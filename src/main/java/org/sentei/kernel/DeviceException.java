@@ -24,6 +24,8 @@ public final class DeviceException extends RuntimeException {
     private final String backend;
 
     /**
+     * A failure that the backend itself reported, or found.
+     *
      * @param call the failing call or step
      * @param code the native code, 0 where there is none
      * @param symbol the code's name or the fact, and the remedy
@@ -41,10 +43,12 @@ public final class DeviceException extends RuntimeException {
         this.backend = backend;
     }
 
+    /** What callers can react to. */
     public Kind kind() {
         return kind;
     }
 
+    /** Name of the backend that failed. */
     public String backend() {
         return backend;
     }

@@ -13,6 +13,7 @@ import org.sentei.tensor.DType;
  * @param output F32 tokens x width
  */
 public record Embedding(View table, View ids, View output, boolean accumulate) implements Op {
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public Embedding {
         Check.dtype("embedding", "table", table, DType.F32);
         Check.shape("embedding", "ids", ids, DType.I32, 1, output.rows());

@@ -15,6 +15,7 @@ import org.sentei.tensor.DType;
  * @param c m x n
  */
 public record Gemm(View a, View b, boolean transposeB, View bias, View c, boolean accumulate) implements Op {
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public Gemm {
         long m = a.rows();
         long k = a.cols();

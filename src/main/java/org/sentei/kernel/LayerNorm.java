@@ -12,6 +12,7 @@ import org.sentei.tensor.DType;
  * @param y F32 rows x cols; may be {@code x} itself
  */
 public record LayerNorm(View x, View gain, View bias, View y, float epsilon) implements Op {
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public LayerNorm {
         Check.dtype("layer_norm", "x", x, DType.F32);
         Check.shape("layer_norm", "gain", gain, DType.F32, 1, x.cols());

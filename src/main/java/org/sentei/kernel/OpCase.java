@@ -26,8 +26,11 @@ public record OpCase(
 
     /** How an op uses an operand. */
     public enum Role {
+        /** Only read. */
         READ,
+        /** Written whole, whatever it held before. */
         WRITE,
+        /** Read and written. */
         UPDATE
     }
 
@@ -42,6 +45,7 @@ public record OpCase(
     /** Puts values into packed rows. */
     @FunctionalInterface
     public interface Fill {
+        /** Fills {@code packed}, {@code rows * cols} elements of the operand's type. */
         void fill(SplittableRandom random, MemorySegment packed, long rows, long cols);
     }
 

@@ -11,6 +11,7 @@ import org.sentei.tensor.DType;
  * @param y F32 rows x cols; may be {@code x} itself
  */
 public record RmsNorm(View x, View gain, View y, float epsilon) implements Op {
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public RmsNorm {
         Check.dtype("rms_norm", "x", x, DType.F32);
         Check.shape("rms_norm", "gain", gain, DType.F32, 1, x.cols());

@@ -14,6 +14,7 @@ import org.sentei.tensor.DType;
  * @param sine F32 length x half
  */
 public record Rotary(View x, View cosine, View sine, int heads) implements Op {
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public Rotary {
         Check.dtype("rotary", "x", x, DType.F32);
         Check.that(

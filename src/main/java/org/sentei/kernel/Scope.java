@@ -28,6 +28,7 @@ public final class Scope implements AutoCloseable {
         this.parent = parent;
     }
 
+    /** Whose memory it hands out. */
     public Backend backend() {
         return backend;
     }

@@ -19,7 +19,9 @@ import org.sentei.tensor.DType;
 public record ScoreHistogram(View weights, View scale, Half half, int prefix, View histogram) implements Op {
     /** Which bits of the 31-bit keys are counted. */
     public enum Half {
+        /** The upper 16 bits of a key. */
         HIGH(1 << 16),
+        /** The lower 15, of keys with a given upper half. */
         LOW(1 << 15);
 
         private final int bins;
@@ -28,6 +30,7 @@ public record ScoreHistogram(View weights, View scale, Half half, int prefix, Vi
             this.bins = bins;
         }
 
+        /** Length of the histogram. */
         public int bins() {
             return bins;
         }
@@ -36,6 +39,7 @@ public record ScoreHistogram(View weights, View scale, Half half, int prefix, Vi
     /** Bits below the upper half of a key. */
     public static final int LOW_BITS = 15;
 
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public ScoreHistogram {
         Check.dtype("score_histogram", "weights", weights, DType.F32);
         if (scale != null) {

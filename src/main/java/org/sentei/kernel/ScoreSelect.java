@@ -32,6 +32,7 @@ public record ScoreSelect(View weights, View scale, View mask, Selection selecti
         record Cut(int key, long ties) implements Selection {}
     }
 
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public ScoreSelect {
         Check.dtype("score_select", "weights", weights, DType.F32);
         if (scale != null) {

@@ -7,6 +7,7 @@ import java.util.List;
  * elsewhere.
  */
 public interface Sequence extends AutoCloseable {
+    /** The ops in the order they run. */
     List<Op> ops();
 
     /** Frees what was prepared; calling it again does nothing. */

@@ -12,6 +12,7 @@ import org.sentei.tensor.DType;
  * @param sums F64 1x2, added to
  */
 public record SquaredError(View expected, View actual, View sums) implements Op {
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public SquaredError {
         Check.dtype("squared_error", "expected", expected, DType.F32);
         Check.shape("squared_error", "actual", actual, DType.F32, expected.rows(), expected.cols());

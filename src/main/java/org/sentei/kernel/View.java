@@ -9,6 +9,7 @@ import org.sentei.tensor.DType;
  * @param stride elements from one row to the next, at least {@code cols}
  */
 public record View(Buffer buffer, long offset, long rows, long cols, long stride, DType dtype) {
+    /** Checks that the view is well formed and lies in its buffer; otherwise an {@link IllegalArgumentException}. */
     public View {
         if (offset < 0 || rows < 0 || cols < 0 || stride < cols) {
             throw new IllegalArgumentException(
@@ -38,6 +39,7 @@ public record View(Buffer buffer, long offset, long rows, long cols, long stride
         return Math.multiplyExact(elements, dtype.bytes());
     }
 
+    /** {@code rows * cols}. */
     public long elements() {
         return rows * cols;
     }
@@ -52,6 +54,7 @@ public record View(Buffer buffer, long offset, long rows, long cols, long stride
         return span(rows, cols, stride, dtype);
     }
 
+    /** Whether no gap lies between rows. */
     public boolean isPacked() {
         return stride == cols || rows <= 1;
     }

@@ -93,10 +93,12 @@ public final class Moments {
         return count;
     }
 
+    /** Columns that it describes. */
     public int cols() {
         return mean.length;
     }
 
+    /** Mean of a column. */
     public double mean(int col) {
         return mean[col];
     }

@@ -19,6 +19,7 @@ public record BlockWeights(
         NormWeights keyNorm,
         NormWeights feedForwardNorm) {
 
+    /** Copies the map. */
     public BlockWeights {
         linears = new EnumMap<>(linears);
     }

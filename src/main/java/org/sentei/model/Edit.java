@@ -17,6 +17,7 @@ import org.sentei.tensor.Tensor;
  * @param bias the new bias of each output, F32 under the name it has or gets in the file; null leaves the bias as it is
  */
 public record Edit(Site site, BitMask pruned, Tensor weight, Tensor bias) {
+    /** Checks that mask, weight and bias have the shape of the site; otherwise an {@link IllegalArgumentException}. */
     public Edit {
         if (pruned.rows() != site.rows() || pruned.cols() != site.cols()) {
             throw new IllegalArgumentException("site " + site.name() + " is " + site.rows() + "x" + site.cols()

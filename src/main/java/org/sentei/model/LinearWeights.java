@@ -11,6 +11,7 @@ import org.sentei.tensor.Tensor;
  * @param bias F32 1 x site.rows(), or null
  */
 public record LinearWeights(Site site, View weight, View bias) {
+    /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public LinearWeights {
         if (weight.rows() != site.rows() || weight.cols() != site.cols()) {
             throw new IllegalArgumentException(

@@ -47,6 +47,7 @@ public final class ModelConfig {
         return values.get(key) != null;
     }
 
+    /** An integer; a {@link ModelException} names the key that is absent or no integer of 32 bits. */
     public int getInt(String key) {
         long value = getLong(key);
         if (value != (int) value) {
@@ -55,10 +56,12 @@ public final class ModelConfig {
         return (int) value;
     }
 
+    /** As {@link #getInt(String)}, or a value for an absent key. */
     public int getInt(String key, int absent) {
         return contains(key) ? getInt(key) : absent;
     }
 
+    /** An integer; a {@link ModelException} names the key that is absent or no integer of 64 bits. */
     public long getLong(String key) {
         return switch (present(key)) {
             case Integer value -> value.longValue();
@@ -67,6 +70,7 @@ public final class ModelConfig {
         };
     }
 
+    /** As {@link #getLong(String)}, or a value for an absent key. */
     public long getLong(String key, long absent) {
         return contains(key) ? getLong(key) : absent;
     }
@@ -79,10 +83,12 @@ public final class ModelConfig {
         throw wrong(key, values.get(key), "a finite number");
     }
 
+    /** As {@link #getDouble(String)}, or a value for an absent key. */
     public double getDouble(String key, double absent) {
         return contains(key) ? getDouble(key) : absent;
     }
 
+    /** True or false; a {@link ModelException} names the key that is absent or neither. */
     public boolean getBoolean(String key) {
         if (present(key) instanceof Boolean value) {
             return value;
@@ -90,10 +96,12 @@ public final class ModelConfig {
         throw wrong(key, values.get(key), "true or false");
     }
 
+    /** As {@link #getBoolean(String)}, or a value for an absent key. */
     public boolean getBoolean(String key, boolean absent) {
         return contains(key) ? getBoolean(key) : absent;
     }
 
+    /** A string; a {@link ModelException} names the key that is absent or no string. */
     public String getString(String key) {
         if (present(key) instanceof String value) {
             return value;
@@ -101,6 +109,7 @@ public final class ModelConfig {
         throw wrong(key, values.get(key), "a string");
     }
 
+    /** As {@link #getString(String)}, or a value for an absent key. */
     public String getString(String key, String absent) {
         return contains(key) ? getString(key) : absent;
     }

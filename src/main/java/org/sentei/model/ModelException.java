@@ -4,10 +4,12 @@ package org.sentei.model;
 public final class ModelException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
+    /** With a message of subject, fact and remedy. */
     public ModelException(String message) {
         super(message);
     }
 
+    /** With such a message, and what caused it. */
     public ModelException(String message, Throwable cause) {
         super(message, cause);
     }

@@ -37,6 +37,7 @@ public sealed interface Positions {
 
     /** How the angles change for contexts longer than those of pretraining. */
     sealed interface Scaling {
+        /** The frequency to use instead of a pair's own. */
         float scale(float inverseFrequency);
     }
 

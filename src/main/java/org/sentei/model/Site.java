@@ -25,15 +25,25 @@ public record Site(
 
     /** What a layer does in its block. */
     public enum Role {
+        /** Makes the queries of attention. */
         QUERY(true),
+        /** Makes the keys. */
         KEY(true),
+        /** Makes the values. */
         VALUE(true),
+        /** Makes queries, keys and values in one matrix. */
         QUERY_KEY_VALUE(true),
+        /** Mixes what the heads have gathered. */
         ATTENTION_OUTPUT(false),
+        /** Gates the inner features of the feed-forward part. */
         GATE(true),
+        /** Makes the inner features. */
         UP(true),
+        /** Brings the inner features back to the width of the model. */
         DOWN(false),
+        /** Makes the logits. */
         HEAD(true),
+        /** Any other linear layer. */
         OTHER(true);
 
         private final boolean readsNormalized;
@@ -48,6 +58,7 @@ public record Site(
         }
     }
 
+    /** Weights without the bias: {@code rows * cols}. */
     public long parameters() {
         return rows * cols;
     }

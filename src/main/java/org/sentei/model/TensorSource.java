@@ -10,6 +10,7 @@ public interface TensorSource {
     /** All names, in the file's order. */
     Collection<String> names();
 
+    /** Whether there is a tensor of this name. */
     boolean contains(String name);
 
     /**

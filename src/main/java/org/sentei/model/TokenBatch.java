@@ -82,10 +82,12 @@ public final class TokenBatch {
         return values == null ? null : Arrays.copyOfRange(values, first * length, end * length);
     }
 
+    /** How many sequences. */
     public int sequences() {
         return sequences;
     }
 
+    /** Tokens of each sequence, padding included. */
     public int length() {
         return length;
     }
@@ -95,6 +97,7 @@ public final class TokenBatch {
         return ids.length;
     }
 
+    /** Whether anything is padded. */
     public boolean hasMask() {
         return mask != null;
     }

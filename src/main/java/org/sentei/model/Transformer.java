@@ -138,6 +138,7 @@ public final class Transformer {
         return tensors.contains(base + ".beta") ? base + ".beta" : base + ".bias";
     }
 
+    /** What the configuration says. */
     public TransformerSpec spec() {
         return spec;
     }

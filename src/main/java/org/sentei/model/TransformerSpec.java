@@ -37,6 +37,7 @@ public record TransformerSpec(
         Head head,
         Map<Site.Role, String> biasFlags) {
 
+    /** Copies blocks and flags. */
     public TransformerSpec {
         blocks = List.copyOf(blocks);
         biasFlags = Map.copyOf(biasFlags);
@@ -89,6 +90,7 @@ public record TransformerSpec(
             List<Site> sites,
             long window,
             float scale) {
+        /** Copies the sites. */
         public Block {
             sites = List.copyOf(sites);
         }

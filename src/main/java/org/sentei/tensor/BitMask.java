@@ -13,6 +13,8 @@ public final class BitMask {
     private final int[] words;
 
     /**
+     * A mask over given words.
+     *
      * @param words {@code rows * wordsPerRow(cols)} words, kept, not copied
      * @throws IllegalArgumentException for a wrong number of words or a set bit beyond the last column
      */
@@ -45,10 +47,12 @@ public final class BitMask {
         return Math.toIntExact((cols + 31) / 32);
     }
 
+    /** Rows of the matrix that it covers. */
     public long rows() {
         return rows;
     }
 
+    /** Columns of the matrix that it covers. */
     public long cols() {
         return cols;
     }
@@ -58,10 +62,12 @@ public final class BitMask {
         return words;
     }
 
+    /** Whether the bit of this element is set. */
     public boolean get(long row, long col) {
         return ((words[index(row, col)] >>> (col % 32)) & 1) != 0;
     }
 
+    /** Sets the bit of this element. */
     public void set(long row, long col) {
         words[index(row, col)] |= 1 << (col % 32);
     }

@@ -9,25 +9,45 @@ import java.util.Locale;
  * {@link #isFloating()} holds can be read as numbers by {@link Floats}.
  */
 public enum DType {
+    /** IEEE 754, 64 bits. */
     F64(64),
+    /** IEEE 754, 32 bits. */
     F32(32),
+    /** IEEE 754, 16 bits. */
     F16(16),
+    /** Brain floating point: the upper half of an F32. */
     BF16(16),
+    /** Signed, 64 bits. */
     I64(64),
+    /** Signed, 32 bits. */
     I32(32),
+    /** Signed, 16 bits. */
     I16(16),
+    /** Signed, 8 bits. */
     I8(8),
+    /** Unsigned, 64 bits. */
     U64(64),
+    /** Unsigned, 32 bits. */
     U32(32),
+    /** Unsigned, 16 bits. */
     U16(16),
+    /** Unsigned, 8 bits. */
     U8(8),
+    /** One byte, 0 or 1. */
     BOOL(8),
+    /** Complex, two F32. */
     C64(64),
+    /** Four bits of exponent, three of mantissa. */
     F8_E4M3(8),
+    /** Five bits of exponent, two of mantissa. */
     F8_E5M2(8),
+    /** Eight bits of exponent: a scale. */
     F8_E8M0(8),
+    /** Two bits of exponent, three of mantissa. */
     F6_E2M3(6),
+    /** Three bits of exponent, two of mantissa. */
     F6_E3M2(6),
+    /** Two bits of exponent, one of mantissa. */
     F4(4);
 
     private final int bits;

@@ -38,10 +38,12 @@ public final class Shape {
         return new Shape(dimensions.clone());
     }
 
+    /** How many dimensions. */
     public int rank() {
         return dimensions.length;
     }
 
+    /** Size along an axis, from 0. */
     public long dimension(int axis) {
         return dimensions[axis];
     }
@@ -51,6 +53,7 @@ public final class Shape {
         return elements;
     }
 
+    /** All dimensions, a copy. */
     public long[] toArray() {
         return dimensions.clone();
     }

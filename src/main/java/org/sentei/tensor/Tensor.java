@@ -9,6 +9,7 @@ import java.lang.foreign.MemorySegment;
  * @param data exactly the bytes of the elements; valid as long as its owner (a model file, a scope) is open
  */
 public record Tensor(String name, DType dtype, Shape shape, MemorySegment data) {
+    /** Checks that the bytes are as many as type and shape need; otherwise an {@link IllegalArgumentException}. */
     public Tensor {
         long expected = dtype.bytesFor(shape.elements());
         if (data.byteSize() != expected) {

@@ -1,15 +1,21 @@
 package org.sentei.architecture;
 
 import static com.tngtech.archunit.base.DescribedPredicate.not;
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.assignableTo;
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.equivalentTo;
 import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAPackage;
 import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAnyPackage;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.fields;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.methods;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.Architectures.layeredArchitecture;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.tngtech.archunit.base.DescribedPredicate;
+import com.tngtech.archunit.core.domain.JavaClass;
 import com.tngtech.archunit.core.domain.JavaClasses;
+import com.tngtech.archunit.core.domain.JavaField;
 import com.tngtech.archunit.core.domain.JavaMethod;
 import com.tngtech.archunit.core.importer.ClassFileImporter;
 import com.tngtech.archunit.core.importer.ImportOption;
@@ -20,7 +26,10 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Properties;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
@@ -143,7 +152,67 @@ class ArchitectureTest {
                 .accessField(System.class, "err")
                 .orShould()
                 .callMethod(System.class, "exit", int.class)
+                .orShould()
+                .callMethod(Runtime.class, "exit", int.class)
+                .orShould()
+                .callMethod(Runtime.class, "halt", int.class)
+                .orShould()
+                .callMethod(Runtime.class, "addShutdownHook", Thread.class)
                 .check(CLASSES);
+    }
+
+    /** The two that switch a library by properties do so while it loads, and put them back. */
+    @Test
+    void nothingOutsideTheCommandLineConfiguresTheProcess() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage("org.sentei.cli")
+                .and()
+                .doNotHaveFullyQualifiedName("org.sentei.format.TextTokenizer$Library")
+                .and()
+                .doNotHaveFullyQualifiedName("org.sentei.model.onnx.OnnxRuntimeLibrary$Loaded")
+                .should()
+                .callMethod(System.class, "setProperty", String.class, String.class)
+                .orShould()
+                .callMethod(System.class, "clearProperty", String.class)
+                .orShould()
+                .callMethod(System.class, "setProperties", Properties.class)
+                .check(CLASSES);
+        noClasses()
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage(
+                        "java.util.logging..", "org.slf4j.simple..", "ch.qos.logback..", "org.apache.logging..")
+                .check(CLASSES);
+    }
+
+    @Test
+    void noStaticFieldHoldsState() {
+        fields().that()
+                .areStatic()
+                .and()
+                .areDeclaredInClassesThat()
+                .resideOutsideOfPackage("org.sentei.format.onnx.proto")
+                .should()
+                .beFinal()
+                .andShould(notHaveRawType(resideInAnyPackage("java.util.concurrent.."), "a concurrent object"))
+                .andShould(notHaveRawType(assignableTo(ThreadLocal.class), "a thread local"))
+                .andShould(notHaveRawType(assignableTo(Thread.class), "a thread"))
+                .andShould(notHaveRawType(assignableTo(AutoCloseable.class), "a resource"))
+                .andShould(notHaveRawType(
+                        equivalentTo(HashMap.class).or(equivalentTo(ArrayList.class)), "a mutable collection"))
+                .check(CLASSES);
+    }
+
+    private static ArchCondition<JavaField> notHaveRawType(DescribedPredicate<? super JavaClass> type, String what) {
+        return new ArchCondition<>("not hold " + what) {
+            @Override
+            public void check(JavaField field, ConditionEvents events) {
+                if (type.test(field.getRawType())) {
+                    events.add(SimpleConditionEvent.violated(field, field.getFullName() + " holds " + what));
+                }
+            }
+        };
     }
 
     @Test

@@ -101,7 +101,7 @@ final class Workers implements AutoCloseable {
 
     @Override
     public void close() {
-        pool.shutdown();
+        pool.close();
     }
 
     /** Carries what a tile threw to the thread that ran the job. */

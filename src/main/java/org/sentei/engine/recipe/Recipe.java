@@ -21,6 +21,7 @@ public record Recipe(
     /** Digits after the point that a sparsity may have; bounds the exact arithmetic. */
     static final int MAX_DECIMALS = 30;
 
+    /** Copies the steps; a {@link RecipeException} says what contradicts itself. */
     public Recipe {
         if (steps.isEmpty()) {
             throw new RecipeException("recipe: steps is empty; give at least one step, for example - method: stade");
@@ -56,8 +57,11 @@ public record Recipe(
 
     /** Which weights share one budget. */
     public enum Scope {
+        /** Every row its own, or every group of a row under a pattern. */
         ROW,
+        /** All weights of a site. */
         LAYER,
+        /** All weights of all sites of the step. */
         GLOBAL
     }
 
@@ -73,7 +77,9 @@ public record Recipe(
 
     /** What happens to the bias update of STADE. */
     public enum Bias {
+        /** Always made, as the paper has it. */
         PAPER,
+        /** Never made. */
         OFF,
         /** Kept where it lowers the error on held-out calibration windows. */
         AUTO
@@ -86,6 +92,7 @@ public record Recipe(
      * @param of columns a group
      */
     public record Pattern(int removed, int of) {
+        /** Refuses other than {@code 1 <= removed < of} with a {@link RecipeException}. */
         public Pattern {
             if (removed < 1 || of <= removed) {
                 throw new RecipeException("pattern " + removed + ":" + of + ": N:M removes N of M consecutive columns"
@@ -122,6 +129,7 @@ public record Recipe(
             double threshold,
             Bias bias) {
 
+        /** Copies the lists; a {@link RecipeException} names what is out of range or contradicts itself. */
         public Step {
             targets = List.copyOf(targets);
             ignore = List.copyOf(ignore);
@@ -160,6 +168,7 @@ public record Recipe(
      *     model: folders do, ONNX graphs, whose sessions would have to be built anew for every block, do not
      */
     public record Calibration(int samples, int length, Optional<Boolean> sequential) {
+        /** Refuses fewer than 1 sample or 2 tokens with a {@link RecipeException}. */
         public Calibration {
             if (samples < 1 || length < 2) {
                 throw new RecipeException("calibration: " + samples + " samples of " + length
@@ -181,6 +190,7 @@ public record Recipe(
         /** No gate. */
         public static final Quality NONE = new Quality(Optional.empty(), Optional.empty());
 
+        /** Whether there is any gate. */
         public boolean gated() {
             return maxPerplexityIncrease.isPresent() || minCosine.isPresent();
         }

@@ -4,10 +4,12 @@ package org.sentei.engine.recipe;
 public final class RecipeException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
+    /** With a message of subject, fact and remedy. */
     public RecipeException(String message) {
         super(message);
     }
 
+    /** With such a message, and what caused it. */
     public RecipeException(String message, Throwable cause) {
         super(message, cause);
     }

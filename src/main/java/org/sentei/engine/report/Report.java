@@ -27,6 +27,7 @@ public record Report(
         List<Measure> quality,
         List<String> warnings) {
 
+    /** Copies the lists; numbers must be finite. */
     public Report {
         finite("report", "seconds", seconds);
         backends = List.copyOf(backends);
@@ -88,6 +89,7 @@ public record Report(
             @JsonInclude(JsonInclude.Include.NON_NULL) String score,
             @JsonInclude(JsonInclude.Include.NON_NULL) String bias,
             @JsonInclude(JsonInclude.Include.NON_NULL) Double meanEnergy) {
+        /** Refuses numbers that are not finite or do not fit together with an {@link IllegalArgumentException}. */
         public SiteResult {
             finite(name, "requested", requested);
             finite(name, "seconds", seconds);
@@ -114,10 +116,12 @@ public record Report(
      * @param bytesBefore size of the whole model's weight files
      */
     public record Totals(long parameters, long zeros, double sparsity, long bytesBefore, long bytesAfter) {
+        /** Refuses numbers that are not finite with an {@link IllegalArgumentException}. */
         public Totals {
             finite("totals", "sparsity", sparsity);
         }
 
+        /** Sums up the sites. */
         public static Totals of(List<SiteResult> sites, long bytesBefore, long bytesAfter) {
             long parameters = sites.stream().mapToLong(SiteResult::parameters).sum();
             long zeros = sites.stream().mapToLong(SiteResult::zeros).sum();
@@ -152,6 +156,7 @@ public record Report(
 
     /** One measured quality, for example {@code perplexity}, of the original and of the compressed model. */
     public record Measure(String metric, double before, double after) {
+        /** Refuses numbers that are not finite with an {@link IllegalArgumentException}. */
         public Measure {
             finite(metric, "before", before);
             finite(metric, "after", after);

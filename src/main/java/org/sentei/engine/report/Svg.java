@@ -63,6 +63,7 @@ public final class Svg {
         return this;
     }
 
+    /** A straight line from (x1, y1) to (x2, y2). */
     public Svg line(String cssClass, double x1, double y1, double x2, double y2) {
         body.append("<line class=\"").append(escape(cssClass)).append('"');
         attribute("x1", x1);

@@ -61,13 +61,16 @@ public final class OnnxSession implements AutoCloseable {
      * @param model the serialized model; copied
      * @param folder where external data is
      * @param threads threads of one operator, at least 1
+     * @throws org.sentei.kernel.DeviceException UNSUPPORTED when ONNX Runtime does not load
      * @throws ModelException when ONNX Runtime refuses the model
      */
     public static OnnxSession open(String name, MemorySegment model, Path folder, int threads) {
         if (threads < 1) {
             throw new IllegalArgumentException("a session needs at least one thread, not " + threads);
         }
-        OrtEnvironment environment = environment();
+        OnnxRuntimeLibrary.require();
+        // One a process, with the log level of whoever asks first: an embedder's own, or the library's default.
+        OrtEnvironment environment = OrtEnvironment.getEnvironment();
         try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
             options.setIntraOpNumThreads(threads);
             options.setInterOpNumThreads(1);
@@ -87,15 +90,6 @@ public final class OnnxSession implements AutoCloseable {
                             + "); check it with another ONNX tool or export it again",
                     e);
         }
-    }
-
-    private static OrtEnvironment environment() {
-        return OrtEnvironment.getEnvironment(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL, "sentei");
-    }
-
-    /** Version of ONNX Runtime. */
-    public static String version() {
-        return environment().getVersion();
     }
 
     public List<Port> inputs() {

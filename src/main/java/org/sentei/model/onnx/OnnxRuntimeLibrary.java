@@ -1,0 +1,117 @@
+package org.sentei.model.onnx;
+
+import ai.onnxruntime.OrtEnvironment;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.sentei.kernel.DeviceException;
+
+/**
+ * ONNX Runtime itself, which may be absent. Ask for it before the first use of {@link OnnxSession}, whose class does not load
+ * without it.
+ *
+ * <p>Its own loader unpacks its libraries into a folder of {@code java.io.tmpdir} until the process ends, and then fails to
+ * remove the folder, or everything when the process is killed. Here, on Linux, they are loaded from a private folder that is
+ * gone afterwards, unless {@code onnxruntime.native.path} is set, or the jar brings libraries that are loaded later.
+ */
+public final class OnnxRuntimeLibrary {
+    private static final String BACKEND = "onnxruntime";
+    private static final String PATH = "onnxruntime.native.path";
+    private static final String LOADED_LATER = "onnxruntime_providers_shared";
+    /** In the order in which they need each other. */
+    private static final List<String> LIBRARIES = List.of("onnxruntime", "onnxruntime4j_jni");
+
+    private OnnxRuntimeLibrary() {}
+
+    /**
+     * Loads ONNX Runtime unless it is loaded already.
+     *
+     * @throws DeviceException UNSUPPORTED when it is not on the class or module path, or the system does not load it
+     */
+    public static void require() {
+        if (!Loaded.FAILURE.isEmpty()) {
+            throw new DeviceException(
+                    BACKEND,
+                    "loading ONNX Runtime",
+                    0,
+                    Loaded.FAILURE
+                            + "; running an ONNX graph needs com.microsoft.onnxruntime:onnxruntime on the class or"
+                            + " module path, a supported system and a java.io.tmpdir that allows execution",
+                    DeviceException.Kind.UNSUPPORTED);
+        }
+    }
+
+    /**
+     * Version of ONNX Runtime.
+     *
+     * @throws DeviceException as {@link #require}
+     */
+    public static String version() {
+        require();
+        return OrtEnvironment.getEnvironment().getVersion();
+    }
+
+    /** What became of the one attempt that ONNX Runtime makes in a process. */
+    private static final class Loaded {
+        /** Why it did not load; empty when it did. */
+        static final String FAILURE = load();
+
+        private static String load() {
+            try {
+                if (System.getProperty(PATH) == null && isPlainLinux()) {
+                    loadFromPrivateFolder();
+                } else {
+                    OrtEnvironment.getEnvironment();
+                }
+                return "";
+            } catch (IOException | RuntimeException | LinkageError e) {
+                Throwable cause = e;
+                while (cause.getCause() != null) {
+                    cause = cause.getCause();
+                }
+                return cause.toString();
+            }
+        }
+
+        private static boolean isPlainLinux() {
+            return System.getProperty("os.name").equals("Linux") && resource(LOADED_LATER) == null;
+        }
+
+        private static String resource(String library) {
+            String arch = System.getProperty("os.arch").equals("amd64") ? "x64" : System.getProperty("os.arch");
+            String name = "/ai/onnxruntime/native/linux-" + arch + "/" + System.mapLibraryName(library);
+            return OrtEnvironment.class.getResource(name) == null ? null : name;
+        }
+
+        /** The system property is read once, while loading; whoever loads another copy later finds it as it was. */
+        private static void loadFromPrivateFolder() throws IOException {
+            Path folder = Files.createTempDirectory("sentei-onnxruntime-");
+            try {
+                for (String library : LIBRARIES) {
+                    copy(library, folder);
+                }
+                System.setProperty(PATH, folder.toString());
+                OrtEnvironment.getEnvironment();
+            } finally {
+                System.clearProperty(PATH);
+                for (String library : LIBRARIES) {
+                    Files.deleteIfExists(folder.resolve(System.mapLibraryName(library)));
+                }
+                Files.delete(folder);
+            }
+        }
+
+        private static void copy(String library, Path folder) throws IOException {
+            String name = resource(library);
+            if (name == null) {
+                throw new IOException(
+                        "the jar has no " + System.mapLibraryName(library) + " for " + System.getProperty("os.arch"));
+            }
+            try (InputStream in = OrtEnvironment.class.getResourceAsStream(name)) {
+                Files.copy(in, folder.resolve(System.mapLibraryName(library)));
+            }
+        }
+    }
+}
