@@ -310,17 +310,37 @@ static void test_norms(int cols) {
 static void test_sums(int cols) {
     const int stride = cols + 2;
     struct block x = random_matrix(ROWS * stride), y = random_matrix(ROWS * stride);
-    float *xs = x.data, *ys = y.data;
-    double sums[2] = {NAN, NAN}, error = 0, square = 0;
-    for (int r = 0; r < ROWS; r++) {
+    struct block d = make(ROWS * cols, 4), symmetric = make(cols * cols, 4), gram = make(cols * cols, 8);
+    struct block sum = make(cols, 8), forms = make(ROWS * 2, 8);
+    float *xs = x.data, *ys = y.data, *ds = d.data, *full = symmetric.data;
+    double *upper = gram.data, *total = sum.data, *form = forms.data;
+    for (int i = 0; i < cols * cols; i++) {
+        upper[i] = (double)random_float();
+    }
+    for (int c = 0; c < cols; c++) {
+        total[c] = (double)random_float();
+    }
+    OK(sentei_quadratic_form_symmetric_f64(upper, cols, full, cols, 0, cols / 2));
+    OK(sentei_quadratic_form_symmetric_f64(upper, cols, full, cols, cols / 2, cols));
+    OK(sentei_quadratic_form_difference_f32(xs, stride, ys, stride, ds, cols, 0, ROWS));
+    OK(sentei_quadratic_form_f32(xs, stride, ds, total, form, 2, cols, 0, ROWS));
+    for (int r = 0; r < cols; r++) {
         for (int c = 0; c < cols; c++) {
-            const double e = xs[r * stride + c], a = ys[r * stride + c];
-            error += (e - a) * (e - a);
-            square += e * e;
+            const double expected = upper[(r < c ? r : c) * cols + (r < c ? c : r)];
+            EXPECT(full[r * cols + c] == (float)expected, "symmetric matrix at %d, %d", r, c);
         }
     }
-    OK(sentei_squared_error_f32(xs, stride, ys, stride, cols, 0, ROWS, sums));
-    EXPECT(near(sums[0], error, 1e-12) && near(sums[1], square, 1e-12), "squared error");
+    for (int r = 0; r < ROWS; r++) {
+        double square = 0, linear = 0, scale = 1;
+        for (int c = 0; c < cols; c++) {
+            const double v = xs[r * stride + c], difference = (double)(xs[r * stride + c] - ys[r * stride + c]);
+            square += v * difference;
+            linear += v * total[c];
+            scale += fabs(v * difference) + fabs(v * total[c]);
+        }
+        EXPECT(!(fabs(form[2 * r] - square) > 1e-12 * scale), "quadratic form of %d", cols);
+        EXPECT(!(fabs(form[2 * r + 1] - linear) > 1e-12 * scale), "linear form of %d", cols);
+    }
 
     int64_t counts[3] = {10, 20, 30};
     xs[0] = -0.0f;
@@ -342,7 +362,7 @@ static void test_sums(int cols) {
         sentei_embedding_f32(xs, stride, ROWS, outside, ys, stride, cols, 1, 0, 2) == SENTEI_BAD_ARGUMENT
             && sentei_embedding_f32(xs, stride, ROWS, negative, ys, stride, cols, 0, 0, 1) == SENTEI_BAD_ARGUMENT,
         "ids outside the table");
-    release(x), release(y);
+    release(x), release(y), release(d), release(symmetric), release(gram), release(sum), release(forms);
 }
 
 static void test_gram(int cols) {

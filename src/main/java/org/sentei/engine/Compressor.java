@@ -22,7 +22,6 @@ import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.View;
 import org.sentei.method.Masking;
-import org.sentei.method.Moments;
 import org.sentei.method.Selector;
 import org.sentei.method.WeightScore;
 import org.sentei.model.Edit;
@@ -78,7 +77,7 @@ final class Compressor {
      * @param score null where the method ranks by its own state
      * @param bias what happened to the bias, null where the method has no say in it
      * @param meanEnergy null where it was not measured
-     * @param error relative output error on all calibration data, null until it is measured and without data
+     * @param error relative output error on all calibration data, null without data
      */
     record Outcome(
             Edit edit,
@@ -89,10 +88,6 @@ final class Compressor {
             long zeros,
             Double error,
             double seconds) {
-        Outcome withError(Double measured) {
-            return new Outcome(edit, step, score, bias, meanEnergy, zeros, measured, seconds);
-        }
-
         Report.SiteResult reported() {
             Site site = edit.site();
             return new Report.SiteResult(
@@ -177,28 +172,25 @@ final class Compressor {
         List<Site> sites = targeted(group);
         progress.checkpoint(label + ": statistics", done, stages);
         long observing = System.nanoTime();
-        Map<String, Statistics> statistics = observe(
-                group, sites.stream().filter(site -> !global.containsKey(site)).toList());
-        double shared = sites.isEmpty() ? 0 : seconds(observing) / sites.size();
-        List<Outcome> drafts = new ArrayList<>();
-        for (Site site : sites) {
-            long started = System.nanoTime();
-            Decision decision = global.get(site);
-            if (decision == null) {
-                decision = decide(site, statistics.get(site.input()));
+        List<Outcome> outcomes = new ArrayList<>();
+        try (Scope local = scope.child()) {
+            Map<String, InputStatistics> statistics =
+                    hasData ? InputStatistics.collect(group, sites, true, local, progress) : Map.of();
+            progress.checkpoint(label + ": sites", done + 1, stages);
+            double shared = sites.isEmpty() ? 0 : seconds(observing) / sites.size();
+            for (Site site : sites) {
+                progress.stopIfCancelled("sites");
+                long started = System.nanoTime();
+                Decision decision = global.get(site);
+                if (decision == null) {
+                    decision = decide(site, statistics.get(site.input()));
+                }
+                outcomes.add(outcome(group.weights(site), decision, statistics.get(site.input()), shared, started));
             }
-            drafts.add(draft(group.weights(site), decision, shared, started));
         }
-        progress.checkpoint(label + ": errors", done + 1, stages);
-        List<Edit> edits = drafts.stream().map(Outcome::edit).toList();
-        Map<Site, Double> errors =
-                hasData && !sites.isEmpty() ? OutputErrors.measure(group, edits, scope, progress) : Map.of();
-        List<Outcome> outcomes = drafts.stream()
-                .map(draft -> draft.withError(errors.get(draft.edit().site())))
-                .toList();
         journal.accept(outcomes);
         progress.checkpoint(label + ": outputs", done + 2, stages);
-        group.commit(edits);
+        group.commit(outcomes.stream().map(Outcome::edit).toList());
         progress.checkpoint(label + ": done", done + 3, stages);
         outcomes.forEach(outcome -> LOG.debug(
                 "{}: scored by {}, {} zeros, error {}, bias {}, {} s",
@@ -216,57 +208,13 @@ final class Compressor {
     }
 
     /** How a site's scores are made, what is selected, and what the bias may take up. */
-    private record Decision(WeightScore score, Selection selection, Statistics statistics) {
+    private record Decision(WeightScore score, Selection selection, InputStatistics statistics) {
         float[] scale() {
             return score.scale(statistics == null ? null : statistics.all());
         }
     }
 
-    /** Moments of one activation: of the samples that fit, of those that judge, and of both. */
-    private record Statistics(Moments fitting, Moments heldOut, Moments all) {}
-
-    private Map<String, Statistics> observe(Walk.Group group, List<Site> sites) {
-        Map<String, Long> widths = new LinkedHashMap<>();
-        sites.stream()
-                .filter(site -> steps.get(site).method().calibrated())
-                .forEach(site -> widths.put(site.input(), site.cols()));
-        if (widths.isEmpty()) {
-            return Map.of();
-        }
-        Map<String, Statistics> statistics = new HashMap<>();
-        try (Scope local = scope.child()) {
-            Map<String, Moments.Collector> fitting = collectors(widths, local);
-            Map<String, Moments.Collector> heldOut = collectors(widths, local);
-            group.observe((key, rows, held) -> {
-                progress.stopIfCancelled("statistics");
-                Moments.Collector collector = (held ? heldOut : fitting).get(key);
-                if (collector != null) {
-                    collector.add(rows);
-                }
-            });
-            for (String key : widths.keySet()) {
-                Moments fit = fitting.get(key).moments();
-                Moments held = heldOut.get(key).moments();
-                statistics.put(key, new Statistics(fit, held, fit.merge(held)));
-            }
-        }
-        for (Site site : sites) {
-            Statistics seen = statistics.get(site.input());
-            if (seen != null && (!seen.all().isFinite() || seen.all().count() < 2)) {
-                throw new RunException("site " + site.name() + ": the statistics of its input over "
-                        + seen.all().count() + " tokens are not finite; look for overflow in the layers before it,"
-                        + " or calibrate on other data");
-            }
-        }
-        return statistics;
-    }
-
-    private static Map<String, Moments.Collector> collectors(Map<String, Long> widths, Scope scope) {
-        return widths.entrySet().stream()
-                .collect(Collectors.toMap(Map.Entry::getKey, entry -> new Moments.Collector(scope, entry.getValue())));
-    }
-
-    private Decision decide(Site site, Statistics statistics) {
+    private Decision decide(Site site, InputStatistics statistics) {
         Step step = steps.get(site);
         WeightScore score = score(site, step, statistics);
         Selection selection = switch (step.scope()) {
@@ -286,7 +234,7 @@ final class Compressor {
         return new Decision(score, selection, statistics);
     }
 
-    private static WeightScore score(Site site, Step step, Statistics statistics) {
+    private static WeightScore score(Site site, Step step, InputStatistics statistics) {
         return switch (step.method()) {
             case MAGNITUDE -> WeightScore.MAGNITUDE;
             case WANDA -> WeightScore.WANDA;
@@ -312,14 +260,14 @@ final class Compressor {
             return Map.of();
         }
         List<Site> sites = budgets.values().stream().flatMap(List::stream).toList();
-        Map<String, Statistics> statistics = new HashMap<>();
+        Map<String, InputStatistics> statistics = new HashMap<>();
         if (sites.stream().anyMatch(site -> steps.get(site).method().calibrated())) {
             try (Walk dense = walk.get()) {
                 for (Optional<Walk.Group> next = dense.next(); next.isPresent(); next = dense.next()) {
                     try (Walk.Group group = next.get()) {
-                        statistics.putAll(observe(
-                                group,
-                                group.sites().stream().filter(sites::contains).toList()));
+                        List<Site> budgeted =
+                                group.sites().stream().filter(sites::contains).toList();
+                        statistics.putAll(InputStatistics.collect(group, budgeted, false, scope, progress));
                         group.commit(List.of());
                     }
                 }
@@ -330,7 +278,7 @@ final class Compressor {
             Map<Site, Decision> scored = new HashMap<>();
             long parameters = 0;
             for (Site site : spanned) {
-                Statistics seen = statistics.get(site.input());
+                InputStatistics seen = statistics.get(site.input());
                 scored.put(site, new Decision(score(site, step, seen), null, seen));
                 parameters += site.parameters();
             }
@@ -362,8 +310,9 @@ final class Compressor {
         return view;
     }
 
-    /** What was decided for a site; its error is measured later. */
-    private Outcome draft(LinearWeights dense, Decision decision, double sharedSeconds, long started) {
+    /** @param input statistics of what the site reads now, null without data */
+    private Outcome outcome(
+            LinearWeights dense, Decision decision, InputStatistics input, double sharedSeconds, long started) {
         Site site = dense.site();
         Step step = steps.get(site);
         try (Scope local = scope.child()) {
@@ -375,8 +324,9 @@ final class Compressor {
             if (step.method() == Recipe.Method.STADE) {
                 fate = bias == null ? BiasFate.KEPT : site.bias() == null ? BiasFate.ADDED : BiasFate.UPDATED;
             }
+            Edit edit = new Edit(site, mask, bias);
             return new Outcome(
-                    new Edit(site, mask, bias),
+                    edit,
                     step,
                     decision.score(),
                     fate,
@@ -384,7 +334,7 @@ final class Compressor {
                             ? null
                             : Double.valueOf(decision.statistics().all().meanEnergyShare()),
                     zeros(Masking.pruned(local, dense.weight(), mask), local),
-                    null,
+                    input == null ? null : Double.valueOf(OutputErrors.of(dense, edit, input, local)),
                     sharedSeconds + seconds(started));
         }
     }
@@ -396,7 +346,7 @@ final class Compressor {
                 || !biasPossible.contains(dense.site())) {
             return Optional.empty();
         }
-        Statistics statistics = decision.statistics();
+        InputStatistics statistics = decision.statistics();
         if (step.bias() == Recipe.Bias.AUTO
                 && !Masking.lowersError(
                         Masking.biasShift(

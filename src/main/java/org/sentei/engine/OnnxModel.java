@@ -141,12 +141,13 @@ final class OnnxModel implements OpenModel {
     }
 
     @Override
-    public long groupBytes(List<Site> targeted, boolean sequential) {
+    public long groupBytes(List<Site> targeted, boolean sequential, boolean observed) {
         List<List<Site>> groups = sequential ? StillWalk.byBlock(targeted) : List.of(targeted);
         return groups.stream()
                 .mapToLong(group -> group.stream()
-                        .mapToLong(site -> 2L * Float.BYTES * site.parameters())
-                        .sum())
+                                .mapToLong(site -> 2L * Float.BYTES * site.parameters())
+                                .sum()
+                        + (observed ? InputStatistics.bytes(group) : 0))
                 .max()
                 .orElse(0);
     }

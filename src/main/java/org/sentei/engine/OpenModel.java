@@ -100,8 +100,12 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
     /** Ops that carry data through the model; none when a graph runtime does. */
     Set<Class<? extends Op>> ops();
 
-    /** Bytes on the device that the largest group of sites needs, old and new weights together. */
-    long groupBytes(List<Site> targeted, boolean sequential);
+    /**
+     * Bytes on the device that the largest group of sites needs, old and new weights together.
+     *
+     * @param observed whether the statistics of its inputs are there too
+     */
+    long groupBytes(List<Site> targeted, boolean sequential, boolean observed);
 
     /**
      * Starts carrying calibration data through the model.

@@ -1,76 +1,71 @@
 package org.sentei.engine;
 
 import java.lang.foreign.MemorySegment;
-import java.util.List;
-import java.util.Map;
-import java.util.stream.Collectors;
-import org.sentei.kernel.Backend;
-import org.sentei.kernel.Gemm;
+import java.util.Arrays;
+import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.Scope;
-import org.sentei.kernel.SquaredError;
 import org.sentei.kernel.View;
+import org.sentei.method.Moments;
 import org.sentei.model.Edit;
 import org.sentei.model.LinearWeights;
-import org.sentei.model.Site;
 import org.sentei.tensor.DType;
 
-/** What edits do to the outputs of their sites, measured on the calibration data. */
+/** What an edit does to the outputs of its site on the calibration data. */
 final class OutputErrors {
     private OutputErrors() {}
 
     /**
-     * The relative error {@code |Y - Y'| / |Y|} of every edited site: one more dense pass through the group, each site run
-     * with its old and its new weights beside each other.
+     * The relative error {@code |Y - Y'| / |Y|} over all tokens, from the second moments of the inputs: an output's difference
+     * is {@code d' x + e} with d that of the weights and e that of the bias, and its square sums up to
+     * {@code d' G d + 2 e d' s + n e^2}.
      *
-     * @throws RunException when an error is not finite
-     * @throws java.util.concurrent.CancellationException when {@code progress} asks for it
+     * @param input statistics of what the site reads, with its Gram matrix
+     * @throws RunException when the error is not finite
      */
-    static Map<Site, Double> measure(Walk.Group group, List<Edit> edits, Scope scope, Progress progress) {
-        Backend backend = scope.backend();
+    static double of(LinearWeights dense, Edit edit, InputStatistics input, Scope scope) {
         try (Scope local = scope.child()) {
-            Map<String, List<Trial>> trials = edits.stream()
-                    .map(edit -> trial(group.weights(edit.site()), edit, local))
-                    .collect(Collectors.groupingBy(trial -> trial.dense().site().input()));
-            group.observe((key, rows, _) -> {
-                progress.stopIfCancelled("errors");
-                for (Trial trial : trials.getOrDefault(key, List.of())) {
-                    try (Scope batch = local.child()) {
-                        View expected = output(trial.dense(), rows, batch);
-                        View actual = output(trial.edited(), rows, batch);
-                        backend.run(new SquaredError(expected, actual, trial.sums()));
-                        backend.sync();
-                    }
-                }
-            });
-            return trials.values().stream()
-                    .flatMap(List::stream)
-                    .collect(Collectors.toMap(trial -> trial.dense().site(), trial -> relative(trial, backend)));
+            LinearWeights edited = Edits.apply(edit, dense, local);
+            float[] before = bias(dense, local);
+            float[] change = bias(edited, local);
+            for (int i = 0; i < change.length; i++) {
+                change[i] = before[i] - change[i];
+            }
+            double difference = energy(dense.weight(), edited.weight(), change, input, local);
+            double output = energy(dense.weight(), null, before, input, local);
+            double error = difference == 0 ? 0 : Math.sqrt(difference / output);
+            if (!Double.isFinite(error)) {
+                throw new RunException("site " + dense.site().name() + ": its output error is " + error
+                        + " on the calibration data; its outputs are not finite or all zero");
+            }
+            return error;
         }
     }
 
-    /** @param sums of SquaredError: squared differences, squared outputs */
-    private record Trial(LinearWeights dense, LinearWeights edited, View sums) {}
-
-    private static Trial trial(LinearWeights dense, Edit edit, Scope scope) {
-        View sums = scope.matrix(DType.F64, 1, 2);
-        scope.backend().copyIn(MemorySegment.ofArray(new double[2]), sums);
-        return new Trial(dense, Edits.apply(edit, dense, scope), sums);
-    }
-
-    private static View output(LinearWeights linear, View input, Scope scope) {
-        View output = scope.matrix(input.rows(), linear.site().rows());
-        scope.backend().run(new Gemm(input, linear.weight(), true, linear.bias(), output, false));
-        return output;
-    }
-
-    private static double relative(Trial trial, Backend backend) {
-        double[] sums = new double[2];
-        backend.copyOut(trial.sums(), MemorySegment.ofArray(sums));
-        double error = sums[0] == 0 ? 0 : Math.sqrt(sums[0] / sums[1]);
-        if (!Double.isFinite(error)) {
-            throw new RunException("site " + trial.dense().site().name() + ": its output error is " + error
-                    + " on the calibration data; its outputs are not finite or all zero");
+    /** The sum of squares of {@code (a - b) x + e} over all tokens and outputs; rounding can make it no less than zero. */
+    private static double energy(View a, View b, float[] e, InputStatistics input, Scope scope) {
+        Moments moments = input.all();
+        double[] sum = new double[moments.cols()];
+        Arrays.setAll(sum, col -> moments.mean(col) * moments.count());
+        double[] forms = new double[2 * e.length];
+        try (Scope local = scope.child()) {
+            View total = local.matrix(DType.F64, 1, sum.length);
+            View result = local.matrix(DType.F64, e.length, 2);
+            local.backend().copyIn(MemorySegment.ofArray(sum), total);
+            local.backend().run(new QuadraticForm(a, b, input.gram(), total, result));
+            local.backend().copyOut(result, MemorySegment.ofArray(forms));
         }
-        return error;
+        double energy = 0;
+        for (int i = 0; i < e.length; i++) {
+            energy += forms[2 * i] + e[i] * (2 * forms[2 * i + 1] + moments.count() * (double) e[i]);
+        }
+        return Math.max(0, energy);
+    }
+
+    private static float[] bias(LinearWeights linear, Scope scope) {
+        float[] bias = new float[Math.toIntExact(linear.site().rows())];
+        if (linear.bias() != null) {
+            scope.backend().copyOut(linear.bias(), MemorySegment.ofArray(bias));
+        }
+        return bias;
     }
 }

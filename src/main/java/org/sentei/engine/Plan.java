@@ -34,12 +34,13 @@ import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Gram;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCases;
+import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
-import org.sentei.kernel.SquaredError;
 import org.sentei.kernel.View;
 import org.sentei.model.Edit;
 import org.sentei.model.ModelException;
@@ -57,6 +58,8 @@ public final class Plan implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Plan.class);
 
     private static final int SPEED_TEST_SIZE = 192;
+    /** Forward passes that a group costs: its statistics, its new outputs, and about one more for the Gram matrices. */
+    private static final int PASSES = 3;
     /** Widest intermediate results of a batch that live at once: input, dense and edited output, next input. */
     private static final int LIVE_ACTIVATIONS = 4;
 
@@ -171,12 +174,10 @@ public final class Plan implements AutoCloseable {
     private void bind() {
         Set<Class<? extends Op>> ops =
                 new LinkedHashSet<>(List.of(Cast.class, CountValues.class, ScoreSelect.class, ApplyMask.class));
-        if (recipe.calibrated()) {
+        if (observed()) {
             ops.add(ColumnMoments.class);
-        }
-        if (request.calibration().isPresent() || recipe.calibrated()) {
-            ops.add(Gemm.class);
-            ops.add(SquaredError.class);
+            ops.add(Gram.class);
+            ops.add(QuadraticForm.class);
             ops.addAll(model.ops());
             model.graphRuntime().ifPresent(bindings::add);
         }
@@ -249,7 +250,7 @@ public final class Plan implements AutoCloseable {
                 .max()
                 .orElse(0);
         long batch = Math.max(Calibration.BATCH_TOKENS, recipe.calibration().length());
-        return model.groupBytes(List.copyOf(steps.keySet()), sequential())
+        return model.groupBytes(List.copyOf(steps.keySet()), sequential(), observed())
                 + batch * widest * Float.BYTES * LIVE_ACTIVATIONS;
     }
 
@@ -262,7 +263,7 @@ public final class Plan implements AutoCloseable {
         long parameters = steps.keySet().stream().mapToLong(Site::parameters).sum();
         double tokens =
                 (double) recipe.calibration().samples() * recipe.calibration().length();
-        int passes = recipe.calibrated() ? 5 : 0;
+        int passes = observed() ? PASSES : 0;
         return 2.0 * parameters * (tokens * passes + 1) / operationsPerSecond();
     }
 
@@ -285,6 +286,10 @@ public final class Plan implements AutoCloseable {
         float[] values = new float[SPEED_TEST_SIZE * SPEED_TEST_SIZE];
         scope.backend().copyIn(MemorySegment.ofArray(values), view);
         return view;
+    }
+
+    private boolean observed() {
+        return recipe.calibrated() || request.calibration().isPresent();
     }
 
     private boolean sequential() {

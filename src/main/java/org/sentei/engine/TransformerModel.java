@@ -162,11 +162,17 @@ final class TransformerModel implements OpenModel {
     }
 
     @Override
-    public long groupBytes(List<Site> targeted, boolean sequential) {
+    public long groupBytes(List<Site> targeted, boolean sequential, boolean observed) {
         return transformer.spec().blocks().stream()
                 .mapToLong(block -> block.sites().stream()
-                        .mapToLong(site -> (targeted.contains(site) ? 2L : 1L) * Float.BYTES * site.parameters())
-                        .sum())
+                                .mapToLong(
+                                        site -> (targeted.contains(site) ? 2L : 1L) * Float.BYTES * site.parameters())
+                                .sum()
+                        + (observed
+                                ? InputStatistics.bytes(block.sites().stream()
+                                        .filter(targeted::contains)
+                                        .toList())
+                                : 0))
                 .max()
                 .orElse(0);
     }

@@ -21,11 +21,11 @@ public sealed interface Op
                 InverseCholesky,
                 LayerNorm,
                 ObsSweep,
+                QuadraticForm,
                 RmsNorm,
                 Rotary,
                 ScoreHistogram,
-                ScoreSelect,
-                SquaredError {
+                ScoreSelect {
 
     /** The op's stem, shared by kernel files, entries and C symbols: {@code ColumnMoments} is {@code column_moments}. */
     default String name() {

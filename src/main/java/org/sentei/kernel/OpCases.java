@@ -50,10 +50,10 @@ public final class OpCases {
         inverseCholesky(cases);
         norms(cases);
         obsSweep(cases);
+        quadraticForm(cases);
         rotary(cases);
         scoreHistogram(cases);
         scoreSelect(cases);
-        squaredError(cases);
         return List.copyOf(cases);
     }
 
@@ -89,6 +89,7 @@ public final class OpCases {
         cases.add(rmsNorm("8192x4096", 8192, 4096, 1));
         cases.add(sweep("given mask 4096x128", 4096, 128, 0, 0, normal(1)));
         cases.add(sweep("2:4 of 4096x128", 4096, 128, 2, 4, normal(1)));
+        cases.add(quadraticForm(3072, 768, true, normal(1)));
         // A turn by an eighth, again and again, keeps the length of what is turned.
         cases.add(rotary(1, 2048, 32, 64, constant(Math.sqrt(0.5))));
         int high = ScoreSelect.key(0.5f, 1) >>> ScoreHistogram.LOW_BITS;
@@ -100,7 +101,6 @@ public final class OpCases {
         cases.add(select("2:4 of 11008x4096", 11008, 4096, true, new Selection.Groups(2, 4), normal(1)));
         Selection cut = new Selection.Cut(ScoreSelect.key(0.5f, 1), 0);
         cases.add(select("cut of 11008x4096", 11008, 4096, true, cut, normal(1)));
-        cases.add(squaredError(8192, 4096));
         return cases.stream().map(OpCases::large).toList();
     }
 
@@ -573,6 +573,34 @@ public final class OpCases {
                 views -> new LayerNorm(views.get(0), views.get(1), views.get(2), views.get(3), 1e-5f));
     }
 
+    private static void quadraticForm(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            cases.add(quadraticForm(5, cols, true, normal(1)));
+            cases.add(quadraticForm(3, cols, false, normal(1)));
+        }
+        cases.add(quadraticForm(1100, 5, true, normal(1)));
+        cases.add(quadraticForm(2, 33, false, nan(normal(1))));
+    }
+
+    private static OpCase quadraticForm(long rows, long cols, boolean difference, Fill fill) {
+        List<Operand> operands = new ArrayList<>(List.of(
+                read("a", DType.F32, rows, cols, 3, fill),
+                read("gram", DType.F64, cols, cols, 1, of(DType.F64, normal(1))),
+                read("sum", DType.F64, 1, cols, 0, of(DType.F64, normal(1))),
+                write("forms", DType.F64, rows, 2, 1)));
+        if (difference) {
+            operands.add(read("b", DType.F32, rows, cols, 2, normal(1)));
+        }
+        return new OpCase(
+                QuadraticForm.class,
+                rows + "x" + cols + (difference ? " difference" : "") + fill,
+                // The summands of a form, of which there are columns squared, may cancel.
+                new Tolerance.Rounding(8 + 2 * cols, cols * cols),
+                operands,
+                views -> new QuadraticForm(
+                        views.get(0), difference ? views.get(4) : null, views.get(1), views.get(2), views.get(3)));
+    }
+
     private static void rotary(List<OpCase> cases) {
         long[][] sizes = {{1, 1, 1, 1}, {2, 3, 2, 4}, {1, 17, 6, 16}, {3, 33, 1, 31}, {2, 130, 4, 64}};
         for (long[] size : sizes) {
@@ -665,24 +693,6 @@ public final class OpCases {
                 EXACT,
                 operands,
                 views -> new ScoreSelect(views.get(0), scaled ? views.get(2) : null, views.get(1), selection));
-    }
-
-    private static void squaredError(List<OpCase> cases) {
-        for (int cols : WIDTHS) {
-            cases.add(squaredError(67, cols));
-        }
-    }
-
-    private static OpCase squaredError(long rows, long cols) {
-        return new OpCase(
-                SquaredError.class,
-                rows + "x" + cols,
-                new Tolerance.Rounding(4),
-                List.of(
-                        read("expected", DType.F32, rows, cols, 1, normal(1)),
-                        read("actual", DType.F32, rows, cols, 2, normal(1)),
-                        new Operand("sums", Role.UPDATE, DType.F64, 1, 2, 0, of(DType.F64, uniform(0, 1)))),
-                views -> new SquaredError(views.get(0), views.get(1), views.get(2)));
     }
 
     private static Operand read(String name, DType dtype, long rows, long cols, long gap, Fill fill) {

@@ -25,13 +25,13 @@ import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
+import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
-import org.sentei.kernel.SquaredError;
 import org.sentei.kernel.View;
 import org.sentei.tensor.DType;
 
@@ -58,6 +58,8 @@ final class NativeBackend extends HostBackend {
     private static final long PRODUCT_TILES = 64;
     /** Edge of a tile of a Gram matrix. */
     private static final long GRAM_TILE = 128;
+    /** Rows of a quadratic form whose differences and products are held at once. */
+    private static final long FORM_ROWS = 1024;
 
     /** Size of what the probes of memory read: more than a processor's caches hold. */
     private static final long PROBE_ELEMENTS = 1L << 26;
@@ -161,11 +163,11 @@ final class NativeBackend extends HostBackend {
             case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
             case ObsSweep sweep -> obsSweep(sweep);
+            case QuadraticForm form -> quadraticForm(form);
             case RmsNorm norm -> rmsNorm(norm);
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
             case ScoreSelect select -> scoreSelect(select);
-            case SquaredError error -> squaredError(error);
         }
     }
 
@@ -567,6 +569,42 @@ final class NativeBackend extends HostBackend {
                 to));
     }
 
+    private void quadraticForm(QuadraticForm op) {
+        long cols = op.a().cols();
+        long gram = address(op.gram());
+        long sum = address(op.sum());
+        long forms = address(op.forms());
+        try (HostBuffer full = new HostBuffer(NAME, Math.multiplyExact(cols, cols) * Float.BYTES);
+                HostBuffer differences = new HostBuffer(NAME, FORM_ROWS * cols * Float.BYTES);
+                HostBuffer products = new HostBuffer(NAME, FORM_ROWS * cols * Float.BYTES)) {
+            View symmetric = View.of(full, DType.F32, cols, cols);
+            rows(op, symmetric, (from, to) -> (int) library.quadraticFormSymmetric.invokeExact(
+                    gram, op.gram().stride(), address(symmetric), cols, from, to));
+            for (long first = 0; first < op.a().rows(); first += FORM_ROWS) {
+                View a = op.a().rows(first, Math.min(op.a().rows(), first + FORM_ROWS));
+                View product = View.of(products, DType.F32, a.rows(), cols);
+                View d = op.b() == null ? a : View.of(differences, DType.F32, a.rows(), cols);
+                if (op.b() != null) {
+                    View b = op.b().rows(first, first + a.rows());
+                    rows(op, a, (from, to) -> (int) library.quadraticFormDifference.invokeExact(
+                            address(a), a.stride(), address(b), b.stride(), address(d), cols, from, to));
+                }
+                gemm(new Gemm(d, symmetric, false, null, product, false));
+                long results = forms + first * op.forms().stride() * Double.BYTES;
+                rows(op, a, (from, to) -> (int) library.quadraticForm.invokeExact(
+                        address(d),
+                        d.stride(),
+                        address(product),
+                        sum,
+                        results,
+                        op.forms().stride(),
+                        cols,
+                        from,
+                        to));
+            }
+        }
+    }
+
     private void rmsNorm(RmsNorm op) {
         long x = address(op.x());
         long gain = address(op.gain());
@@ -683,30 +721,6 @@ final class NativeBackend extends HostBackend {
             }
         }
         return budgets;
-    }
-
-    private void squaredError(SquaredError op) {
-        long expected = address(op.expected());
-        long actual = address(op.actual());
-        MemorySegment sums = HostBuffer.segment(NAME, op.sums());
-        long rows = op.expected().rows();
-        long tile = reductionRows(rows);
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment partials = arena.allocate(ValueLayout.JAVA_DOUBLE, 2 * Math.ceilDiv(rows, tile));
-            tiles(op, rows, tile, (from, to) -> (int) library.squaredError.invokeExact(
-                    expected,
-                    op.expected().stride(),
-                    actual,
-                    op.actual().stride(),
-                    op.expected().cols(),
-                    from,
-                    to,
-                    partials.address() + from / tile * 2 * Double.BYTES));
-            for (long i = 0; i < partials.byteSize() / Double.BYTES; i++) {
-                double sum = sums.getAtIndex(ValueLayout.JAVA_DOUBLE, i % 2);
-                sums.setAtIndex(ValueLayout.JAVA_DOUBLE, i % 2, sum + partials.getAtIndex(ValueLayout.JAVA_DOUBLE, i));
-            }
-        }
     }
 
     private static void add(MemorySegment counts, long index, long value) {

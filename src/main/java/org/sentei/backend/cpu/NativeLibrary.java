@@ -85,6 +85,9 @@ final class NativeLibrary {
     final MethodHandle probeCopy;
     final MethodHandle probeFma;
     final MethodHandle probeRead;
+    final MethodHandle quadraticForm;
+    final MethodHandle quadraticFormDifference;
+    final MethodHandle quadraticFormSymmetric;
     final MethodHandle rmsNorm;
     final MethodHandle rotary;
     final MethodHandle scoreHistogram;
@@ -92,7 +95,6 @@ final class NativeLibrary {
     final MethodHandle scoreSelectGroups;
     final MethodHandle scoreSelectCut;
     final MethodHandle scoreSelectTies;
-    final MethodHandle squaredError;
     final MethodHandle sgemm;
     final MethodHandle dpotrf;
     final MethodHandle dtrtri;
@@ -122,6 +124,9 @@ final class NativeLibrary {
         probeCopy = kernel("probe_copy_f32");
         probeFma = kernel("probe_fma_f32");
         probeRead = kernel("probe_read_f32");
+        quadraticForm = kernel("quadratic_form_f32");
+        quadraticFormDifference = kernel("quadratic_form_difference_f32");
+        quadraticFormSymmetric = kernel("quadratic_form_symmetric_f64");
         rmsNorm = kernel("rms_norm_f32");
         rotary = kernel("rotary_f32");
         scoreHistogram = kernel("score_histogram_f32");
@@ -129,7 +134,6 @@ final class NativeLibrary {
         scoreSelectGroups = kernel("score_select_groups_f32");
         scoreSelectCut = kernel("score_select_cut_f32");
         scoreSelectTies = kernel("score_select_ties_f32");
-        squaredError = kernel("squared_error_f32");
         for (DType from : FLOATING) {
             for (DType to : FLOATING) {
                 casts.put(List.of(from, to), kernel("cast_" + from.label() + "_" + to.label()));

@@ -18,12 +18,12 @@ import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
+import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
-import org.sentei.kernel.SquaredError;
 import org.sentei.tensor.BitMask;
 
 /**
@@ -61,11 +61,11 @@ final class ReferenceBackend extends HostBackend {
             case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
             case ObsSweep sweep -> obsSweep(sweep);
+            case QuadraticForm form -> quadraticForm(form);
             case RmsNorm norm -> rmsNorm(norm);
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
             case ScoreSelect select -> scoreSelect(select);
-            case SquaredError error -> squaredError(error);
         }
     }
 
@@ -378,6 +378,30 @@ final class ReferenceBackend extends HostBackend {
         }
     }
 
+    private static void quadraticForm(QuadraticForm op) {
+        Matrix a = new Matrix(op.a());
+        Matrix b = op.b() == null ? null : new Matrix(op.b());
+        Matrix gram = new Matrix(op.gram());
+        Matrix sum = new Matrix(op.sum());
+        Matrix forms = new Matrix(op.forms());
+        double[] d = new double[Math.toIntExact(a.cols())];
+        for (long i = 0; i < a.rows(); i++) {
+            double square = 0;
+            double total = 0;
+            for (int j = 0; j < d.length; j++) {
+                d[j] = a.get(i, j) - (b == null ? 0 : b.get(i, j));
+                total += d[j] * sum.get(0, j);
+            }
+            for (int j = 0; j < d.length; j++) {
+                for (int k = 0; k < d.length; k++) {
+                    square += d[j] * gram.get(Math.min(j, k), Math.max(j, k)) * d[k];
+                }
+            }
+            forms.set(i, 0, square);
+            forms.set(i, 1, total);
+        }
+    }
+
     private static void rmsNorm(RmsNorm op) {
         Matrix x = new Matrix(op.x());
         Matrix gain = new Matrix(op.gain());
@@ -482,22 +506,5 @@ final class ReferenceBackend extends HostBackend {
 
     private static void prune(Matrix mask, long row, long col) {
         mask.setInt(row, col / 32, mask.getInt(row, col / 32) | (1 << (col % 32)));
-    }
-
-    private static void squaredError(SquaredError op) {
-        Matrix expected = new Matrix(op.expected());
-        Matrix actual = new Matrix(op.actual());
-        double difference = 0;
-        double norm = 0;
-        for (long i = 0; i < expected.rows(); i++) {
-            for (long j = 0; j < expected.cols(); j++) {
-                double gap = expected.get(i, j) - actual.get(i, j);
-                difference += gap * gap;
-                norm += expected.get(i, j) * expected.get(i, j);
-            }
-        }
-        Matrix sums = new Matrix(op.sums());
-        sums.add(0, 0, difference);
-        sums.add(0, 1, norm);
     }
 }

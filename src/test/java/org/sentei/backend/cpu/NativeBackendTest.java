@@ -37,13 +37,13 @@ import org.sentei.kernel.LayerNorm;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCases;
+import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
-import org.sentei.kernel.SquaredError;
 import org.sentei.kernel.View;
 import org.sentei.tensor.BitMask;
 import org.sentei.tensor.DType;
@@ -151,7 +151,12 @@ class NativeBackendTest {
                 x, scale, scope.matrix(DType.I32, ROWS, BitMask.wordsPerRow(COLS)), new Selection.Cut(0, 1000)));
         ops.add(new ScoreSelect(x, scale, mask, new Selection.Row(COLS / 3)));
         ops.add(new ApplyMask(x, mask, gain, random(scope, random, 1, ROWS)));
-        ops.add(new SquaredError(x, other, zeros(scope, DType.F64, 1, 2)));
+        ops.add(new QuadraticForm(
+                x,
+                other,
+                zeros(scope, DType.F64, COLS, COLS),
+                zeros(scope, DType.F64, 1, COLS),
+                scope.matrix(DType.F64, ROWS, 2)));
         return ops;
     }
 
