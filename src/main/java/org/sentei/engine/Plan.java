@@ -375,6 +375,7 @@ public final class Plan implements AutoCloseable {
             List<Report.Measure> measured;
             long bytesAfter;
             Report.Storage storage;
+            List<Report.Weights> histograms;
             Path written = Files.isDirectory(request.model())
                     ? output.path()
                     : output.path().resolve(request.model().getFileName());
@@ -382,6 +383,8 @@ public final class Plan implements AutoCloseable {
                     OpenModel.open(written, request.options().threads())) {
                 bytesAfter = compressed.bytes();
                 storage = compressed.storage();
+                histograms = WeightHistograms.of(
+                        edits.stream().map(Edit::site).toList(), model.tensors(), compressed.tensors());
                 if (!storage.format().equals(recipe.storage().key())) {
                     said.add("no weight has zeros enough to get smaller by storage: "
                             + recipe.storage().key() + "; all are stored " + storage.format());
@@ -409,6 +412,7 @@ public final class Plan implements AutoCloseable {
                     Report.Totals.of(results, model.bytes(), bytesAfter),
                     storage,
                     measured,
+                    histograms,
                     said);
             ReportWriter.write(output.path(), report, recipe);
             if (missed.isPresent()) {

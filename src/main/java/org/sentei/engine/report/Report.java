@@ -3,6 +3,7 @@ package org.sentei.engine.report;
 import com.fasterxml.jackson.annotation.JsonInclude;
 import java.time.Instant;
 import java.util.List;
+import java.util.stream.LongStream;
 
 /**
  * Everything a run has to say about itself; {@link ReportWriter} turns it into {@code report.json} and
@@ -12,6 +13,7 @@ import java.util.List;
  * @param seconds wall time of the whole run
  * @param calibration null when no method needed data
  * @param quality what was measured before and after, empty when nothing was
+ * @param weights how the weights of the edited sites are distributed
  */
 public record Report(
         String sentei,
@@ -25,6 +27,7 @@ public record Report(
         Totals totals,
         Storage storage,
         List<Measure> quality,
+        List<Weights> weights,
         List<String> warnings) {
 
     /** Copies the lists; numbers must be finite. */
@@ -33,6 +36,7 @@ public record Report(
         backends = List.copyOf(backends);
         sites = List.copyOf(sites);
         quality = List.copyOf(quality);
+        weights = List.copyOf(weights);
         warnings = List.copyOf(warnings);
     }
 
@@ -160,6 +164,65 @@ public record Report(
         public Measure {
             finite(metric, "before", before);
             finite(metric, "after", after);
+        }
+    }
+
+    /**
+     * How many weights have which value: {@link #BINS} bins of one width from {@code -limit} to {@code limit}. The outermost
+     * bins take what lies beyond; exact zeros are in no bin.
+     *
+     * @param limit a power of two
+     */
+    public record Weights(
+            String site, double limit, long zerosBefore, long zerosAfter, List<Long> before, List<Long> after) {
+        public static final int BINS = 64;
+
+        public Weights {
+            finite(site, "limit", limit);
+            before = List.copyOf(before);
+            after = List.copyOf(after);
+            if (before.size() != BINS
+                    || after.size() != BINS
+                    || total(zerosBefore, before) != total(zerosAfter, after)) {
+                throw new IllegalArgumentException("site " + site + " has histograms of " + before.size() + " and "
+                        + after.size() + " bins and " + total(zerosBefore, before) + " and " + total(zerosAfter, after)
+                        + " weights");
+            }
+        }
+
+        /** All weights of the site, zeros included. */
+        public long total() {
+            return total(zerosBefore, before);
+        }
+
+        private static long total(long zeros, List<Long> bins) {
+            return zeros + bins.stream().mapToLong(Long::longValue).sum();
+        }
+
+        /** The histogram of several sites together, over the widest of their ranges. */
+        static Weights sum(String name, List<Weights> parts) {
+            double limit = parts.stream().mapToDouble(Weights::limit).max().orElseThrow();
+            long zerosBefore = 0;
+            long zerosAfter = 0;
+            long[] before = new long[BINS];
+            long[] after = new long[BINS];
+            for (Weights part : parts) {
+                zerosBefore += part.zerosBefore;
+                zerosAfter += part.zerosAfter;
+                for (int i = 0; i < BINS; i++) {
+                    // ranges are powers of two, so that a narrow bin lies within one wide bin
+                    int bin = (int) Math.floor((i - BINS / 2) * part.limit / limit) + BINS / 2;
+                    before[bin] += part.before.get(i);
+                    after[bin] += part.after.get(i);
+                }
+            }
+            return new Weights(
+                    name,
+                    limit,
+                    zerosBefore,
+                    zerosAfter,
+                    LongStream.of(before).boxed().toList(),
+                    LongStream.of(after).boxed().toList());
         }
     }
 

@@ -7,26 +7,38 @@ import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
-import java.util.function.ToDoubleFunction;
+import java.util.Map;
+import java.util.Objects;
+import java.util.stream.Collectors;
 import org.sentei.engine.recipe.Recipe;
 
 /** Renders a report as one HTML page that needs nothing else: no scripts, no fonts, no network. */
 final class ReportPage {
-    private static final int COLOURS = 8;
-    private static final double PLOT_WIDTH = 1000;
-    private static final double PLOT_HEIGHT = 200;
+    /** Kinds of layers that get charts of their own; with more, all layers share theirs. */
+    private static final int MAX_KINDS = 12;
+    /** Bars of a chart that still have gaps between them. */
+    private static final int SEPARATE_BARS = 48;
+    /** Layers of a table that is open from the start. */
+    private static final int OPEN_TABLE = 12;
+
+    private static final double PLOT_HEIGHT = 100;
 
     private final Report report;
     private final Recipe recipe;
-    private final List<String> kinds;
+    private final List<Group> groups;
     private final StringBuilder html = new StringBuilder(64 * 1024);
+
+    /** Layers of one kind, block by block. */
+    private record Group(String kind, List<Report.SiteResult> sites) {}
 
     private ReportPage(Report report, Recipe recipe) {
         this.report = report;
         this.recipe = recipe;
-        this.kinds = kinds(report.sites());
+        this.groups = groups(report.sites());
     }
 
     static String render(Report report, Recipe recipe) {
@@ -42,6 +54,7 @@ final class ReportPage {
                 <head>
                 <meta charset="utf-8">
                 <meta name="viewport" content="width=device-width, initial-scale=1">
+                <meta name="color-scheme" content="light dark">
                 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
                 <title>Sentei: %s</title>
                 <style>
@@ -54,8 +67,9 @@ final class ReportPage {
         cards();
         warnings();
         quality();
-        plots();
-        sites();
+        layers();
+        table();
+        storage();
         backends();
         provenance();
         html.append("</main>\n<footer>Written by Sentei ")
@@ -63,32 +77,88 @@ final class ReportPage {
                 .append(". The same figures are in report.json.</footer>\n</body>\n</html>\n");
     }
 
+    // ---- what was kept, what was lost
+
     private void header() {
-        Svg mark = new Svg("Sentei", "mark", 24, 24, false);
+        Svg mark = new Svg("", "mark", 24, 24, false);
         for (int i = 0; i < 9; i++) {
             // The logo is a 3 by 3 mask with its odd cells pruned.
             mark.rect(i % 2 == 0 ? "kept" : "cut", 2 + i % 3 * 7, 2 + i / 3 * 7, 6, 6, "");
         }
-        html.append("<header>\n<div class=\"brand\">").append(mark).append("Sentei</div>\n<h1>");
+        html.append("<header>\n<div class=\"brand\">").append(mark).append("Sentei report</div>\n<h1>");
         html.append(escape(name())).append("</h1>\n<p class=\"lead\">");
         html.append(escape(report.model().architecture())).append(", ");
-        html.append(magnitude(report.model().parameters())).append(" parameters. ");
-        html.append(escape(String.join(", ", methods()))).append(" on ");
-        html.append(report.sites().size()).append(report.sites().size() == 1 ? " layer.</p>" : " layers.</p>");
-        html.append("\n</header>\n");
+        html.append(magnitude(report.model().parameters())).append(" parameters");
+        if (!report.sites().isEmpty()) {
+            html.append("; ").append(escape(String.join(", ", methods()))).append(" on ");
+            html.append(layerCount(report.sites().size()));
+        }
+        html.append("</p>\n<p class=\"summary\">").append(summary()).append("</p>\n</header>\n");
+    }
+
+    private String summary() {
+        Report.Totals totals = report.totals();
+        StringBuilder text = new StringBuilder();
+        text.append("<b>")
+                .append(percent(totals.sparsity()))
+                .append("</b> of the weights in the edited layers are zero, ");
+        text.append(percent(share())).append(" of the whole model. ");
+        if (report.quality().isEmpty()) {
+            text.append("Its quality was not measured: the run had no data for that. ");
+        } else {
+            Report.Measure first = report.quality().getFirst();
+            text.append(escape(readable(first.metric()))).append(" went from ");
+            text.append(significant(first.before())).append(" to <b>").append(significant(first.after()));
+            text.append("</b>").append(escape(change(first))).append(". ");
+        }
+        List<Report.SiteResult> measured = measured(report.sites());
+        if (!measured.isEmpty()) {
+            Report.SiteResult worst = worst(measured);
+            text.append("The median layer's output error on calibration data is <b>");
+            text.append(significant(median(measured))).append("</b>, the worst ");
+            text.append(significant(worst.error())).append(" (<code>");
+            text.append(escape(worst.name())).append("</code>). ");
+        }
+        long before = totals.bytesBefore();
+        long after = totals.bytesAfter();
+        text.append("The weight files have <b>").append(bytes(after)).append("</b>, ");
+        text.append(
+                report.storage().packedTensors() > 0
+                        ? percent((double) after / before) + " of the " + bytes(before) + " before."
+                        : "zeros included; before it was " + bytes(before) + ".");
+        return text.toString();
     }
 
     private String name() {
         String path = report.model().path();
         String trimmed = path.endsWith("/") && path.length() > 1 ? path.substring(0, path.length() - 1) : path;
-        return trimmed.substring(trimmed.lastIndexOf('/') + 1);
+        int name = trimmed.lastIndexOf('/');
+        // half of all ONNX files are called model.onnx
+        int folder = trimmed.endsWith(".onnx") && name > 0 ? trimmed.lastIndexOf('/', name - 1) : name;
+        return trimmed.substring(folder + 1);
     }
 
     private List<String> methods() {
         return report.sites().stream().map(Report.SiteResult::method).distinct().toList();
     }
 
-    // ---- summary
+    private double share() {
+        return (double) report.totals().zeros() / Math.max(1, report.model().parameters());
+    }
+
+    private static List<Report.SiteResult> measured(List<Report.SiteResult> sites) {
+        return sites.stream().filter(site -> site.error() != null).toList();
+    }
+
+    private static Report.SiteResult worst(List<Report.SiteResult> measured) {
+        return measured.stream().reduce((a, b) -> b.error() > a.error() ? b : a).orElseThrow();
+    }
+
+    private static double median(List<Report.SiteResult> measured) {
+        double[] errors =
+                measured.stream().mapToDouble(Report.SiteResult::error).sorted().toArray();
+        return (errors[(errors.length - 1) / 2] + errors[errors.length / 2]) / 2;
+    }
 
     private void cards() {
         Report.Totals totals = report.totals();
@@ -98,12 +168,11 @@ final class ReportPage {
                 percent(totals.sparsity()),
                 grouped(totals.zeros()) + " of " + grouped(totals.parameters()),
                 totals.sparsity());
-        double share = (double) totals.zeros() / Math.max(1, report.model().parameters());
         card(
-                "Share of the whole model",
-                percent(share),
+                "Zeros in the whole model",
+                percent(share()),
                 "of " + grouped(report.model().parameters()) + " parameters",
-                share);
+                share());
         if (!report.quality().isEmpty()) {
             Report.Measure first = report.quality().getFirst();
             card(
@@ -112,7 +181,15 @@ final class ReportPage {
                     "was " + significant(first.before()) + change(first),
                     -1);
         }
-        card("Size on disk", bytes(totals.bytesAfter()), "was " + bytes(totals.bytesBefore()), -1);
+        List<Report.SiteResult> measured = measured(report.sites());
+        if (!measured.isEmpty()) {
+            card(
+                    "Output error",
+                    significant(median(measured)),
+                    "median layer; the worst " + significant(worst(measured).error()),
+                    -1);
+        }
+        card("Weight files", bytes(totals.bytesAfter()), "was " + bytes(totals.bytesBefore()), -1);
         card("Time", duration(report.seconds()), "seed " + report.seed(), -1);
         html.append("</section>\n");
     }
@@ -124,7 +201,7 @@ final class ReportPage {
         if (share >= 0) {
             html.append(new Svg(name + ": " + value, "share", 100, 1, true)
                     .rect("all", 0, 0, 100, 1, "")
-                    .rect("part", 0, 0, 100 * share, 1, value));
+                    .rect("part", 0, 0, 100 * Math.min(1, share), 1, value));
         }
         html.append("</div>\n");
     }
@@ -133,35 +210,50 @@ final class ReportPage {
         if (report.warnings().isEmpty()) {
             return;
         }
-        html.append("<ul class=\"warnings\" aria-label=\"Warnings\">\n");
+        html.append("<section class=\"warnings\" aria-labelledby=\"warnings\">\n<h2 id=\"warnings\">");
+        html.append(
+                report.warnings().size() == 1
+                        ? "One warning"
+                        : report.warnings().size() + " warnings");
+        html.append("</h2>\n<ul>\n");
         for (String warning : report.warnings()) {
             html.append("<li>").append(escape(warning)).append("</li>\n");
         }
-        html.append("</ul>\n");
+        html.append("</ul>\n</section>\n");
     }
 
     private void quality() {
+        html.append("<h2>Quality before and after</h2>\n");
         if (report.quality().isEmpty()) {
+            html.append(
+                    "<p class=\"note\">Not measured: the run was given no data for it (<code>--data</code>).</p>\n");
             return;
         }
-        html.append("<h2>Quality before and after</h2>\n<div class=\"panel\">\n");
+        html.append(
+                        "<ul class=\"legend\"><li><i class=\"before\"></i>before</li><li><i class=\"after\"></i>after</li></ul>\n")
+                .append("<div class=\"panel\">\n");
         for (Report.Measure measure : report.quality()) {
             double scale = Math.max(Math.abs(measure.before()), Math.abs(measure.after()));
             double unit = scale == 0 ? 0 : 100 / scale;
             String name = readable(measure.metric());
+            String figures = significant(measure.before()) + " → " + significant(measure.after()) + change(measure);
             html.append("<div class=\"measure\"><div class=\"head\"><b>")
                     .append(escape(name))
-                    .append("</b><span>");
-            html.append(significant(measure.before())).append(" → ").append(significant(measure.after()));
-            html.append(escape(change(measure))).append("</span></div>");
-            html.append(new Svg(name + " before and after", "pair", 100, 20, true)
+                    .append("</b><small>");
+            html.append(lowerIsBetter(measure.metric()) ? "lower is better" : "higher is better");
+            html.append("</small><span>").append(escape(figures)).append("</span></div>");
+            html.append(new Svg(name + ": " + figures, "pair", 100, 19, true)
                     .rect("all", 0, 0, 100, 8, "")
                     .rect("before", 0, 0, Math.abs(measure.before()) * unit, 8, "before: " + measure.before())
                     .rect("all", 0, 11, 100, 8, "")
                     .rect("after", 0, 11, Math.abs(measure.after()) * unit, 8, "after: " + measure.after()));
             html.append("</div>\n");
         }
-        html.append("</div>\n<p class=\"note\">Upper bar: before. Lower bar: after.</p>\n");
+        html.append("</div>\n");
+    }
+
+    private static boolean lowerIsBetter(String metric) {
+        return metric.endsWith("perplexity");
     }
 
     private static String change(Report.Measure measure) {
@@ -169,73 +261,101 @@ final class ReportPage {
             return "";
         }
         double change = (measure.after() - measure.before()) / Math.abs(measure.before());
-        return String.format(Locale.ROOT, " (%+.1f %%)", 100 * change);
+        return String.format(Locale.ROOT, " (%+.1f\u00a0%%)", 100 * change);
     }
 
     // ---- layers
 
-    private void plots() {
-        List<Report.SiteResult> sites = report.sites();
-        if (sites.isEmpty()) {
+    private void layers() {
+        if (report.sites().isEmpty()) {
             return;
         }
-        if (sites.stream().anyMatch(site -> site.error() != null)) {
-            html.append("<h2>Output error of each layer</h2>\n<p class=\"note\">‖Y − Ŷ‖ / ‖Y‖ on calibration data, ")
-                    .append("layers in the model's order. Point at a bar for its figures.</p>\n");
-            double highest = sites.stream()
-                    .mapToDouble(site -> site.error() == null ? 0 : site.error())
-                    .max()
-                    .orElse(0);
-            plot(
-                    "Output error of each layer",
-                    site -> site.error() == null ? 0 : site.error(),
-                    ceiling(highest),
-                    false);
-        }
+        html.append("<h2>Layers, kind by kind</h2>\n<p class=\"note\">");
+        List<Report.SiteResult> measured = measured(report.sites());
         html.append(
-                        "<h2>Sparsity of each layer</h2>\n<p class=\"note\">Exact zeros afterwards; the dashes are what the ")
-                .append("recipe asked for.</p>\n");
-        plot("Sparsity of each layer", Report.SiteResult::sparsity, 1, true);
+                measured.isEmpty()
+                        ? "Output errors were not measured: the run had no calibration data. "
+                        : "Output error is ‖Y − Ŷ‖ / ‖Y‖ on calibration data, on one scale for all kinds. ");
+        html.append(
+                        "Bars follow the model's order; point at one for its figures. Dashes are the sparsity that was asked for. ")
+                .append(
+                        "Weights are counted by value, exact zeros left out; the outermost bins take what lies beyond.</p>\n")
+                .append("<ul class=\"legend\"><li><i class=\"outline\"></i>weights before</li>")
+                .append("<li><i class=\"after\"></i>weights after</li></ul>\n");
+        double top = ceiling(
+                measured.stream().mapToDouble(Report.SiteResult::error).max().orElse(0));
+        Map<String, Report.Weights> weights = new HashMap<>();
+        report.weights().forEach(histogram -> weights.put(histogram.site(), histogram));
+        for (Group group : groups) {
+            html.append("<section class=\"panel kind")
+                    .append(groups.size() == 1 ? " wide" : "")
+                    .append("\">\n<h3>")
+                    .append(escape(group.kind))
+                    .append("</h3>\n<p class=\"detail\">")
+                    .append(escape(describe(group)))
+                    .append("</p>\n<div class=\"charts\">\n");
+            if (!measured.isEmpty()) {
+                errors(group, top);
+            }
+            sparsities(group);
+            histogram(group, weights);
+            html.append("</div>\n</section>\n");
+        }
     }
 
-    private void plot(String label, ToDoubleFunction<Report.SiteResult> height, double top, boolean asked) {
-        List<Report.SiteResult> sites = report.sites();
-        html.append("<div class=\"panel\">\n");
-        if (kinds.size() > 1) {
-            html.append("<ul class=\"legend\">");
-            for (int i = 0; i < kinds.size(); i++) {
-                html.append("<li><i class=\"k")
-                        .append(i)
-                        .append("\"></i>")
-                        .append(escape(kinds.get(i)))
-                        .append("</li>");
-            }
-            html.append("</ul>\n");
+    private static String describe(Group group) {
+        List<Report.SiteResult> sites = group.sites;
+        List<String> shapes = sites.stream()
+                .map(site -> site.rows() + " × " + site.cols())
+                .distinct()
+                .toList();
+        List<Report.SiteResult> measured = measured(sites);
+        return layerCount(sites.size())
+                + (shapes.size() == 1 ? " of " + shapes.getFirst() : "")
+                + (measured.isEmpty()
+                        ? ""
+                        : "; median error " + significant(median(measured)) + ", worst "
+                                + significant(worst(measured).error()));
+    }
+
+    private void errors(Group group, double top) {
+        Svg svg = bars("Output error of " + group.kind, group.sites.size());
+        for (int i = 0; i < group.sites.size(); i++) {
+            Report.SiteResult site = group.sites.get(i);
+            bar(svg, "after", i, group.sites.size(), site.error() == null ? 0 : site.error() / top, site);
         }
-        html.append("<div class=\"plot\"><div class=\"axis\" aria-hidden=\"true\">");
-        Svg svg = new Svg(label, "bars", PLOT_WIDTH, PLOT_HEIGHT, true);
-        int ticks = 5;
-        for (int i = 0; i <= ticks; i++) {
-            html.append("<span>").append(significant(top * (ticks - i) / ticks)).append("</span>");
-            svg.line("grid", 0, PLOT_HEIGHT * i / ticks, PLOT_WIDTH, PLOT_HEIGHT * i / ticks);
-        }
-        html.append("</div>");
-        double step = PLOT_WIDTH / sites.size();
-        double width = Math.min(0.78 * step, 60);
+        figure("Output error", svg, significant(top), "0", first(group), last(group));
+    }
+
+    private void sparsities(Group group) {
+        List<Report.SiteResult> sites = group.sites;
+        Svg svg = bars("Sparsity of " + group.kind, sites.size());
         for (int i = 0; i < sites.size(); i++) {
-            Report.SiteResult site = sites.get(i);
-            double tall = PLOT_HEIGHT * Math.min(1, height.applyAsDouble(site) / top);
-            int kind = Math.max(0, kinds.indexOf(kind(site.name())));
-            svg.rect("k" + kind, i * step + (step - width) / 2, PLOT_HEIGHT - tall, width, tall, describe(site));
+            bar(svg, "after", i, sites.size(), sites.get(i).sparsity(), sites.get(i));
         }
-        if (asked) {
-            for (int i = 0; i < sites.size(); i++) {
-                double y = PLOT_HEIGHT * (1 - sites.get(i).requested());
-                svg.line("asked", i * step, y, (i + 1) * step, y);
+        int start = 0;
+        for (int i = 1; i <= sites.size(); i++) {
+            double asked = sites.get(start).requested();
+            if (i == sites.size() || sites.get(i).requested() != asked) {
+                svg.line("asked", start, PLOT_HEIGHT * (1 - asked), i, PLOT_HEIGHT * (1 - asked));
+                start = i;
             }
         }
-        html.append(svg)
-                .append("<div class=\"below\"><span>first layer</span><span>last layer</span></div></div>\n</div>\n");
+        figure("Zeros", svg, "100\u00a0%", "0", first(group), last(group));
+    }
+
+    private static Svg bars(String label, int count) {
+        Svg svg = new Svg(label, "bars", count, PLOT_HEIGHT, true);
+        for (int i = 0; i <= 4; i++) {
+            svg.line("grid", 0, PLOT_HEIGHT * i / 4, count, PLOT_HEIGHT * i / 4);
+        }
+        return svg;
+    }
+
+    private static void bar(Svg svg, String cssClass, int index, int count, double share, Report.SiteResult site) {
+        double width = count > SEPARATE_BARS ? 1 : 0.76;
+        double tall = PLOT_HEIGHT * Math.clamp(share, 0, 1);
+        svg.rect(cssClass, index + (1 - width) / 2, PLOT_HEIGHT - tall, width, tall, describe(site));
     }
 
     private static String describe(Report.SiteResult site) {
@@ -245,45 +365,113 @@ final class ReportPage {
                 + (site.error() == null ? "" : "\nerror " + significant(site.error()));
     }
 
-    /** What is left of the layers' names without numbers and common beginning; empty when there are too many to colour. */
-    private static List<String> kinds(List<Report.SiteResult> sites) {
-        List<String> kinds = new ArrayList<>();
-        for (Report.SiteResult site : sites) {
-            String kind = kind(site.name());
-            if (!kinds.contains(kind)) {
-                kinds.add(kind);
-            }
-            if (kinds.size() > COLOURS) {
-                return List.of();
-            }
+    private void histogram(Group group, Map<String, Report.Weights> weights) {
+        List<Report.Weights> parts = group.sites.stream()
+                .map(site -> weights.get(site.name()))
+                .filter(Objects::nonNull)
+                .toList();
+        if (parts.isEmpty()) {
+            return;
         }
-        return kinds;
+        Report.Weights sum = Report.Weights.sum(group.kind, parts);
+        double highest = Math.max(1, Math.max(highest(sum.before()), highest(sum.after())));
+        String zeros =
+                "exact zeros: " + grouped(sum.zerosBefore()) + " before, " + grouped(sum.zerosAfter()) + " after";
+        Svg svg = new Svg(
+                        "Weights of " + group.kind + " by value; " + zeros,
+                        "bars",
+                        Report.Weights.BINS,
+                        PLOT_HEIGHT,
+                        true)
+                .line("grid", Report.Weights.BINS / 2.0, 0, Report.Weights.BINS / 2.0, PLOT_HEIGHT)
+                .steps("after", sum.after(), PLOT_HEIGHT / highest, PLOT_HEIGHT, zeros)
+                .steps("outline", sum.before(), PLOT_HEIGHT / highest, PLOT_HEIGHT, "")
+                .line("grid", 0, PLOT_HEIGHT, Report.Weights.BINS, PLOT_HEIGHT);
+        String limit = significant(sum.limit());
+        figure("Weights", svg, compact((long) highest), "0", "−" + limit, "0", limit);
     }
 
+    private static double highest(List<Long> bins) {
+        return bins.stream().mapToLong(Long::longValue).max().orElse(0);
+    }
+
+    private void figure(String caption, Svg svg, String top, String bottom, String... below) {
+        html.append("<figure><figcaption>").append(caption).append("</figcaption><div class=\"plot\">");
+        html.append("<div class=\"axis\" aria-hidden=\"true\"><span>")
+                .append(top)
+                .append("</span><span>");
+        html.append(bottom).append("</span></div>").append(svg).append("<div class=\"below\" aria-hidden=\"true\">");
+        for (String label : below) {
+            html.append("<span>").append(escape(label)).append("</span>");
+        }
+        html.append("</div></div></figure>\n");
+    }
+
+    private static String first(Group group) {
+        return place(group.sites.getFirst(), "first");
+    }
+
+    private static String last(Group group) {
+        return group.sites.size() == 1 ? "" : place(group.sites.getLast(), "last");
+    }
+
+    /** Where in the model a layer is, as far as its name tells. */
+    private static String place(Report.SiteResult site, String otherwise) {
+        String[] parts = parts(site.name());
+        int number = lastNumber(parts);
+        return number < 0 ? otherwise : "block " + parts[number];
+    }
+
+    private static List<Group> groups(List<Report.SiteResult> sites) {
+        Map<String, List<Report.SiteResult>> byKind = sites.stream()
+                .collect(Collectors.groupingBy(site -> kind(site.name()), LinkedHashMap::new, Collectors.toList()));
+        if (byKind.size() > MAX_KINDS) {
+            return List.of(new Group("All layers", sites));
+        }
+        List<Group> groups = new ArrayList<>();
+        byKind.forEach((kind, members) -> groups.add(new Group(kind, members)));
+        return groups;
+    }
+
+    /** What is left of a layer's name behind its last number. */
     private static String kind(String name) {
-        String[] parts = name.split("[./]");
-        int last = parts.length;
-        int from = 0;
-        for (int i = 0; i < last - 1; i++) {
-            if (!parts[i].isEmpty() && parts[i].chars().allMatch(Character::isDigit)) {
-                from = i + 1;
-            }
-        }
-        return String.join(".", List.of(parts).subList(from, last));
+        String[] parts = parts(name);
+        return String.join(".", List.of(parts).subList(lastNumber(parts) + 1, parts.length));
     }
 
-    private void sites() {
+    private static String[] parts(String name) {
+        return name.split("[./]", -1);
+    }
+
+    /** The last part but one that is a number; -1 without one. */
+    private static int lastNumber(String[] parts) {
+        for (int i = parts.length - 2; i >= 0; i--) {
+            if (!parts[i].isEmpty() && parts[i].chars().allMatch(c -> c >= '0' && c <= '9')) {
+                return i;
+            }
+        }
+        return -1;
+    }
+
+    private void table() {
         if (report.sites().isEmpty()) {
             return;
         }
-        html.append("<h2>Layers</h2>\n<div class=\"panel\"><details><summary>All ")
-                .append(report.sites().size())
-                .append(" layers as a table</summary>\n<div class=\"scroll\"><table>\n<thead><tr><th>Layer</th>")
-                .append("<th>Method</th><th class=\"n\">Outputs × inputs</th><th class=\"n\">Asked for</th>")
-                .append("<th class=\"n\">Zeros</th><th class=\"n\">Error</th><th>Bias</th><th class=\"n\">Time</th>")
-                .append("</tr></thead>\n<tbody>\n");
+        int count = report.sites().size();
+        html.append("<h2>Every layer</h2>\n<div class=\"panel\"><details")
+                .append(count <= OPEN_TABLE ? " open" : "")
+                .append("><summary>")
+                .append(count == 1 ? "The layer" : "All " + layerCount(count))
+                .append(" as a table</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\"")
+                .append(" aria-label=\"Every layer\"><table>\n<thead><tr><th scope=\"col\">Layer</th>")
+                .append("<th scope=\"col\">Method</th><th scope=\"col\" class=\"n\">Outputs × inputs</th>")
+                .append("<th scope=\"col\" class=\"n\">Asked for</th><th scope=\"col\" class=\"n\">Zeros</th>")
+                .append("<th scope=\"col\" class=\"n\">Error</th><th scope=\"col\">Bias</th>")
+                .append("<th scope=\"col\" class=\"n\">Time</th></tr></thead>\n<tbody>\n");
         for (Report.SiteResult site : report.sites()) {
-            html.append("<tr><td><code>").append(escape(site.name())).append("</code></td><td>");
+            html.append("<tr><th scope=\"row\"><code>")
+                    .append(escape(site.name()))
+                    .append("</code></th><td>");
             html.append(escape(site.method())).append("</td><td class=\"n\">");
             html.append(site.rows()).append(" × ").append(site.cols()).append("</td><td class=\"n\">");
             html.append(percent(site.requested())).append("</td><td class=\"n\">");
@@ -295,44 +483,92 @@ final class ReportPage {
         html.append("</tbody></table></div></details></div>\n");
     }
 
-    // ---- where it ran and where it came from
+    // ---- files, where it ran and where it came from
+
+    private void storage() {
+        Report.Storage storage = report.storage();
+        Report.Totals totals = report.totals();
+        html.append("<h2>Files, and what reads them</h2>\n<div class=\"panel\"><dl>\n");
+        entry("Storage", escape(storage.format()));
+        entry("Weight files", grouped(totals.bytesAfter()) + " bytes; " + grouped(totals.bytesBefore()) + " before");
+        if (storage.packedTensors() > 0) {
+            entry(
+                    "Packed",
+                    grouped(storage.packedTensors()) + " weights: " + grouped(storage.packedBytes()) + " of "
+                            + grouped(storage.packedDenseBytes()) + " bytes ("
+                            + percent((double) storage.packedBytes() / storage.packedDenseBytes()) + ")");
+            entry("Unpacked", grouped(storage.denseBytes()) + " bytes, by <code>sentei unpack</code>");
+        }
+        for (Report.Reader reader : storage.readers()) {
+            entry(reader.tool(), escape(reader.reads()));
+        }
+        html.append("</dl></div>\n");
+    }
 
     private void backends() {
-        html.append("<h2>Which backend ran what</h2>\n<div class=\"panel\"><div class=\"scroll\"><table>\n")
-                .append("<thead><tr><th>Op</th><th>Backend</th><th>Device</th></tr></thead>\n<tbody>\n");
-        for (Report.Binding binding : report.backends()) {
-            html.append("<tr><td><code>").append(escape(binding.op())).append("</code></td><td>");
-            html.append(escape(binding.backend())).append("</td><td>");
-            html.append(escape(binding.device())).append("</td></tr>\n");
+        if (report.backends().isEmpty()) {
+            return;
+        }
+        Map<String, List<Report.Binding>> byDevice = report.backends().stream()
+                .collect(Collectors.groupingBy(
+                        binding -> binding.backend() + "\n" + binding.device(),
+                        LinkedHashMap::new,
+                        Collectors.toList()));
+        html.append(
+                        "<h2>Which backend ran what</h2>\n<div class=\"panel\"><div class=\"scroll\"><table class=\"backends\">\n")
+                .append("<thead><tr><th scope=\"col\">Backend</th><th scope=\"col\">Device</th>")
+                .append("<th scope=\"col\">Ops</th></tr></thead>\n<tbody>\n");
+        for (List<Report.Binding> ops : byDevice.values()) {
+            html.append("<tr><th scope=\"row\">")
+                    .append(escape(ops.getFirst().backend()))
+                    .append("</th><td>");
+            html.append(escape(ops.getFirst().device())).append("</td><td>");
+            html.append(ops.stream()
+                    .map(binding -> "<code>" + escape(binding.op()) + "</code>")
+                    .collect(Collectors.joining(" ")));
+            html.append("</td></tr>\n");
         }
         html.append("</tbody></table></div></div>\n");
     }
 
     private void provenance() {
         html.append("<h2>Provenance</h2>\n<div class=\"panel\"><dl>\n");
-        entry("Model", report.model().path());
-        entry("SHA-256", report.model().sha256());
+        entry("Model", code(report.model().path()));
+        entry("SHA-256 of its weights", code(report.model().sha256()));
         if (report.calibration() != null) {
             Report.Calibration calibration = report.calibration();
             entry(
                     "Calibration",
-                    calibration.source() + ", " + grouped(calibration.samples()) + " windows, "
+                    code(calibration.source()) + ", " + grouped(calibration.samples()) + " windows, "
                             + grouped(calibration.tokens()) + " tokens");
-            entry("SHA-256", calibration.sha256());
+            entry("SHA-256 of the text", code(calibration.sha256()));
         }
         entry("Seed", String.valueOf(report.seed()));
-        entry("Started", report.started().toString());
-        entry("Sentei", report.sentei());
-        html.append("</dl></div>\n<h2>Recipe</h2>\n<div class=\"panel\"><pre>");
+        entry("Started", escape(report.started().toString()));
+        entry("Took", duration(report.seconds()));
+        entry("Sentei", escape(report.sentei()));
+        html.append("</dl></div>\n<h2>Recipe</h2>\n<div class=\"panel\"><pre tabindex=\"0\">");
         html.append(escape(recipe.text())).append("</pre></div>\n");
     }
 
+    /** A term and its description, which is HTML already. */
     private void entry(String name, String value) {
-        html.append("<dt>").append(escape(name)).append("</dt><dd><code>");
-        html.append(escape(value)).append("</code></dd>\n");
+        html.append("<dt>")
+                .append(escape(name))
+                .append("</dt><dd>")
+                .append(value)
+                .append("</dd>\n");
+    }
+
+    private static String code(String text) {
+        return "<code>" + escape(text) + "</code>";
     }
 
     // ---- numbers for people
+
+    private static String layerCount(int count) {
+        return count == 1 ? "1 layer" : grouped(count) + " layers";
+    }
 
     private static String readable(String metric) {
         String spaced = metric.replace('_', ' ');
@@ -340,17 +576,19 @@ final class ReportPage {
             case "mrr" -> "Mean reciprocal rank";
             case "top1" -> "Top-1 accuracy";
             case "top5" -> "Top-5 accuracy";
+            case "cosine" -> "Cosine to the original";
+            case "spearman" -> "Spearman correlation";
             default -> spaced.isEmpty() ? spaced : Character.toUpperCase(spaced.charAt(0)) + spaced.substring(1);
         };
     }
 
-    /** The smallest of 1, 2.5, 5 times a power of ten that is not below {@code value}; 1 for zero. */
+    /** The smallest of 1, 2, 4, 6, 8 times a power of ten that is not below {@code value}; 1 for zero. */
     private static double ceiling(double value) {
         if (value <= 0) {
             return 1;
         }
         double power = Math.pow(10, Math.floor(Math.log10(value)));
-        for (double digit : new double[] {1, 2.5, 5}) {
+        for (double digit : new double[] {1, 2, 4, 6, 8}) {
             if (digit * power >= value) {
                 return digit * power;
             }
@@ -358,21 +596,22 @@ final class ReportPage {
         return 10 * power;
     }
 
+    /** Three digits that count, more where the whole part has more. */
     private static String significant(double value) {
         double size = Math.abs(value);
         if (size == 0) {
             return "0";
         }
         if (size >= 1e6 || size < 1e-4) {
-            return String.format(Locale.ROOT, "%.3g", value);
+            return String.format(Locale.ROOT, "%.2e", value);
         }
-        int decimals = Math.clamp((long) (3 - Math.floor(Math.log10(size))), 0, 6);
+        int decimals = Math.clamp((long) (2 - Math.floor(Math.log10(size))), 0, 6);
         String text = String.format(Locale.ROOT, "%." + decimals + "f", value);
         return text.contains(".") ? text.replaceFirst("\\.?0+$", "") : text;
     }
 
     private static String percent(double share) {
-        return String.format(Locale.ROOT, "%.1f %%", 100 * share);
+        return String.format(Locale.ROOT, "%.1f\u00a0%%", 100 * share);
     }
 
     private static String grouped(long count) {
@@ -386,6 +625,18 @@ final class ReportPage {
         return count >= 1_000_000 ? String.format(Locale.ROOT, "%.1f million", count / 1e6) : grouped(count);
     }
 
+    /** For axes, where there is little room. */
+    private static String compact(long count) {
+        String[] units = {"", "\u00a0k", "\u00a0M", "\u00a0G", "\u00a0T"};
+        double size = count;
+        int unit = 0;
+        while (size >= 1000 && unit < units.length - 1) {
+            size /= 1000;
+            unit++;
+        }
+        return significant(size) + units[unit];
+    }
+
     private static String bytes(long bytes) {
         String[] units = {"B", "KiB", "MiB", "GiB", "TiB"};
         double size = bytes;
@@ -394,12 +645,12 @@ final class ReportPage {
             size /= 1024;
             unit++;
         }
-        return String.format(Locale.ROOT, unit == 0 ? "%.0f %s" : "%.1f %s", size, units[unit]);
+        return String.format(Locale.ROOT, unit == 0 ? "%.0f\u00a0%s" : "%.1f\u00a0%s", size, units[unit]);
     }
 
     private static String duration(double seconds) {
         if (seconds < 120) {
-            return String.format(Locale.ROOT, seconds < 10 ? "%.2f s" : "%.1f s", seconds);
+            return String.format(Locale.ROOT, seconds < 10 ? "%.2f\u00a0s" : "%.1f\u00a0s", seconds);
         }
         long whole = Math.round(seconds);
         return whole < 7200

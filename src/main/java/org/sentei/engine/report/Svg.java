@@ -1,18 +1,18 @@
 package org.sentei.engine.report;
 
+import java.util.List;
 import java.util.Locale;
 
-/** Writes SVG for pages and files: shapes with tooltips, lines, text. Colours come from a style sheet. */
+/** Writes SVG for pages and files: shapes with tooltips, histograms, lines, text. Colours come from a style sheet. */
 public final class Svg {
     private final StringBuilder body = new StringBuilder();
 
     /**
-     * @param label what the drawing shows, for who cannot see it
+     * @param label what the drawing shows, for who cannot see it; empty for mere decoration
      * @param stretch whether the drawing fills its box without keeping its proportions
      */
     public Svg(String label, String cssClass, double width, double height, boolean stretch) {
-        body.append("<svg role=\"img\" aria-label=\"")
-                .append(escape(label))
+        body.append(label.isEmpty() ? "<svg aria-hidden=\"true" : "<svg role=\"img\" aria-label=\"" + escape(label))
                 .append("\" class=\"")
                 .append(escape(cssClass))
                 .append("\" viewBox=\"0 0 ")
@@ -74,6 +74,28 @@ public final class Svg {
         return this;
     }
 
+    /**
+     * A histogram: columns of width 1 from x = 0, closed along the bottom, without gaps.
+     *
+     * @param unit height of one count
+     * @param bottom y of the columns' foot
+     * @param tooltip may be empty
+     */
+    Svg steps(String cssClass, List<Long> counts, double unit, double bottom, String tooltip) {
+        body.append("<path class=\"")
+                .append(escape(cssClass))
+                .append("\" d=\"M0 ")
+                .append(number(bottom));
+        for (int i = 0; i < counts.size(); i++) {
+            body.append('V')
+                    .append(number(bottom - counts.get(i) * unit))
+                    .append('H')
+                    .append(i + 1);
+        }
+        body.append('V').append(number(bottom)).append("Z\"");
+        return closed("path", tooltip);
+    }
+
     private void attribute(String name, double value) {
         body.append(' ').append(name).append("=\"").append(number(value)).append('"');
     }
@@ -82,7 +104,8 @@ public final class Svg {
         if (!Double.isFinite(value)) {
             throw new IllegalArgumentException("a drawing has finite coordinates, not " + value);
         }
-        return String.format(Locale.ROOT, "%.3f", value);
+        String text = String.format(Locale.ROOT, "%.3f", value);
+        return text.endsWith(".000") ? text.substring(0, text.length() - 4) : text;
     }
 
     /** Text for HTML and SVG, inside elements and quoted attributes alike. */

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.math.BigDecimal;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -40,6 +41,17 @@ class ReportTest {
                 0.12);
     }
 
+    /** One weight in every third bin, half of them zero afterwards. */
+    private static Report.Weights weights(String name, double limit, long total) {
+        List<Long> before = new ArrayList<>();
+        List<Long> after = new ArrayList<>();
+        for (int i = 0; i < Report.Weights.BINS; i++) {
+            before.add(i % 3 == 0 ? 1L : 0L);
+            after.add(i % 6 == 0 ? 1L : 0L);
+        }
+        return new Report.Weights(name, limit, total - 22, total - 11, before, after);
+    }
+
     private static Report report(String text, List<Report.SiteResult> sites) {
         return new Report(
                 "0.1.0",
@@ -53,6 +65,7 @@ class ReportTest {
                 new Report.Totals(22_713_216, 5_308_416, 5_308_416.0 / 22_713_216, 90_868_864, 90_868_864),
                 new Report.Storage("dense", 0, 0, 0, 90_868_864, List.of(new Report.Reader(text, text))),
                 List.of(new Report.Measure("mrr", 0.515, 0.49), new Report.Measure(text, 1, 0.97)),
+                sites.stream().map(site -> weights(site.name(), 0.25, 24)).toList(),
                 List.of(text));
     }
 
@@ -74,6 +87,7 @@ class ReportTest {
                         "totals",
                         "storage",
                         "quality",
+                        "weights",
                         "warnings");
         assertThat(root.get("model").fieldNames())
                 .toIterable()
@@ -129,8 +143,123 @@ class ReportTest {
         }
         String html = ReportPage.render(report("m", sites), Recipes.load("stade-50"));
         for (Report.SiteResult site : sites) {
-            assertThat(html).contains("<title>" + site.name() + "\n4 × 6, stade\nzeros 54.2 %");
+            assertThat(html).contains("<title>" + site.name() + "\n4 × 6, stade\nzeros 54.2\u00a0%");
         }
+    }
+
+    @Test
+    void thePageHasEverySection() {
+        String html = ReportPage.render(
+                report("m", List.of(site("a.0.q", 0.25, 1.5), site("a.1.q", null, 1.5), site("a.1.k", 0.5, 1))),
+                Recipes.load("stade-50"));
+        assertThat(html.lines().filter(line -> line.startsWith("<h2")).map(line -> line.replaceAll("<[^>]*>", "")))
+                .containsExactly(
+                        "One warning",
+                        "Quality before and after",
+                        "Layers, kind by kind",
+                        "Every layer",
+                        "Files, and what reads them",
+                        "Which backend ran what",
+                        "Provenance",
+                        "Recipe");
+        assertThat(html.lines().filter(line -> line.startsWith("<h3")).map(line -> line.replaceAll("<[^>]*>", "")))
+                .containsExactly("q", "k");
+        // each kind: error, zeros, weights
+        assertThat(html.split("<figure>", -1)).hasSize(1 + 2 * 3);
+        assertThat(html.split("role=\"img\" aria-label=\"[^\"]", -1).length)
+                .isEqualTo(html.split("role=\"img\"", -1).length)
+                .isGreaterThan(6);
+    }
+
+    /** Manifold kinds share one set of charts, and the page of a thousand layers stays small. */
+    @Test
+    void aThousandLayersStayReadable() {
+        List<Report.SiteResult> sites = new ArrayList<>();
+        for (int i = 0; i < 200; i++) {
+            for (String kind : List.of("q_proj", "k_proj", "v_proj", "o_proj", "up_proj")) {
+                sites.add(site("model.layers." + i + ".self_attn." + kind, 0.01, 0.1));
+            }
+        }
+        String html = ReportPage.render(report("m", sites), Recipes.load("stade-50"));
+        assertThat(html.split("<figure>", -1)).hasSize(1 + 5 * 3);
+        assertThat(html).contains("block 199").hasSizeLessThan(1_000_000);
+
+        List<Report.SiteResult> motley = new ArrayList<>();
+        for (int i = 0; i < 40; i++) {
+            motley.add(site("onnx::MatMul_" + i, 0.01, 0.1));
+        }
+        assertThat(ReportPage.render(report("m", motley), Recipes.load("stade-50"))
+                        .split("<figure>", -1))
+                .hasSize(1 + 3);
+    }
+
+    /** Every figure of the table is that of report.json, rounded to the digits that are shown. */
+    @Test
+    void thePageAndTheJsonSayTheSame() throws IOException {
+        List<Report.SiteResult> sites = new ArrayList<>();
+        for (double error : new double[] {0.123456, 0.00098765, 1.5, 12.3456, 123.456, 2.5e-7, 0}) {
+            sites.add(site("layer." + sites.size(), error, 0.123 + 10 * error));
+        }
+        Report report = report("m", sites);
+        String html = ReportPage.render(report, Recipes.load("stade-50"));
+        JsonNode json = new ObjectMapper().readTree(ReportWriter.json(report));
+        for (JsonNode site : json.get("sites")) {
+            String name = site.get("name").asText();
+            String row = html.lines()
+                    .filter(line -> line.startsWith("<tr>") && line.contains("<code>" + name + "</code>"))
+                    .findFirst()
+                    .orElseThrow();
+            String[] cells =
+                    row.replaceAll("</t[hd]>", "|").replaceAll("<[^>]*>", "").split("\\|", -1);
+            assertThat(cells[2]).isEqualTo(site.get("rows") + " × " + site.get("cols"));
+            assertShows(cells[3], 100 * site.get("requested").asDouble());
+            assertShows(cells[4], 100 * site.get("sparsity").asDouble());
+            assertShows(cells[5], site.get("error").asDouble());
+        }
+        JsonNode totals = json.get("totals");
+        assertThat(html)
+                .contains("%,d of %,d"
+                        .formatted(
+                                totals.get("zeros").asLong(),
+                                totals.get("parameters").asLong()))
+                .contains("%,d bytes; %,d before"
+                        .formatted(
+                                totals.get("bytes_after").asLong(),
+                                totals.get("bytes_before").asLong()));
+        for (JsonNode measure : json.get("quality")) {
+            assertThat(html)
+                    .contains("before: " + measure.get("before").asDouble())
+                    .contains("after: " + measure.get("after").asDouble());
+        }
+    }
+
+    private static void assertShows(String shown, double value) {
+        String digits = shown.replaceAll("[^-0-9.e]", "");
+        BigDecimal number = new BigDecimal(digits);
+        double half = number.ulp().doubleValue() / 2;
+        assertThat(number.doubleValue()).as(shown).isBetween(value - half * 1.000001, value + half * 1.000001);
+    }
+
+    @Test
+    void histogramsOfSeveralSitesAddUpBinByBin() {
+        Report.Weights narrow = weights("narrow", 0.25, 100);
+        Report.Weights wide = weights("wide", 1, 50);
+        Report.Weights sum = Report.Weights.sum("both", List.of(narrow, wide));
+        assertThat(sum.limit()).isEqualTo(1);
+        assertThat(sum.total()).isEqualTo(150);
+        assertThat(sum.zerosBefore()).isEqualTo(78 + 28);
+        assertThat(sum.zerosAfter()).isEqualTo(89 + 39);
+        // four bins of the narrow one lie in each of the middle sixteen of the wide one
+        for (int bin = 0; bin < Report.Weights.BINS; bin++) {
+            long expected = wide.before().get(bin);
+            for (int i = 0; i < 4 && bin >= 24 && bin < 40; i++) {
+                expected += narrow.before().get((bin - 24) * 4 + i);
+            }
+            assertThat(sum.before().get(bin)).as("bin %d", bin).isEqualTo(expected);
+        }
+        assertThatThrownBy(() -> new Report.Weights("w", 1, 0, 1, narrow.before(), narrow.before()))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("22 and 23 weights");
     }
 
     @Test
@@ -147,6 +276,7 @@ class ReportTest {
                 List.of(),
                 full.totals(),
                 full.storage(),
+                List.of(),
                 List.of(),
                 List.of());
         assertThat(ReportPage.render(bare, Recipes.load("magnitude-50"))).endsWith("</html>\n");
