@@ -81,8 +81,8 @@ final class CompressCommand implements Callable<Integer> {
             } catch (RuntimeException failure) {
                 throw ExitCode.of(failure) == ExitCode.RUN_FAILED && progress.journaled() > 0
                         ? new RunException(
-                                failure.getMessage() + "; " + progress.journaled()
-                                        + " groups of layers are decided and kept: the same command with --resume goes on",
+                                failure.getMessage() + "; groups of layers decided and kept: " + progress.journaled()
+                                        + "; the same command with --resume goes on",
                                 failure)
                         : failure;
             }

@@ -64,7 +64,7 @@ final class ProgressBar implements Progress, AutoCloseable {
         err.println(
                 groups == 0
                         ? "there is nothing to resume: starting from the beginning"
-                        : "resuming behind the first " + groups + " groups of layers");
+                        : "resuming, groups of layers decided before: " + groups);
         journaled = groups;
     }
 

@@ -120,7 +120,7 @@ class ResumeTest {
         assertThat(outcome.err())
                 .contains(
                         "sentei: interrupted at group 2 of 4",
-                        "2 groups of layers are decided and kept: the same command with --resume goes on");
+                        "groups of layers decided and kept: 2; the same command with --resume goes on");
         assertThat(folder.toFile().list()).containsExactly(".out.partial");
 
         Outcome unaware = sentei();
@@ -134,7 +134,7 @@ class ResumeTest {
 
         Outcome resumed = sentei("--resume", "--json");
         assertThat(resumed.code()).as(resumed.err()).isEqualTo(ExitCode.OK);
-        assertThat(resumed.err()).contains("resuming behind the first 2 groups of layers");
+        assertThat(resumed.err()).contains("resuming, groups of layers decided before: 2");
         assertThat(new ObjectMapper().readTree(resumed.out()).get("sites")).hasSize(28);
         assertLikeUndisturbed();
 
@@ -191,7 +191,7 @@ class ResumeTest {
         // while it lives, nobody else may go on
         Outcome other = sentei("--resume");
         second.destroyForcibly().waitFor();
-        assertThat(said()).contains("resuming behind the first");
+        assertThat(said()).contains("resuming, groups of layers decided before: ");
         assertThat(other.code()).isEqualTo(ExitCode.INPUT);
         assertThat(other.err()).contains("another run writes to");
         assertThat(out).doesNotExist();
