@@ -276,6 +276,9 @@ def report(out, folder, commit):
             "peers": peers,
             "all": [one["time"] for one in mine],
         })
+    nameless = set(theirs[0]["times"]) - {f"{row['kernel']}/{row['shape']}" for row in rows}
+    if nameless:
+        sys.exit(f"sentei bench has no case {sorted(nameless)}: the catalogue of cases and this file have parted")
     devices = [round["backends"][0] for round in ours]
     ceilings = {key: statistics.median(device[key] for device in devices)
                 for key in ("read_bandwidth", "copy_bandwidth", "operation_rate")}

@@ -48,7 +48,8 @@ public final class JmhHarness implements Harness {
                 progress,
                 request.backend(),
                 (long) request.cases().size()
-                        * Math.max(1, schedule.forks()) * (schedule.warmup() + schedule.iterations()));
+                        * Math.max(1, schedule.forks())
+                        * (schedule.warmup() + schedule.iterations()));
         try {
             return measurements(new Runner(options.build(), format).run());
         } catch (RunnerException e) {
@@ -66,8 +67,7 @@ public final class JmhHarness implements Harness {
             Map<String, Profiled> profile = new TreeMap<>();
             for (Result<?> secondary : result.getSecondaryResults().values()) {
                 if (Double.isFinite(secondary.getScore())) {
-                    profile.put(
-                            secondary.getLabel(), new Profiled(secondary.getScore(), secondary.getScoreUnit()));
+                    profile.put(secondary.getLabel(), new Profiled(secondary.getScore(), secondary.getScoreUnit()));
                 }
             }
             Result<?> primary = result.getPrimaryResult();

@@ -68,7 +68,8 @@ public class OpBenchmark {
         checkAgainstReference(found);
         scope = new Scope(opened);
         long bytes = found.operands().stream()
-                .mapToLong(operand -> operand.rows() * operand.cols() * operand.dtype().bytes())
+                .mapToLong(operand ->
+                        operand.rows() * operand.cols() * operand.dtype().bytes())
                 .sum();
         ops = new Op[Math.toIntExact(Math.ceilDiv(ROTATED_BYTES, bytes))];
         try (Arena arena = Arena.ofConfined()) {
@@ -101,9 +102,12 @@ public class OpBenchmark {
             return;
         }
         try (Backend reference = oracle.open(new Backend.Options(0, threads))) {
-            new Conformance(opened, reference).checkValues(found, SEED).failure().ifPresent(failure -> {
-                throw new IllegalStateException("wrong result: " + failure);
-            });
+            new Conformance(opened, reference)
+                    .checkValues(found, SEED)
+                    .failure()
+                    .ifPresent(failure -> {
+                        throw new IllegalStateException("wrong result: " + failure);
+                    });
         }
     }
 

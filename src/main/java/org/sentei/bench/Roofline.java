@@ -1,5 +1,7 @@
 package org.sentei.bench;
 
+import java.math.BigDecimal;
+import java.math.MathContext;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -17,7 +19,7 @@ final class Roofline {
     private static final double LEFT = 70;
     private static final double RIGHT = 640;
     private static final double PLOT_HEIGHT = 420;
-    private static final double TOP = 70;
+    private static final double TOP = 90;
     private static final double BOTTOM = 60;
     private static final double LIST = 672;
     private static final double LINE = 17;
@@ -36,7 +38,6 @@ final class Roofline {
             .title { font-size: 17px; font-weight: 600; } .middle { text-anchor: middle; } .end { text-anchor: end; }
             .grid { stroke: var(--rule); } .roof { stroke: var(--ink); stroke-width: 2; }
             .copy { stroke: var(--soft); stroke-width: 1.5; stroke-dasharray: 5 4; } .lead { stroke: var(--soft); }
-            .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
             .mark { fill: var(--paper); stroke-width: 1.5; } .number { font-size: 10px; text-anchor: middle; }
             .k0 { stroke: var(--c0); } .k1 { stroke: var(--c1); } .k2 { stroke: var(--c2); } .k3 { stroke: var(--c3); }
             .k4 { stroke: var(--c4); } .k5 { stroke: var(--c5); } .k6 { stroke: var(--c6); } .k7 { stroke: var(--c7); }
@@ -137,7 +138,12 @@ final class Roofline {
         void draw(Svg svg) {
             String isa = device.isa().isEmpty() ? "" : ", " + device.isa();
             svg.text("title", LEFT, top + 30, device.name() + " on " + device.device() + isa);
-            svg.text("soft", LEFT, top + 50, ceilings == null ? "ceilings not measured" : threads + " threads");
+            String measured = ceilings == null
+                    ? "ceilings not measured"
+                    : "measured on " + threads + " threads: read " + giga(ceilings.readBandwidth()) + " GB/s, copy "
+                            + giga(ceilings.copyBandwidth()) + " GB/s (dashed), fp32 " + giga(ceilings.operations())
+                            + " GFLOP/s";
+            svg.text("soft", LEFT, top + 50, measured);
             axes(svg);
             if (ceilings != null) {
                 roof(svg, ceilings);
@@ -159,25 +165,13 @@ final class Roofline {
                 svg.text("soft end", LEFT - 8, at + 4, number(Math.pow(10, power - 9)));
             }
             svg.text("soft middle", (LEFT + RIGHT) / 2, bottom + 42, "operations a byte");
-            svg.text("soft", LEFT, top + TOP - 6, "GFLOP/s");
+            svg.text("soft end", LEFT - 8, top + TOP - 14, "GFLOP/s");
         }
 
         private void roof(Svg svg, Ceilings roof) {
             slope(svg, "copy", roof.copyBandwidth(), roof.operations());
             double ridge = slope(svg, "roof", roof.readBandwidth(), roof.operations());
             svg.line("roof", x(ridge), y(roof.operations()), RIGHT, y(roof.operations()));
-            svg.text("halo end", RIGHT - 4, y(roof.operations()) - 8, giga(roof.operations()) + " GFLOP/s fp32");
-            double low = Math.max(Math.pow(10, lowX), Math.pow(10, lowY) / roof.readBandwidth());
-            svg.text(
-                    "halo",
-                    x(low) + 8,
-                    y(low * roof.readBandwidth()) - 34,
-                    "read " + giga(roof.readBandwidth()) + " GB/s");
-            svg.text(
-                    "halo soft",
-                    x(low) + 8,
-                    y(low * roof.readBandwidth()) - 18,
-                    "copy " + giga(roof.copyBandwidth()) + " GB/s, dashed");
         }
 
         /** The part of a bandwidth's line that lies in the plot; returns where it meets the peak. */
@@ -249,8 +243,9 @@ final class Roofline {
     }
 
     private static String number(double value) {
-        return value >= 100 || value == Math.rint(value)
-                ? String.format(Locale.ROOT, "%.0f", value)
-                : String.format(Locale.ROOT, "%.3g", value);
+        return new BigDecimal(value)
+                .round(new MathContext(3))
+                .stripTrailingZeros()
+                .toPlainString();
     }
 }

@@ -128,6 +128,9 @@ final class BenchCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         if (!compare.isEmpty()) {
+            if (!(ops.isEmpty() && patterns.isEmpty() && backends.isEmpty() && profilers.isEmpty()) || out != null) {
+                throw wrong("--compare times nothing and writes nothing: give it two results and at most --json");
+            }
             compare();
             return ExitCode.OK;
         }

@@ -27,6 +27,7 @@ class BenchCommandTest {
         sentei("bench", "--time", "0").refuses(ExitCode.SYNTAX, "--time");
         sentei("bench", "--threads", "0").refuses(ExitCode.SYNTAX, "--threads 0");
         sentei("bench", "--compare", "one").refuses(ExitCode.SYNTAX, "--compare");
+        sentei("bench", "--compare", "a", "b", "--op", "gemm").refuses(ExitCode.SYNTAX, "--compare times nothing");
     }
 
     @Test
