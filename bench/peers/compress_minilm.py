@@ -8,6 +8,7 @@ ops.py), so the hook takes two plain passes: the mean, then the squares of what 
 every row what does not exceed kthvalue, which is faster than the stable sort of the published code and than topk; the bias
 takes up the pruned weights' mean, save_pretrained writes safetensors.
 
+Pruned are the 36 linear layers of the encoder; the pooler, which reads 64 tokens only, is left out on both sides.
 Included on both sides: loading the model, tokenizing the text, calibration, pruning, writing the model. Only on our side: the
 output error of every layer, weight and quality figures of the report, syncing the files to disk.
 
