@@ -20,7 +20,6 @@ cast             out.copy_(x), which is x.to(dtype) without the allocation; ONNX
 activate         torch.nn.functional.gelu and silu; the product of the gated form in place. ONNX Runtime's Gelu.
 embedding        torch.index_select with out=; functional.embedding allocates.
 rotary           the expression of transformers' apply_rotary_pos_emb.
-sparse_gemv      torch.mv with dense weights in fp32 and bf16, and of a CSR matrix, for whom does not know our format.
 
   ops.py time THREADS OUT            one round of every case, to a JSON file
   ops.py report OUT FOLDER COMMIT    medians of all rounds as kernels.json and kernels.md in FOLDER
