@@ -70,12 +70,14 @@ final class NativeBackend extends HostBackend {
     private static final long PROBE_NANOS = 400_000_000;
 
     private final NativeLibrary library;
+    private final Interceptor interceptor;
     private final Workers workers;
     private final DeviceInfo info;
 
-    NativeBackend(NativeLibrary library, int threads) {
+    NativeBackend(NativeLibrary library, int threads, Interceptor interceptor) {
         super(NAME);
         this.library = library;
+        this.interceptor = interceptor;
         this.info = new DeviceInfo(
                 NAME,
                 line(Path.of("/proc/cpuinfo"), "model name", System.getProperty("os.arch")),
@@ -261,13 +263,14 @@ final class NativeBackend extends HostBackend {
     private void columnMoments(ColumnMoments op) {
         long x = address(op.x());
         long moments = address(op.moments());
-        MemorySegment count = HostBuffer.segment(NAME, op.count());
+        MemorySegment count = segment(op.count());
         long rows = op.x().rows();
         long cols = op.x().cols();
         long tile = reductionRows(rows);
         try (Arena arena = Arena.ofConfined()) {
             long bytes = 3 * cols * Double.BYTES;
-            long partials = arena.allocate(Math.multiplyExact(bytes, Math.ceilDiv(rows, tile)), Double.BYTES)
+            long partials = scratch(
+                            arena, ValueLayout.JAVA_DOUBLE, Math.multiplyExact(3 * cols, Math.ceilDiv(rows, tile)))
                     .address();
             tiles(op, rows, tile, (from, to) -> (int) library.columnMoments.invokeExact(
                     x, op.x().stride(), cols, from, to, partials + from / tile * bytes));
@@ -286,11 +289,11 @@ final class NativeBackend extends HostBackend {
 
     private void countValues(CountValues op) {
         long x = address(op.x());
-        MemorySegment counts = HostBuffer.segment(NAME, op.counts());
+        MemorySegment counts = segment(op.counts());
         long rows = op.x().rows();
         long tile = reductionRows(rows);
         try (Arena arena = Arena.ofConfined()) {
-            MemorySegment partials = arena.allocate(ValueLayout.JAVA_LONG, 3 * Math.ceilDiv(rows, tile));
+            MemorySegment partials = scratch(arena, ValueLayout.JAVA_LONG, 3 * Math.ceilDiv(rows, tile));
             tiles(op, rows, tile, (from, to) -> (int) library.countValues.invokeExact(
                     x, op.x().stride(), op.x().cols(), from, to, partials.address() + from / tile * 3 * Long.BYTES));
             counts.fill((byte) 0);
@@ -302,7 +305,7 @@ final class NativeBackend extends HostBackend {
 
     private void embedding(Embedding op) {
         long table = address(op.table());
-        MemorySegment ids = HostBuffer.segment(NAME, op.ids());
+        MemorySegment ids = segment(op.ids());
         long output = address(op.output());
         for (long i = 0; i < op.ids().cols(); i++) {
             int id = ids.getAtIndex(ValueLayout.JAVA_INT, i);
@@ -418,7 +421,7 @@ final class NativeBackend extends HostBackend {
             int height = (int) Math.min(GRAM_TILE, cols - row);
             int width = (int) Math.min(GRAM_TILE, cols - col);
             try (Arena arena = Arena.ofConfined()) {
-                long product = arena.allocate(GRAM_TILE * GRAM_TILE * Float.BYTES, Double.BYTES)
+                long product = scratch(arena, ValueLayout.JAVA_FLOAT, GRAM_TILE * GRAM_TILE)
                         .address();
                 for (long first = 0; first < op.x().rows(); first += Gram.CHUNK) {
                     long chunk = x + first * op.x().stride() * Float.BYTES;
@@ -458,13 +461,13 @@ final class NativeBackend extends HostBackend {
     private void inverseCholesky(InverseCholesky op) {
         long gram = address(op.gram());
         long factor = address(op.factor());
-        MemorySegment status = HostBuffer.segment(NAME, op.status());
+        MemorySegment status = segment(op.status());
         long size = op.gram().rows();
         int order = int32(op, size);
         double shift = shift(op);
         try (HostBuffer scratch = new HostBuffer(NAME, DType.F64.bytesFor(size * size))) {
             View reversed = View.of(scratch, DType.F64, size, size);
-            MemorySegment inverse = HostBuffer.segment(NAME, reversed);
+            MemorySegment inverse = segment(reversed);
             long content = inverse.address();
             rows(op, reversed, (from, to) -> (int)
                     library.inverseCholeskyLoad.invokeExact(gram, op.gram().stride(), shift, content, size, from, to));
@@ -642,7 +645,7 @@ final class NativeBackend extends HostBackend {
     private void scoreHistogram(ScoreHistogram op) {
         long weights = address(op.weights());
         long scale = address(op.scale());
-        MemorySegment histogram = HostBuffer.segment(NAME, op.histogram());
+        MemorySegment histogram = segment(op.histogram());
         int prefix = op.half() == ScoreHistogram.Half.HIGH ? -1 : op.prefix();
         long rows = op.weights().rows();
         // Integers add up the same in any split, so this one may follow the threads: each has a histogram of its own.
@@ -650,7 +653,7 @@ final class NativeBackend extends HostBackend {
         try (Arena arena = Arena.ofConfined()) {
             long bins = op.histogram().cols();
             MemorySegment partials =
-                    arena.allocate(ValueLayout.JAVA_LONG, Math.multiplyExact(bins, Math.ceilDiv(rows, tile)));
+                    scratch(arena, ValueLayout.JAVA_LONG, Math.multiplyExact(bins, Math.ceilDiv(rows, tile)));
             tiles(op, rows, tile, (from, to) -> (int) library.scoreHistogram.invokeExact(
                     weights,
                     op.weights().stride(),
@@ -704,7 +707,7 @@ final class NativeBackend extends HostBackend {
             return budgets;
         }
         try (Arena arena = Arena.ofConfined()) {
-            MemorySegment counts = arena.allocate(ValueLayout.JAVA_LONG, budgets.length);
+            MemorySegment counts = scratch(arena, ValueLayout.JAVA_LONG, budgets.length);
             tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectTies.invokeExact(
                     weights,
                     op.weights().stride(),
@@ -728,8 +731,21 @@ final class NativeBackend extends HostBackend {
     }
 
     /** Address of a view's first element, 0 for none. Fails for memory of other backends and for closed buffers. */
-    private static long address(View view) {
-        return view == null ? 0 : HostBuffer.segment(NAME, view).address();
+    private long address(View view) {
+        return view == null ? 0 : segment(view).address();
+    }
+
+    /** As {@link #address}, for what Java reads or writes too. */
+    private MemorySegment segment(View view) {
+        interceptor.uses(view);
+        return HostBuffer.segment(NAME, view);
+    }
+
+    /** Zeroed memory for what tiles compute before it is merged: the only memory beside views that an op gives to kernels. */
+    private MemorySegment scratch(Arena arena, ValueLayout element, long count) {
+        MemorySegment memory = arena.allocate(element, count);
+        interceptor.uses(memory);
+        return memory;
     }
 
     private static long tileRows(View view, long elements) {

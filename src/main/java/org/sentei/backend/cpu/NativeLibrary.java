@@ -101,12 +101,14 @@ final class NativeLibrary {
 
     private final Map<List<DType>, MethodHandle> casts = new HashMap<>();
     private final SymbolLookup kernels;
+    private final Interceptor interceptor;
     private final MethodHandle parameters;
     private final String isa;
     private final String version;
 
-    private NativeLibrary(SymbolLookup kernels, SymbolLookup openBlas, String maxIsa) {
+    private NativeLibrary(SymbolLookup kernels, SymbolLookup openBlas, String maxIsa, Interceptor interceptor) {
         this.kernels = kernels;
+        this.interceptor = interceptor;
         parameters = bind(kernels, "sentei_parameters", FunctionDescriptor.of(ADDRESS, ADDRESS));
         activate = kernel("activate_f32");
         applyMask = kernel("apply_mask_f32");
@@ -207,9 +209,10 @@ final class NativeLibrary {
      * Extracts, loads and binds the libraries. They stay loaded as long as the process lives.
      *
      * @param maxIsa one of {@link #ISA_NAMES}, or empty for no cap; holds for the whole process
+     * @param interceptor binds what is called as the kernels
      * @throws DeviceException UNSUPPORTED with the reason and its remedy
      */
-    static NativeLibrary open(LibraryCache cache, ClassLoader resources, String maxIsa) {
+    static NativeLibrary open(LibraryCache cache, ClassLoader resources, String maxIsa, Interceptor interceptor) {
         missing(resources).ifPresent(reason -> {
             throw unsupported("opening the backend", reason);
         });
@@ -218,7 +221,7 @@ final class NativeLibrary {
         for (String file : OPENBLAS_FILES) {
             openBlas = load(cache, resources.getResource(openBlasResource(file)), file);
         }
-        return new NativeLibrary(kernels, openBlas, maxIsa);
+        return new NativeLibrary(kernels, openBlas, maxIsa, interceptor);
     }
 
     /** Name of the instruction-set tier in use. */
@@ -300,7 +303,8 @@ final class NativeLibrary {
                         declared.substring(1, declared.length() - 1).split(","))
                 .map(NativeLibrary::layout)
                 .toArray(MemoryLayout[]::new);
-        return bind(kernels, "sentei_" + name, FunctionDescriptor.of(JAVA_INT, layouts));
+        MethodHandle handle = bind(kernels, "sentei_" + name, FunctionDescriptor.of(JAVA_INT, layouts));
+        return interceptor.bound(name, declared, handle);
     }
 
     private static MemoryLayout layout(String declaration) {
@@ -344,7 +348,7 @@ final class NativeLibrary {
     }
 
     /** As {@code uname -m} says it. */
-    private static String architecture() {
+    static String architecture() {
         String name = System.getProperty("os.arch").toLowerCase(Locale.ROOT);
         return name.equals("amd64") ? "x86_64" : name;
     }

@@ -33,6 +33,10 @@ public final class NativeProvider implements Backend.Provider {
 
     /** As {@link #open(Backend.Options)}, with this cap of the instruction set instead of the process's setting. */
     static NativeBackend open(Backend.Options options, String maxIsa) {
+        return open(options, maxIsa, Interceptor.NONE);
+    }
+
+    static NativeBackend open(Backend.Options options, String maxIsa, Interceptor interceptor) {
         if (options.device() != 0) {
             throw new DeviceException(
                     NativeBackend.NAME,
@@ -42,7 +46,7 @@ public final class NativeProvider implements Backend.Provider {
                     DeviceException.Kind.UNSUPPORTED);
         }
         NativeLibrary library =
-                NativeLibrary.open(LibraryCache.ofUser(), NativeProvider.class.getClassLoader(), maxIsa);
-        return new NativeBackend(library, options.threads());
+                NativeLibrary.open(LibraryCache.ofUser(), NativeProvider.class.getClassLoader(), maxIsa, interceptor);
+        return new NativeBackend(library, options.threads(), interceptor);
     }
 }

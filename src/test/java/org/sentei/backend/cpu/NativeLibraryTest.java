@@ -44,7 +44,8 @@ class NativeLibraryTest {
 
     @Test
     void theLibraryKnowsTheTiersThatTheSettingsAccept() {
-        assertThat(NativeLibrary.open(cache(), RESOURCES, "").isaNames()).isEqualTo(NativeLibrary.ISA_NAMES);
+        assertThat(NativeLibrary.open(cache(), RESOURCES, "", Interceptor.NONE).isaNames())
+                .isEqualTo(NativeLibrary.ISA_NAMES);
     }
 
     static Stream<String> caps() {
@@ -71,12 +72,13 @@ class NativeLibraryTest {
             }
         }
 
-        assertThat(NativeLibrary.open(cache(), RESOURCES, cap).isa()).isEqualTo(expected);
+        assertThat(NativeLibrary.open(cache(), RESOURCES, cap, Interceptor.NONE).isa())
+                .isEqualTo(expected);
     }
 
     @Test
     void anUnknownTierIsAnErrorThatListsTheKnownOnes() {
-        assertThatThrownBy(() -> NativeLibrary.open(cache(), RESOURCES, "avx1024"))
+        assertThatThrownBy(() -> NativeLibrary.open(cache(), RESOURCES, "avx1024", Interceptor.NONE))
                 .isInstanceOf(DeviceException.class)
                 .hasMessageContaining("\"avx1024\"")
                 .hasMessageContaining("SENTEI_MAX_ISA")
@@ -105,7 +107,7 @@ class NativeLibraryTest {
             assertThat(NativeLibrary.missing(nothing))
                     .hasValueSatisfying(
                             reason -> assertThat(reason).contains("libsentei.so", "gcc was missing", "install gcc"));
-            assertThatThrownBy(() -> NativeLibrary.open(cache(), nothing, ""))
+            assertThatThrownBy(() -> NativeLibrary.open(cache(), nothing, "", Interceptor.NONE))
                     .isInstanceOf(DeviceException.class)
                     .hasMessageContaining("gcc was missing");
         }
@@ -130,7 +132,8 @@ class NativeLibraryTest {
         Files.writeString(real, "junk");
 
         assertThat(extract()).isEqualTo(real).hasBinaryContent(content);
-        assertThat(NativeLibrary.open(cache(), RESOURCES, "").isa()).isNotEmpty();
+        assertThat(NativeLibrary.open(cache(), RESOURCES, "", Interceptor.NONE).isa())
+                .isNotEmpty();
     }
 
     @Test
