@@ -77,6 +77,7 @@ final class Compressor {
      * @param score null where the method ranks by its own state
      * @param bias what happened to the bias, null where the method has no say in it
      * @param meanEnergy null where it was not measured
+     * @param damping what sparsegpt took, null for other methods
      * @param error relative output error on all calibration data, null without data
      */
     record Outcome(
@@ -85,9 +86,26 @@ final class Compressor {
             WeightScore score,
             BiasFate bias,
             Double meanEnergy,
+            Double damping,
             long zeros,
             Double error,
             double seconds) {
+        Outcome {
+            if ((damping == null) != (step.sweep() == null)) {
+                throw new IllegalArgumentException(
+                        "site " + edit.site().name() + ": only methods that damp say what they damped by");
+            }
+        }
+
+        /** What the user should know about the damping. */
+        Optional<String> warning() {
+            return damping == null || damping == step.sweep().damping()
+                    ? Optional.empty()
+                    : Optional.of("site " + edit.site().name() + ": damping "
+                            + step.sweep().damping() + " left no Cholesky factor of its input's second moments, "
+                            + damping + " did");
+        }
+
         Report.SiteResult reported() {
             Site site = edit.site();
             return new Report.SiteResult(
@@ -105,7 +123,8 @@ final class Compressor {
                     step.pattern() == null ? "unstructured" : step.pattern().toString(),
                     score == null ? null : score.name().toLowerCase(Locale.ROOT),
                     bias == null ? null : bias.name().toLowerCase(Locale.ROOT),
-                    meanEnergy);
+                    meanEnergy,
+                    damping);
         }
     }
 
@@ -178,14 +197,20 @@ final class Compressor {
                     hasData ? InputStatistics.collect(group, sites, true, local, progress) : Map.of();
             progress.checkpoint(label + ": sites", done + 1, stages);
             double shared = sites.isEmpty() ? 0 : seconds(observing) / sites.size();
+            Sweeps sweeps = new Sweeps(local);
             for (Site site : sites) {
                 progress.stopIfCancelled("sites");
                 long started = System.nanoTime();
+                InputStatistics input = statistics.get(site.input());
+                if (steps.get(site).method() == Recipe.Method.SPARSEGPT) {
+                    outcomes.add(swept(sweeps, group.weights(site), input, shared, started));
+                    continue;
+                }
                 Decision decision = global.get(site);
                 if (decision == null) {
-                    decision = decide(site, statistics.get(site.input()));
+                    decision = decide(site, input);
                 }
-                outcomes.add(outcome(group.weights(site), decision, statistics.get(site.input()), shared, started));
+                outcomes.add(outcome(group.weights(site), decision, input, shared, started));
             }
         }
         journal.accept(outcomes);
@@ -245,6 +270,7 @@ final class Compressor {
                     case POLICY ->
                         statistics.all().meanEnergyShare() >= step.threshold() ? WeightScore.STADE : WeightScore.WANDA;
                 };
+            case SPARSEGPT -> throw new IllegalStateException("sparsegpt ranks while it sweeps");
         };
     }
 
@@ -310,6 +336,23 @@ final class Compressor {
         return view;
     }
 
+    private Outcome swept(
+            Sweeps sweeps, LinearWeights dense, InputStatistics input, double sharedSeconds, long started) {
+        Site site = dense.site();
+        Step step = steps.get(site);
+        Sweeps.Swept swept = sweeps.prune(dense, step, input.gram(), tensors.dtype(site.weight()));
+        return new Outcome(
+                swept.edit(),
+                step,
+                null,
+                null,
+                null,
+                swept.damping(),
+                swept.zeros(),
+                OutputErrors.of(dense, swept.edit(), input, scope),
+                sharedSeconds + seconds(started));
+    }
+
     /** @param input statistics of what the site reads now, null without data */
     private Outcome outcome(
             LinearWeights dense, Decision decision, InputStatistics input, double sharedSeconds, long started) {
@@ -333,6 +376,7 @@ final class Compressor {
                     decision.statistics() == null
                             ? null
                             : Double.valueOf(decision.statistics().all().meanEnergyShare()),
+                    null,
                     zeros(Masking.pruned(local, dense.weight(), mask), local),
                     input == null ? null : Double.valueOf(OutputErrors.of(dense, edit, input, local)),
                     sharedSeconds + seconds(started));

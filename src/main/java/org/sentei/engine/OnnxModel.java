@@ -141,9 +141,13 @@ final class OnnxModel implements OpenModel {
     }
 
     @Override
+    public List<List<Site>> groups(List<Site> targeted, boolean sequential) {
+        return sequential ? StillWalk.byBlock(targeted) : List.of(targeted);
+    }
+
+    @Override
     public long groupBytes(List<Site> targeted, boolean sequential, boolean observed) {
-        List<List<Site>> groups = sequential ? StillWalk.byBlock(targeted) : List.of(targeted);
-        return groups.stream()
+        return groups(targeted, sequential).stream()
                 .mapToLong(group -> group.stream()
                                 .mapToLong(site -> 2L * Float.BYTES * site.parameters())
                                 .sum()

@@ -100,6 +100,11 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
     /** Ops that carry data through the model; none when a graph runtime does. */
     Set<Class<? extends Op>> ops();
 
+    /** The targeted sites in the groups in which a walk takes them. */
+    default List<List<Site>> groups(List<Site> targeted, boolean sequential) {
+        return StillWalk.byBlock(targeted);
+    }
+
     /**
      * Bytes on the device that the largest group of sites needs, old and new weights together.
      *

@@ -35,6 +35,8 @@ import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Gram;
+import org.sentei.kernel.InverseCholesky;
+import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCases;
 import org.sentei.kernel.QuadraticForm;
@@ -184,6 +186,9 @@ public final class Plan implements AutoCloseable {
         if (steps.values().stream().anyMatch(step -> step.scope() != Recipe.Scope.ROW)) {
             ops.add(ScoreHistogram.class);
         }
+        if (steps.values().stream().anyMatch(step -> step.method() == Recipe.Method.SPARSEGPT)) {
+            ops.addAll(List.of(Gemm.class, InverseCholesky.class, ObsSweep.class));
+        }
         List<String> missing = ops.stream()
                 .filter(op -> !backend.supports(OpCases.example(op)))
                 .map(Op::stem)
@@ -251,7 +256,18 @@ public final class Plan implements AutoCloseable {
                 .orElse(0);
         long batch = Math.max(Calibration.BATCH_TOKENS, recipe.calibration().length());
         return model.groupBytes(List.copyOf(steps.keySet()), sequential(), observed())
-                + batch * widest * Float.BYTES * LIVE_ACTIVATIONS;
+                + batch * widest * Float.BYTES * LIVE_ACTIVATIONS
+                + sweepBytes();
+    }
+
+    private long sweepBytes() {
+        List<Site> swept = steps.keySet().stream()
+                .filter(site -> steps.get(site).method() == Recipe.Method.SPARSEGPT)
+                .toList();
+        return model.groups(swept, sequential()).stream()
+                .mapToLong(Sweeps::memoryBytes)
+                .max()
+                .orElse(0);
     }
 
     /** How long the run will take, estimated from its matrix products and the measured speed of a small one. */
@@ -370,6 +386,7 @@ public final class Plan implements AutoCloseable {
                     new Evaluation(read, Optional.empty(), backend, progress)));
             List<Compressor.Outcome> outcomes = compress(calibration, journal, progress);
             List<String> said = new ArrayList<>(warnings);
+            outcomes.forEach(outcome -> outcome.warning().ifPresent(said::add));
             List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
             said.addAll(model.write(output, edits, recipe.storage()));
             List<Report.Measure> measured;

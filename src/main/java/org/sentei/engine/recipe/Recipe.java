@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import org.sentei.format.Storage;
+import org.sentei.method.SparseGpt;
 
 /**
  * What is to be done to a model: ordered steps and how they are calibrated, stored and judged. {@link Recipes} reads it
@@ -36,7 +37,9 @@ public record Recipe(
         /** Smallest |w| times the norm of its input. */
         WANDA(true),
         /** Smallest |w| times the standard deviation of its input, with a bias update. */
-        STADE(true);
+        STADE(true),
+        /** Block by block of columns, the others making up for what goes. */
+        SPARSEGPT(true);
 
         private final boolean calibrated;
 
@@ -107,6 +110,29 @@ public record Recipe(
     }
 
     /**
+     * How sparsegpt goes through a matrix.
+     *
+     * @param block columns whose budget is spent at once
+     * @param damping share of the mean second moment of the inputs that is added to all
+     */
+    public record Sweep(int block, double damping) {
+        public Sweep {
+            if (block < SparseGpt.BLOCK_UNIT || block > SparseGpt.LARGEST_BLOCK || block % SparseGpt.BLOCK_UNIT != 0) {
+                throw new RecipeException(
+                        "block " + block + " is no number of columns for sparsegpt: give a multiple of "
+                                + SparseGpt.BLOCK_UNIT + " up to " + SparseGpt.LARGEST_BLOCK + ", for example 128");
+            }
+            if (!(damping > 0 && damping <= 1)) {
+                throw new RecipeException("damping " + damping
+                        + " is outside (0, 1]: give a share of the inputs' mean second moment, for example 0.01");
+            }
+        }
+
+        /** What a step without the keys gets. */
+        public static final Sweep DEFAULT = new Sweep(128, 0.01);
+    }
+
+    /**
      * One method applied to some sites.
      *
      * @param targets patterns over site names; empty means all linear sites but the head
@@ -117,6 +143,7 @@ public record Recipe(
      * @param variant null for methods other than stade
      * @param threshold mean-energy share from which {@link Variant#POLICY} uses STADE
      * @param bias null for methods other than stade
+     * @param sweep null for methods other than sparsegpt
      */
     public record Step(
             Method method,
@@ -127,7 +154,8 @@ public record Recipe(
             Pattern pattern,
             Variant variant,
             double threshold,
-            Bias bias) {
+            Bias bias,
+            Sweep sweep) {
 
         /** Copies the lists; a {@link RecipeException} names what is out of range or contradicts itself. */
         public Step {
@@ -140,6 +168,15 @@ public record Recipe(
             if (!(threshold >= 0 && threshold <= 1)) {
                 throw new RecipeException("threshold is a share of energy in [0, 1], not " + threshold);
             }
+            if (sweep != null && scope == Scope.GLOBAL) {
+                throw new RecipeException(
+                        "scope global does not go with sparsegpt: it changes the weights that it has not"
+                                + " reached yet, so their scores cannot be compared beforehand; use scope: layer");
+            }
+            if (sweep != null && pattern != null && sweep.block() % pattern.of() != 0) {
+                throw new RecipeException("pattern " + pattern + " does not divide a block of " + sweep.block()
+                        + " columns; give a block that is a multiple of " + pattern.of());
+            }
             if (pattern != null && scope != Scope.ROW) {
                 throw new RecipeException("scope " + scope.name().toLowerCase(Locale.ROOT) + " and pattern " + pattern
                         + " contradict each other: N:M fixes the budget of every group; leave scope out");
@@ -151,6 +188,19 @@ public record Recipe(
             return sparsity.multiply(BigDecimal.valueOf(n))
                     .setScale(0, RoundingMode.FLOOR)
                     .longValueExact();
+        }
+
+        /** What a step of method sparsegpt asks for. */
+        public SparseGpt.Parameters sparseGpt() {
+            SparseGpt.Budget budget;
+            if (pattern != null) {
+                budget = new SparseGpt.Budget.Groups(pattern.removed(), pattern.of());
+            } else if (scope == Scope.ROW) {
+                budget = new SparseGpt.Budget.Row(this::floorCount);
+            } else {
+                budget = new SparseGpt.Budget.Layer(this::floorCount);
+            }
+            return new SparseGpt.Parameters(budget, sweep.block(), sweep.damping());
         }
 
         /** How many weights of a matrix go when every row (or group of a row) has its own budget. */

@@ -35,15 +35,18 @@ final class RecipeReader {
     private static final List<String> SELECTING_KEYS =
             List.of("method", "targets", "ignore", "sparsity", "scope", "pattern");
     private static final Map<Recipe.Method, List<String>> STEP_KEYS = Map.of(
-            Recipe.Method.MAGNITUDE, SELECTING_KEYS,
-            Recipe.Method.WANDA, SELECTING_KEYS,
+            Recipe.Method.MAGNITUDE,
+            SELECTING_KEYS,
+            Recipe.Method.WANDA,
+            SELECTING_KEYS,
             Recipe.Method.STADE,
-                    Stream.concat(SELECTING_KEYS.stream(), Stream.of("variant", "threshold", "bias"))
-                            .toList());
-    /** Methods and parameters of the recipe language that this version does not carry out. */
-    private static final List<String> LATER_METHODS = List.of("sparsegpt", "attention", "quantize", "easier", "pmp");
-
-    private static final Map<String, String> LATER_KEYS = Map.of("damping", "sparsegpt", "block", "sparsegpt");
+            Stream.concat(SELECTING_KEYS.stream(), Stream.of("variant", "threshold", "bias"))
+                    .toList(),
+            Recipe.Method.SPARSEGPT,
+            Stream.concat(SELECTING_KEYS.stream(), Stream.of("damping", "block"))
+                    .toList());
+    /** Methods of the recipe language that this version does not carry out. */
+    private static final List<String> LATER_METHODS = List.of("attention", "quantize", "easier", "pmp");
 
     private final String source;
     private final String text;
@@ -183,12 +186,14 @@ final class RecipeReader {
         List<String> keys = STEP_KEYS.get(method);
         for (Map.Entry<String, Value> entry : step.values().entrySet()) {
             String key = entry.getKey();
-            String owner = STEP_KEYS.get(Recipe.Method.STADE).contains(key) ? "stade" : LATER_KEYS.get(key);
-            if (owner != null && !keys.contains(key)) {
+            Optional<Recipe.Method> owner = Stream.of(Recipe.Method.values())
+                    .filter(other -> STEP_KEYS.get(other).contains(key))
+                    .findFirst();
+            if (owner.isPresent() && !keys.contains(key)) {
                 throw at(
                         entry.getValue().line(),
-                        step.path() + "." + key + " is a parameter of " + owner + ", not of " + method.key()
-                                + "; remove it");
+                        step.path() + "." + key + " is a parameter of "
+                                + owner.get().key() + ", not of " + method.key() + "; remove it");
             }
         }
         known(step, keys);
@@ -211,13 +216,32 @@ final class RecipeReader {
         List<String> targets = patterns(step, "targets");
         List<String> ignore = patterns(step, "ignore");
         BigDecimal sparsity = sparsity(step, pattern);
-        Recipe.Scope scope = choice(step, "scope", Recipe.Scope.class, Recipe.Scope.ROW);
+        boolean sweeping = method == Recipe.Method.SPARSEGPT;
+        Recipe.Scope usual = sweeping && pattern == null ? Recipe.Scope.LAYER : Recipe.Scope.ROW;
+        Recipe.Scope scope = choice(step, "scope", Recipe.Scope.class, usual);
         try {
-            return new Recipe.Step(method, targets, ignore, sparsity, scope, pattern, variant, threshold, bias);
+            return new Recipe.Step(
+                    method,
+                    targets,
+                    ignore,
+                    sparsity,
+                    scope,
+                    pattern,
+                    variant,
+                    threshold,
+                    bias,
+                    sweeping ? sweep(step) : null);
         } catch (RecipeException refused) {
             throw new RecipeException(
                     source + " line " + step.line() + ": " + step.path() + ": " + refused.getMessage(), refused);
         }
+    }
+
+    private Recipe.Sweep sweep(Mapping step) {
+        Recipe.Sweep usual = Recipe.Sweep.DEFAULT;
+        return new Recipe.Sweep(
+                (int) integer(step, "block", usual.block(), 1, Integer.MAX_VALUE),
+                decimal(step, "damping").map(BigDecimal::doubleValue).orElse(usual.damping()));
     }
 
     private Recipe.Method method(Mapping step, int number) {

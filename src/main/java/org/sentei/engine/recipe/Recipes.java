@@ -22,7 +22,8 @@ public final class Recipes {
             "stade-50",
             "stade-2of4",
             "stade-4of8",
-            "stade-w-50");
+            "stade-w-50",
+            "sparsegpt-50");
 
     private Recipes() {}
 

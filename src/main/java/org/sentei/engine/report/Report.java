@@ -76,6 +76,7 @@ public record Report(
      * @param score the score used, for example {@code stade} or {@code wanda} where a variant chooses per site
      * @param bias what happened to the bias: {@code updated}, {@code added}, {@code kept}; null where the method has no say
      * @param meanEnergy share of the input's energy that its mean carries, Σμ²/ΣE[x²]; null where it was not measured
+     * @param damping share of the mean second moment that was added to factor them; null for methods that do not
      */
     public record SiteResult(
             String name,
@@ -92,7 +93,8 @@ public record Report(
             String pattern,
             @JsonInclude(JsonInclude.Include.NON_NULL) String score,
             @JsonInclude(JsonInclude.Include.NON_NULL) String bias,
-            @JsonInclude(JsonInclude.Include.NON_NULL) Double meanEnergy) {
+            @JsonInclude(JsonInclude.Include.NON_NULL) Double meanEnergy,
+            @JsonInclude(JsonInclude.Include.NON_NULL) Double damping) {
         /** Refuses numbers that are not finite or do not fit together with an {@link IllegalArgumentException}. */
         public SiteResult {
             finite(name, "requested", requested);
@@ -103,6 +105,9 @@ public record Report(
             }
             if (meanEnergy != null) {
                 finite(name, "mean_energy", meanEnergy);
+            }
+            if (damping != null) {
+                finite(name, "damping", damping);
             }
             if (!(zeros >= 0 && zeros <= parameters && pruned >= 0 && pruned <= zeros && parameters == rows * cols)) {
                 throw new IllegalArgumentException("site " + name + ": pruned " + pruned + ", zeros " + zeros + " and "

@@ -38,7 +38,8 @@ class ReportTest {
                 "unstructured",
                 "stade",
                 "updated",
-                0.12);
+                0.12,
+                null);
     }
 
     /** One weight in every third bin, half of them zero afterwards. */
@@ -298,7 +299,7 @@ class ReportTest {
     @Test
     void refusesCountsThatDoNotFit() {
         assertThatThrownBy(() -> new Report.SiteResult(
-                        "layer", "stade", 4, 6, 0.5, 12, 11, 24, null, 0, 0.5, "2:4", null, null, null))
+                        "layer", "stade", 4, 6, 0.5, 12, 11, 24, null, 0, 0.5, "2:4", null, null, null, null))
                 .isInstanceOf(IllegalArgumentException.class);
     }
 }
