@@ -11,7 +11,7 @@ import org.sentei.kernel.AvailableBackends;
 
 /**
  * Perplexity of compressed models on a novel they have not seen, against figures that other code computed with PyTorch in
- * fp32. These are some of the table in docs/methods/stade.md, which has the commands for all.
+ * fp32. These are some of the tables in docs/methods, which have the commands for all.
  */
 class CompressionFiguresTest {
     private static final double TOLERANCE = 0.01;
@@ -29,6 +29,8 @@ class CompressionFiguresTest {
                 "austen-opt   | method: wanda, sparsity: 0.5                               |  55.111",
                 "austen-opt   | method: stade, bias: off, pattern: '4:8'                   |  66.511",
                 "austen-opt   | method: stade, bias: paper, pattern: '2:4'                 | 100.528",
+                "austen-llama | method: sparsegpt, sparsity: 0.5                           |  41.001",
+                "austen-opt   | method: sparsegpt, pattern: '2:4'                          |  51.353",
             },
             quoteCharacter = '"')
     void perplexitiesArePyTorchs(String name, String step, double expected) {

@@ -15,6 +15,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.sentei.method.SparseGpt;
 
 class RecipeTest {
     private static final String FULL = """
@@ -127,6 +128,27 @@ class RecipeTest {
     }
 
     @Test
+    void sparseGptHasABudgetForBlocksUnlessTheRecipeSaysOtherwise() {
+        Recipe.Step usual = step("{method: sparsegpt, sparsity: 0.5}");
+        assertThat(usual.scope()).isEqualTo(Recipe.Scope.LAYER);
+        assertThat(usual.sweep()).isEqualTo(new Recipe.Sweep(128, 0.01));
+        assertThat(usual.sparseGpt().budget()).isInstanceOf(SparseGpt.Budget.Layer.class);
+        Recipe.Step given = step("{method: sparsegpt, sparsity: 0.5, scope: row, block: 64, damping: 1e-3}");
+        assertThat(given.sparseGpt().budget()).isInstanceOf(SparseGpt.Budget.Row.class);
+        assertThat(given.sparseGpt().block()).isEqualTo(64);
+        assertThat(given.sparseGpt().damping()).isEqualTo(1e-3);
+        assertThat(step("{method: sparsegpt, pattern: '1:3', block: 96}")
+                        .sparseGpt()
+                        .budget())
+                .isEqualTo(new SparseGpt.Budget.Groups(1, 3));
+        assertThat(step("{method: wanda, sparsity: 0.5}").sweep()).isNull();
+    }
+
+    private static Recipe.Step step(String yaml) {
+        return Recipes.parse("steps: [" + yaml + "]").steps().getFirst();
+    }
+
+    @Test
     void aMagnitudeRecipeNeedsNoCalibration() {
         assertThat(Recipes.load("magnitude-50").calibrated()).isFalse();
         assertThat(Recipes.load("wanda-50").calibrated()).isTrue();
@@ -143,10 +165,18 @@ class RecipeTest {
                 "quality: {max_perplexity: 3}|nearest is max_perplexity_increase",
                 "steps: [{method: wnda, sparsity: 0.5}]|there is no method wnda; the nearest is wanda",
                 "steps: [{sparsity: 0.5}]|step 1 has no method",
-                "steps: [{method: sparsegpt, sparsity: 0.5}]|this version does not have sparsegpt",
                 "steps: [{method: quantize}]|this version does not have quantize",
                 "steps: [{method: wanda, sparsity: 0.5, bias: off}]|bias is a parameter of stade, not of wanda",
                 "steps: [{method: stade, sparsity: 0.5, damping: 0.1}]|damping is a parameter of sparsegpt, not of stade",
+                "steps: [{method: sparsegpt, sparsity: 0.5, bias: off}]|bias is a parameter of stade, not of sparsegpt",
+                "steps: [{method: sparsegpt, sparsity: 0.5, scope: global}]|scope global does not go with sparsegpt",
+                "steps: [{method: sparsegpt, sparsity: 0.5, damping: 0}]|damping 0.0 is outside (0, 1]",
+                "steps: [{method: sparsegpt, sparsity: 0.5, damping: 1.5}]|damping 1.5 is outside (0, 1]",
+                "steps: [{method: sparsegpt, sparsity: 0.5, block: 100}]|give a multiple of 32",
+                "steps: [{method: sparsegpt, sparsity: 0.5, block: 0}]|whole number from 1",
+                "steps: [{method: sparsegpt, sparsity: 0.5, block: 65568}]|up to 65536",
+                "steps: [{method: sparsegpt, pattern: '1:3'}]|give a block that is a multiple of 3",
+                "steps: [{method: sparsegpt, pattern: '2:4', scope: layer}]|contradict each other",
                 "steps: [{method: wanda}]|no sparsity",
                 "steps: [{method: wanda, sparsity: 1}]|outside [0, 1)",
                 "steps: [{method: wanda, sparsity: 1.0}]|outside [0, 1)",
