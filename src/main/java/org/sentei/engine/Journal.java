@@ -103,6 +103,7 @@ final class Journal implements AutoCloseable {
             WeightScore score,
             BiasFate bias,
             Double meanEnergy,
+            Double damping,
             long zeros,
             Double error,
             double seconds) {
@@ -190,6 +191,7 @@ final class Journal implements AutoCloseable {
                 outcome.score(),
                 outcome.bias(),
                 outcome.meanEnergy(),
+                outcome.damping(),
                 outcome.zeros(),
                 outcome.error(),
                 outcome.seconds());
@@ -274,6 +276,7 @@ final class Journal implements AutoCloseable {
                     decided.score(),
                     decided.bias(),
                     decided.meanEnergy(),
+                    decided.damping(),
                     decided.zeros(),
                     decided.error(),
                     decided.seconds());

@@ -174,7 +174,9 @@ class JournalTest {
                 "qwen2-bias | 3 | steps: [{method: wanda, sparsity: 0.3, scope: layer, targets: ['*']}]",
                 "opt | 2 | steps: [{method: stade, sparsity: 0.5, bias: auto}]",
                 "gpt2 | 2 | steps: [{method: wanda, pattern: '2:4', targets: ['*.1.*']}]",
-                "bert | 2 | steps: [{method: magnitude, sparsity: 0.5}]"
+                "bert | 2 | steps: [{method: magnitude, sparsity: 0.5}]",
+                "llama-gqa-tied | 2 | steps: [{method: sparsegpt, sparsity: 0.5}]",
+                "gpt2 | 2 | steps: [{method: sparsegpt, pattern: '2:4'}]"
             })
     void aRunGoesOnBehindEveryGroup(String model, int groups, String steps) throws IOException {
         String calibration = "\ncalibration: {samples: 4, length: 16}\n";
