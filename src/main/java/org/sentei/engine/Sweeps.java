@@ -113,8 +113,8 @@ final class Sweeps {
                 .mapToLong(cols -> cols * cols * Float.BYTES)
                 .sum();
         long largest = sites.stream()
-                .mapToLong(site ->
-                        Math.max(site.cols() * site.cols() * Double.BYTES, 3 * site.parameters() * Float.BYTES))
+                .mapToLong(
+                        site -> Math.max(site.cols() * site.cols() * Double.BYTES, 3 * site.parameters() * Float.BYTES))
                 .max()
                 .orElse(0);
         return kept + largest;

@@ -7,7 +7,6 @@ import java.util.function.LongUnaryOperator;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.Gemm;
-import org.sentei.kernel.Gram;
 import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Scope;
@@ -86,16 +85,6 @@ public final class SparseGpt {
      * @param damping what it took
      */
     public record Factor(View inverse, View scale, BitSet dead, double damping) {}
-
-    /** A Gram matrix of zeros for {@link Gram} to add to. */
-    public static View gram(Scope scope, long cols) {
-        View gram = scope.matrix(DType.F64, cols, cols);
-        MemorySegment zeros = MemorySegment.ofArray(new double[Math.toIntExact(cols)]);
-        for (long row = 0; row < cols; row++) {
-            scope.backend().copyIn(zeros, gram.rows(row, row + 1));
-        }
-        return gram;
-    }
 
     /**
      * Whether nothing overflowed: with a diagonal of finite numbers all others are finite, as no product of two columns

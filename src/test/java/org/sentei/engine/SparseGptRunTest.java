@@ -241,8 +241,9 @@ class SparseGptRunTest {
                         Runs.model("austen-llama"),
                         "steps: [{method: wanda, sparsity: 0.5}]\ncalibration: {samples: 4, length: 16}"))) {
             // inputs of q, k, v; of o; of gate, up; of down: moments in fp64, their factors in fp32
-            long moments = (3 * 192 * 192 + 512 * 512) * 12L;
-            assertThat(swept.memoryBytes() - masked.memoryBytes()).isBetween(moments, 2 * moments);
+            long inputs = 3 * 192 * 192 + 512 * 512;
+            assertThat(swept.memoryBytes()).isGreaterThan(12 * inputs);
+            assertThat(swept.memoryBytes() - masked.memoryBytes()).isBetween(4 * inputs, 16 * inputs);
             assertThat(swept.bindings())
                     .extracting(Report.Binding::op)
                     .contains("gram", "inverse_cholesky", "obs_sweep", "score_histogram");

@@ -24,6 +24,7 @@ import org.sentei.method.SparseGpt.Factor;
 import org.sentei.method.SparseGpt.Parameters;
 import org.sentei.method.SparseGpt.Pruned;
 import org.sentei.tensor.BitMask;
+import org.sentei.tensor.DType;
 
 /** SparseGPT against its definition: systems of linear equations in fp64, no factor of an inverse anywhere. */
 class SparseGptTest {
@@ -100,8 +101,7 @@ class SparseGptTest {
                 Scope scope = new Scope(backend)) {
             int rows = layer.w.length;
             int cols = layer.w[0].length;
-            View gram = SparseGpt.gram(scope, cols);
-            backend.run(new Gram(upload(scope, layer.x), gram));
+            View gram = gram(scope, layer.x);
             assertThat(SparseGpt.isFinite(scope, gram)).isTrue();
             Factor factor = SparseGpt.factor(scope, gram, parameters.damping()).orElseThrow();
             View weights = upload(scope, layer.w);
@@ -125,6 +125,14 @@ class SparseGptTest {
             scope.backend().copyIn(MemorySegment.ofArray(rows[i]), view.rows(i, i + 1));
         }
         return view;
+    }
+
+    private static View gram(Scope scope, float[][] x) {
+        int cols = x[0].length;
+        View gram = scope.matrix(DType.F64, cols, cols);
+        scope.backend().copyIn(MemorySegment.ofArray(new double[cols * cols]), gram);
+        scope.backend().run(new Gram(upload(scope, x), gram));
+        return gram;
     }
 
     private static float[][] download(View view, Backend backend) {
@@ -390,8 +398,7 @@ class SparseGptTest {
         float[][] x = {{1, 1}, {1, 1}, {1, 1}, {1, 1}};
         try (Backend backend = Backends.find(name).open(Backend.Options.defaults());
                 Scope scope = new Scope(backend)) {
-            View gram = SparseGpt.gram(scope, 2);
-            backend.run(new Gram(upload(scope, x), gram));
+            View gram = gram(scope, x);
             Optional<Factor> found = SparseGpt.factor(scope, gram, 1e-17);
             assertThat(found.orElseThrow().damping()).isBetween(0.99e-15, 1.01e-15);
             assertThat(SparseGpt.factor(scope, gram, 0.01).orElseThrow().damping())
@@ -406,8 +413,7 @@ class SparseGptTest {
         for (float value : new float[] {Float.NaN, Float.NEGATIVE_INFINITY}) {
             try (Backend backend = Backends.find(name).open(Backend.Options.defaults());
                     Scope scope = new Scope(backend)) {
-                View gram = SparseGpt.gram(scope, 3);
-                backend.run(new Gram(upload(scope, new float[][] {{1, 2, 3}, {1, value, 3}}), gram));
+                View gram = gram(scope, new float[][] {{1, 2, 3}, {1, value, 3}});
                 assertThat(SparseGpt.isFinite(scope, gram)).isFalse();
             }
         }
