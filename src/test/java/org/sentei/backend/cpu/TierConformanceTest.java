@@ -36,9 +36,10 @@ class TierConformanceTest {
     private static final Logger LOG = LoggerFactory.getLogger(TierConformanceTest.class);
     private static final long SEED = 5;
 
-    private static final List<String> REQUIRED = Optional.ofNullable(System.getenv("SENTEI_REQUIRE_TIERS")).stream()
-            .flatMap(tiers -> Arrays.stream(tiers.split(",")))
-            .toList();
+    private static final List<String> REQUIRED =
+            Optional.ofNullable(System.getenv("SENTEI_REQUIRE_TIERS")).filter(tiers -> !tiers.isEmpty()).stream()
+                    .flatMap(tiers -> Arrays.stream(tiers.split(",")))
+                    .toList();
 
     /**
      * A processor that QEMU emulates.
