@@ -365,6 +365,109 @@ static void test_sums(int cols) {
     release(x), release(y), release(d), release(symmetric), release(gram), release(sum), release(forms);
 }
 
+/* Exactly this much memory, so that the sanitizer sees a read behind its end. */
+static void *exactly(const void *data, size_t bytes) {
+    void *copy = malloc(bytes);
+    if (copy == NULL && bytes != 0) {
+        abort();
+    }
+    if (bytes != 0) {
+        memcpy(copy, data, bytes);
+    }
+    return copy;
+}
+
+/* Dense and sparse products with a few vectors; one in `sparsity` weights is kept. */
+static void test_gemv(int cols, int batch, unsigned sparsity) {
+    enum { BATCH = 9 };
+    const int row_bytes = (cols + 7) / 8;
+    static float dense[ROWS * WIDEST], kept[ROWS * WIDEST], input[BATCH * WIDEST];
+    static uint16_t dense_halves[ROWS * WIDEST], kept_halves[ROWS * WIDEST];
+    uint8_t bits[ROWS * (WIDEST / 8 + 1)] = {0};
+    int64_t starts[ROWS + 1] = {0};
+    float bias[ROWS];
+    int64_t count = 0;
+    for (int r = 0; r < ROWS; r++) {
+        bias[r] = random_float();
+        for (int c = 0; c < cols; c++) {
+            const int at = r * cols + c;
+            const uint32_t is_kept = random_bits() % sparsity == 0;
+            const float value = is_kept ? random_float() : 0;
+            uint32_t word;
+            memcpy(&word, &value, sizeof word);
+            word &= 0xffff0000u; /* exact as bf16 */
+            memcpy(&dense[at], &word, sizeof word);
+            dense_halves[at] = (uint16_t)(word >> 16);
+            bits[r * row_bytes + c / 8] |= (uint8_t)(is_kept << (c % 8));
+            kept[count] = dense[at];
+            kept_halves[count] = dense_halves[at];
+            count += is_kept;
+        }
+        starts[r + 1] = count;
+    }
+    for (int i = 0; i < batch * cols; i++) {
+        input[i] = random_float();
+    }
+    float *w32 = exactly(dense, (size_t)(ROWS * cols) * 4), *v32 = exactly(kept, (size_t)count * 4);
+    uint16_t *w16 = exactly(dense_halves, (size_t)(ROWS * cols) * 2), *v16 = exactly(kept_halves, (size_t)count * 2);
+    uint8_t *mask = exactly(bits, (size_t)(ROWS * row_bytes));
+    float *x = exactly(input, (size_t)(batch * cols) * 4);
+    for (int kind = 0; kind < 4; kind++) {
+        struct block y = make(batch * (ROWS + 1), 4);
+        float *ys = y.data;
+        /* Rows 0 and 1 apart from the others: ranges change nothing. */
+        for (int64_t from = 0, to = 2; from < ROWS; from = to, to = ROWS) {
+            switch (kind) {
+                case 0: OK(sentei_gemv_f32(w32, cols, x, cols, batch, bias, ys, ROWS + 1, cols, from, to)); break;
+                case 1: OK(sentei_gemv_bf16(w16, cols, x, cols, batch, bias, ys, ROWS + 1, cols, from, to)); break;
+                case 2:
+                    OK(sentei_sparse_gemv_f32(
+                        v32, count, mask, row_bytes, starts, x, cols, batch, bias, ys, ROWS + 1, cols, from, to));
+                    break;
+                default:
+                    OK(sentei_sparse_gemv_bf16(
+                        v16, count, mask, row_bytes, starts, x, cols, batch, bias, ys, ROWS + 1, cols, from, to));
+                    break;
+            }
+        }
+        for (int b = 0; b < batch; b++) {
+            for (int r = 0; r < ROWS; r++) {
+                double e = bias[r];
+                for (int c = 0; c < cols; c++) {
+                    e += (double)dense[r * cols + c] * (double)input[b * cols + c];
+                }
+                EXPECT(near(ys[b * (ROWS + 1) + r], e, 1e-5), "kind %d, %d columns, vector %d of %d", kind, cols, b, batch);
+            }
+        }
+        release(y);
+    }
+    /* Whatever mask and starts say, nothing outside is read. */
+    float y[BATCH * ROWS];
+    for (int lie = 0; lie < 5; lie++) {
+        int64_t lies[ROWS + 1];
+        uint8_t *all = exactly(mask, (size_t)(ROWS * row_bytes));
+        memcpy(lies, starts, sizeof lies);
+        switch (lie) {
+            case 0: lies[ROWS - 1] = -1; break;
+            case 1: lies[3] = INT64_MAX; break;
+            case 2: lies[0] = count + 1; break;
+            case 3: lies[ROWS] = INT64_MIN; break;
+            default: memset(all, 0xff, (size_t)(ROWS * row_bytes)); break;
+        }
+        const int wrong = lie < 4 || count != (int64_t)ROWS * cols;
+        EXPECT(
+            sentei_sparse_gemv_bf16(v16, count, all, row_bytes, lies, x, cols, batch, NULL, y, ROWS, cols, 0, ROWS)
+                == (wrong ? SENTEI_BAD_ARGUMENT : SENTEI_OK),
+            "lie %d was believed", lie);
+        EXPECT(
+            sentei_sparse_gemv_f32(v32, count, all, row_bytes, lies, x, cols, batch, NULL, y, ROWS, cols, 0, ROWS)
+                == (wrong ? SENTEI_BAD_ARGUMENT : SENTEI_OK),
+            "lie %d was believed", lie);
+        free(all);
+    }
+    free(w32), free(v32), free(w16), free(v16), free(mask), free(x);
+}
+
 static void test_gram(int cols) {
     const int stride = cols + 2;
     struct block product = random_matrix(cols * stride), sum = make(cols * stride, 8);
@@ -610,6 +713,9 @@ int main(void) {
             test_column_moments(widths[i]);
             test_norms(widths[i]);
             test_sums(widths[i]);
+            test_gemv(widths[i], 1, 2);
+            test_gemv(widths[i], 3, 1);
+            test_gemv(widths[i], 9, 5);
             test_gram(widths[i]);
             test_inverse_cholesky(widths[i]);
             for (int size = 0; size <= widths[i]; size++) {

@@ -17,6 +17,7 @@ public sealed interface Op
                 CountValues,
                 Embedding,
                 Gemm,
+                Gemv,
                 Gram,
                 InverseCholesky,
                 LayerNorm,
@@ -25,7 +26,8 @@ public sealed interface Op
                 RmsNorm,
                 Rotary,
                 ScoreHistogram,
-                ScoreSelect {
+                ScoreSelect,
+                SparseGemv {
 
     /** The op's stem, shared by kernel files, entries and C symbols: {@code ColumnMoments} is {@code column_moments}. */
     default String name() {

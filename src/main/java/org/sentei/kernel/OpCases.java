@@ -46,6 +46,7 @@ public final class OpCases {
         countValues(cases);
         embedding(cases);
         gemm(cases);
+        gemv(cases);
         gram(cases);
         inverseCholesky(cases);
         norms(cases);
@@ -54,6 +55,7 @@ public final class OpCases {
         rotary(cases);
         scoreHistogram(cases);
         scoreSelect(cases);
+        sparseGemv(cases);
         return List.copyOf(cases);
     }
 
@@ -82,6 +84,8 @@ public final class OpCases {
         cases.add(gemm(512, 4096, 1024, true, false, false));
         cases.add(gemm(1024, 1024, 1024, false, false, false));
         cases.add(gemm(2048, 384, 1536, true, false, true));
+        cases.add(gemv(DType.BF16, 11008, 4096, 1, false, normal(1)));
+        cases.add(gemv(DType.F32, 11008, 4096, 1, false, normal(1)));
         cases.add(gram("4096x768", 4096, 768, normal(1)));
         cases.add(inverse("768", 768, 0.01, gramOf(300, 0)));
         cases.add(layerNorm("16384x384", 16384, 384, 1));
@@ -101,6 +105,8 @@ public final class OpCases {
         cases.add(select("2:4 of 11008x4096", 11008, 4096, true, new Selection.Groups(2, 4), normal(1)));
         Selection cut = new Selection.Cut(ScoreSelect.key(0.5f, 1), 0);
         cases.add(select("cut of 11008x4096", 11008, 4096, true, cut, normal(1)));
+        cases.add(sparseGemv(DType.BF16, 11008, 4096, 1, 0.5, false, normal(1)));
+        cases.add(sparseGemv(DType.BF16, 11008, 4096, 1, 0.3, false, normal(1)));
         return cases.stream().map(OpCases::large).toList();
     }
 
@@ -382,6 +388,42 @@ public final class OpCases {
                 operands,
                 views -> new Gemm(
                         views.get(0), views.get(1), transpose, biased ? views.get(3) : null, views.get(2), accumulate));
+    }
+
+    private static void gemv(List<OpCase> cases) {
+        for (DType dtype : new DType[] {DType.BF16, DType.F32}) {
+            for (int cols : WIDTHS) {
+                cases.add(gemv(dtype, 9, cols, 1, cols % 2 == 1, normal(1)));
+            }
+            for (int vectors : new int[] {0, 2, 3, 5, 8, 13}) {
+                cases.add(gemv(dtype, 7, 130, vectors, true, normal(1)));
+            }
+            cases.add(gemv(dtype, 1, 1031, 1, false, normal(1)));
+            cases.add(gemv(dtype, 300, 2049, 1, true, normal(1)));
+            cases.add(gemv(dtype, 3, 0, 2, true, normal(1)));
+            cases.add(gemv(dtype, 5, 65, 1, false, special(normal(1))));
+            cases.add(gemv(dtype, 5, 65, 2, false, nan(normal(1))));
+        }
+    }
+
+    private static OpCase gemv(DType dtype, long rows, long cols, long vectors, boolean biased, Fill x) {
+        List<Operand> operands = new ArrayList<>(List.of(
+                read("weights", dtype, rows, cols, 3, of(dtype, normal(1))),
+                read("x", DType.F32, vectors, cols, 1, x),
+                write("y", DType.F32, vectors, rows, 2)));
+        if (biased) {
+            operands.add(read("bias", 1, rows, normal(1)));
+        }
+        return new OpCase(
+                Gemv.class,
+                gemvLabel(dtype, rows, cols, vectors, biased, x),
+                new Tolerance.Rounding(8 + 2 * cols, 1),
+                operands,
+                views -> new Gemv(views.get(0), views.get(1), biased ? views.get(3) : null, views.get(2)));
+    }
+
+    private static String gemvLabel(DType dtype, long rows, long cols, long vectors, boolean biased, Fill x) {
+        return dtype.label() + " " + rows + "x" + cols + " times " + vectors + (biased ? " bias" : "") + x;
     }
 
     private static void gram(List<OpCase> cases) {
@@ -693,6 +735,67 @@ public final class OpCases {
                 EXACT,
                 operands,
                 views -> new ScoreSelect(views.get(0), scaled ? views.get(2) : null, views.get(1), selection));
+    }
+
+    private static void sparseGemv(List<OpCase> cases) {
+        for (DType dtype : new DType[] {DType.BF16, DType.F32}) {
+            for (int cols : WIDTHS) {
+                cases.add(sparseGemv(dtype, 9, cols, 1, 0.5, cols % 2 == 1, normal(1)));
+            }
+            for (int vectors : new int[] {0, 2, 3, 5, 8, 13}) {
+                cases.add(sparseGemv(dtype, 7, 130, vectors, 0.5, true, normal(1)));
+            }
+            for (double kept : new double[] {0, 0.02, 0.3, 0.97, 1}) {
+                cases.add(sparseGemv(dtype, 41, 193, 1, kept, false, normal(1)));
+            }
+            cases.add(sparseGemv(dtype, 1, 1031, 1, 0.4, false, normal(1)));
+            cases.add(sparseGemv(dtype, 300, 2049, 1, 0.3, true, normal(1)));
+            cases.add(sparseGemv(dtype, 3, 0, 2, 0.5, true, normal(1)));
+            cases.add(sparseGemv(dtype, 5, 65, 1, 0.5, false, special(normal(1))));
+            cases.add(sparseGemv(dtype, 5, 65, 2, 0.5, false, nan(normal(1))));
+        }
+    }
+
+    private static OpCase sparseGemv(
+            DType dtype, long rows, long cols, long vectors, double kept, boolean biased, Fill x) {
+        int rowBytes = Math.toIntExact(Math.ceilDiv(cols, 8));
+        byte[] mask = new byte[Math.toIntExact(rows * rowBytes)];
+        long[] starts = new long[Math.toIntExact(rows + 1)];
+        SplittableRandom random = new SplittableRandom(cols);
+        for (int row = 0; row < rows; row++) {
+            starts[row + 1] = starts[row];
+            for (int col = 0; col < cols; col++) {
+                if (random.nextDouble() < kept) {
+                    mask[row * rowBytes + col / 8] |= (byte) (1 << (col % 8));
+                    starts[row + 1]++;
+                }
+            }
+        }
+        List<Operand> operands = new ArrayList<>(List.of(
+                read("values", dtype, 1, starts[starts.length - 1], 0, of(dtype, normal(1))),
+                read("mask", DType.U8, rows, rowBytes, 1, bytes(MemorySegment.ofArray(mask))),
+                read("starts", DType.I64, 1, rows + 1, 0, bytes(MemorySegment.ofArray(starts))),
+                read("x", DType.F32, vectors, cols, 1, x),
+                write("y", DType.F32, vectors, rows, 2)));
+        if (biased) {
+            operands.add(read("bias", 1, rows, normal(1)));
+        }
+        return new OpCase(
+                SparseGemv.class,
+                gemvLabel(dtype, rows, cols, vectors, biased, x) + " kept " + kept,
+                new Tolerance.Rounding(8 + 2 * cols, 1),
+                operands,
+                views -> new SparseGemv(
+                        views.get(0),
+                        views.get(1),
+                        views.get(2),
+                        views.get(3),
+                        biased ? views.get(5) : null,
+                        views.get(4)));
+    }
+
+    private static Fill bytes(MemorySegment content) {
+        return (random, packed, rows, cols) -> packed.copyFrom(content);
     }
 
     private static Operand read(String name, DType dtype, long rows, long cols, long gap, Fill fill) {

@@ -18,6 +18,7 @@ import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Embedding;
 import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Gemv;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.HostBackend;
 import org.sentei.kernel.HostBuffer;
@@ -32,6 +33,7 @@ import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.SparseGemv;
 import org.sentei.kernel.View;
 import org.sentei.tensor.DType;
 
@@ -56,6 +58,8 @@ final class NativeBackend extends HostBackend {
     private static final long PRODUCT_ELEMENTS = 1 << 17;
 
     private static final long PRODUCT_TILES = 64;
+    /** Elements of a tile of a product with few vectors: rows enough for long streams, which the kernel reads four at a time. */
+    private static final long STREAM_ELEMENTS = 1 << 19;
     /** Edge of a tile of a Gram matrix. */
     private static final long GRAM_TILE = 128;
     /** Rows of a quadratic form whose differences and products are held at once. */
@@ -161,6 +165,7 @@ final class NativeBackend extends HostBackend {
             case CountValues count -> countValues(count);
             case Embedding embedding -> embedding(embedding);
             case Gemm gemm -> gemm(gemm);
+            case Gemv gemv -> gemv(gemv);
             case Gram gram -> gram(gram);
             case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
@@ -170,6 +175,7 @@ final class NativeBackend extends HostBackend {
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
             case ScoreSelect select -> scoreSelect(select);
+            case SparseGemv gemv -> sparseGemv(gemv);
         }
     }
 
@@ -404,6 +410,27 @@ final class NativeBackend extends HostBackend {
                     DeviceException.Kind.UNSUPPORTED);
         }
         return (int) size;
+    }
+
+    private void gemv(Gemv op) {
+        View matrix = op.weights();
+        long weights = address(matrix);
+        long x = address(op.x());
+        long bias = address(op.bias());
+        long y = address(op.y());
+        var handle = matrix.dtype() == DType.BF16 ? library.gemvBf16 : library.gemvF32;
+        tiles(op, matrix.rows(), streamRows(op.x()), (from, to) -> (int) handle.invokeExact(
+                weights,
+                matrix.stride(),
+                x,
+                op.x().stride(),
+                op.x().rows(),
+                bias,
+                y,
+                op.y().stride(),
+                matrix.cols(),
+                from,
+                to));
     }
 
     private void gram(Gram op) {
@@ -724,6 +751,41 @@ final class NativeBackend extends HostBackend {
             }
         }
         return budgets;
+    }
+
+    private void sparseGemv(SparseGemv op) {
+        long values = address(op.values());
+        long mask = address(op.mask());
+        long starts = address(op.starts());
+        long x = address(op.x());
+        long bias = address(op.bias());
+        long y = address(op.y());
+        var handle = op.values().dtype() == DType.BF16 ? library.sparseGemvBf16 : library.sparseGemvF32;
+        tiles(op, op.y().cols(), streamRows(op.x()), (from, to) -> {
+            int status = (int) handle.invokeExact(
+                    values,
+                    op.values().cols(),
+                    mask,
+                    op.mask().stride(),
+                    starts,
+                    x,
+                    op.x().stride(),
+                    op.x().rows(),
+                    bias,
+                    y,
+                    op.y().stride(),
+                    op.x().cols(),
+                    from,
+                    to);
+            if (status == NativeLibrary.BAD_ARGUMENT) {
+                throw op.broken(NAME);
+            }
+            return status;
+        });
+    }
+
+    private static long streamRows(View x) {
+        return Math.max(4, STREAM_ELEMENTS / Math.max(1, x.cols()));
     }
 
     private static void add(MemorySegment counts, long index, long value) {

@@ -77,6 +77,8 @@ final class NativeLibrary {
     final MethodHandle countValues;
     final MethodHandle embedding;
     final MethodHandle gemmBias;
+    final MethodHandle gemvBf16;
+    final MethodHandle gemvF32;
     final MethodHandle gramAdd;
     final MethodHandle inverseCholeskyLoad;
     final MethodHandle inverseCholeskyStore;
@@ -95,6 +97,8 @@ final class NativeLibrary {
     final MethodHandle scoreSelectGroups;
     final MethodHandle scoreSelectCut;
     final MethodHandle scoreSelectTies;
+    final MethodHandle sparseGemvBf16;
+    final MethodHandle sparseGemvF32;
     final MethodHandle sgemm;
     final MethodHandle dpotrf;
     final MethodHandle dtrtri;
@@ -118,6 +122,8 @@ final class NativeLibrary {
         countValues = kernel("count_values_f32");
         embedding = kernel("embedding_f32");
         gemmBias = kernel("gemm_bias_f32");
+        gemvBf16 = kernel("gemv_bf16");
+        gemvF32 = kernel("gemv_f32");
         gramAdd = kernel("gram_add_f32");
         inverseCholeskyLoad = kernel("inverse_cholesky_load_f64");
         inverseCholeskyStore = kernel("inverse_cholesky_store_f32");
@@ -136,6 +142,8 @@ final class NativeLibrary {
         scoreSelectGroups = kernel("score_select_groups_f32");
         scoreSelectCut = kernel("score_select_cut_f32");
         scoreSelectTies = kernel("score_select_ties_f32");
+        sparseGemvBf16 = kernel("sparse_gemv_bf16");
+        sparseGemvF32 = kernel("sparse_gemv_f32");
         for (DType from : FLOATING) {
             for (DType to : FLOATING) {
                 casts.put(List.of(from, to), kernel("cast_" + from.label() + "_" + to.label()));

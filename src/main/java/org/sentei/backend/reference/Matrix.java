@@ -38,6 +38,10 @@ final class Matrix {
         set(row, col, get(row, col) + value);
     }
 
+    byte getByte(long row, long col) {
+        return data.get(ValueLayout.JAVA_BYTE, index(row, col));
+    }
+
     int getInt(long row, long col) {
         return data.getAtIndex(ValueLayout.JAVA_INT, index(row, col));
     }

@@ -2,6 +2,7 @@ package org.sentei.backend.reference;
 
 import java.util.Arrays;
 import java.util.Comparator;
+import java.util.function.LongToDoubleFunction;
 import org.sentei.kernel.Activate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
@@ -12,6 +13,7 @@ import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Embedding;
 import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Gemv;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.HostBackend;
 import org.sentei.kernel.InverseCholesky;
@@ -24,6 +26,8 @@ import org.sentei.kernel.Rotary;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.SparseGemv;
+import org.sentei.kernel.View;
 import org.sentei.tensor.BitMask;
 
 /**
@@ -57,6 +61,7 @@ final class ReferenceBackend extends HostBackend {
             case CountValues count -> countValues(count);
             case Embedding embedding -> embedding(embedding);
             case Gemm gemm -> gemm(gemm);
+            case Gemv gemv -> gemv(gemv);
             case Gram gram -> gram(gram);
             case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
@@ -66,6 +71,7 @@ final class ReferenceBackend extends HostBackend {
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
             case ScoreSelect select -> scoreSelect(select);
+            case SparseGemv gemv -> sparseGemv(gemv);
         }
     }
 
@@ -261,6 +267,27 @@ final class ReferenceBackend extends HostBackend {
                 sum += bias == null ? 0 : bias.get(0, j);
                 c.set(i, j, op.accumulate() ? c.get(i, j) + sum : sum);
             }
+        }
+    }
+
+    private static void gemv(Gemv op) {
+        Matrix weights = new Matrix(op.weights());
+        for (long i = 0; i < weights.rows(); i++) {
+            long row = i;
+            multiply(row, j -> weights.get(row, j), op.x(), op.bias(), op.y());
+        }
+    }
+
+    private static void multiply(long row, LongToDoubleFunction weights, View vectors, View biases, View products) {
+        Matrix x = new Matrix(vectors);
+        Matrix bias = biases == null ? null : new Matrix(biases);
+        Matrix y = new Matrix(products);
+        for (long b = 0; b < x.rows(); b++) {
+            double sum = 0;
+            for (long j = 0; j < x.cols(); j++) {
+                sum += weights.applyAsDouble(j) * x.get(b, j);
+            }
+            y.set(b, row, sum + (bias == null ? 0 : bias.get(0, row)));
         }
     }
 
@@ -506,5 +533,26 @@ final class ReferenceBackend extends HostBackend {
 
     private static void prune(Matrix mask, long row, long col) {
         mask.setInt(row, col / 32, mask.getInt(row, col / 32) | (1 << (col % 32)));
+    }
+
+    private static void sparseGemv(SparseGemv op) {
+        Matrix values = new Matrix(op.values());
+        Matrix mask = new Matrix(op.mask());
+        Matrix starts = new Matrix(op.starts());
+        double[] weights = new double[Math.toIntExact(op.x().cols())];
+        for (long i = 0; i < op.y().cols(); i++) {
+            long next = starts.getLong(0, i);
+            for (int j = 0; j < weights.length; j++) {
+                boolean kept = ((mask.getByte(i, j / 8) >>> (j % 8)) & 1) != 0;
+                if (kept && (next < 0 || next >= values.cols())) {
+                    throw op.broken(NAME);
+                }
+                weights[j] = kept ? values.get(0, next++) : 0;
+            }
+            if (next < 0 || next > values.cols() || next != starts.getLong(0, i + 1)) {
+                throw op.broken(NAME);
+            }
+            multiply(i, j -> weights[(int) j], op.x(), op.bias(), op.y());
+        }
     }
 }

@@ -30,6 +30,7 @@ import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.Embedding;
 import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Gemv;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
@@ -42,9 +43,14 @@ import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.SparseGemv;
 import org.sentei.kernel.View;
 import org.sentei.tensor.BitMask;
+import org.sentei.tensor.BitmaskTensor;
 import org.sentei.tensor.DType;
+import org.sentei.tensor.Floats;
+import org.sentei.tensor.Shape;
+import org.sentei.tensor.Tensor;
 
 /** What the conformance cases do not see: many tiles, any number of threads, misuse. */
 class NativeBackendTest {
@@ -111,6 +117,9 @@ class NativeBackendTest {
         ops.add(new Embedding(x, zeros(scope, DType.I32, 1, ROWS), random(scope, random, ROWS, COLS), true));
         ops.add(new Gemm(x, weights, true, bias, scope.matrix(ROWS, COLS), false));
         ops.add(new Gemm(x, weights, false, bias, random(scope, random, ROWS, COLS), true));
+        View vectors = random(scope, random, 3, COLS);
+        ops.add(new Gemv(random(scope, random, 5 * COLS, COLS), vectors, null, scope.matrix(3, 5 * COLS)));
+        ops.add(sparseGemv(scope, random, 5 * COLS, vectors));
         View gram = zeros(scope, DType.F64, COLS, COLS);
         View factor = scope.matrix(COLS, COLS);
         ops.add(new Gram(x, gram));
@@ -138,6 +147,63 @@ class NativeBackendTest {
                 zeros(scope, DType.F64, 1, COLS),
                 scope.matrix(DType.F64, ROWS, 2)));
         return ops;
+    }
+
+    /** A third of the weights kept. */
+    private static SparseGemv sparseGemv(Scope scope, SplittableRandom random, long rows, View x) {
+        short[] dense = new short[Math.toIntExact(rows * x.cols())];
+        for (int i = 0; i < dense.length; i++) {
+            dense[i] = random.nextInt(3) == 0 ? Floats.toBfloat16((float) random.nextGaussian()) : 0;
+        }
+        BitmaskTensor weights = BitmaskTensor.pack(
+                new Tensor("w", DType.BF16, Shape.of(rows, x.cols()), MemorySegment.ofArray(dense)), Arena.ofAuto());
+        View values = scope.matrix(DType.BF16, 1, weights.kept());
+        View mask = scope.matrix(DType.U8, rows, Math.ceilDiv(x.cols(), 8));
+        View starts = scope.matrix(DType.I64, 1, rows + 1);
+        scope.backend().copyIn(weights.values(), values);
+        scope.backend().copyIn(weights.mask(), mask);
+        scope.backend().copyIn(MemorySegment.ofArray(weights.rowStarts()), starts);
+        return new SparseGemv(values, mask, starts, x, null, scope.matrix(x.rows(), rows));
+    }
+
+    @ParameterizedTest
+    @MethodSource("tiers")
+    void weightsWhoseMaskAndStartsDisagreeAreALaunchFailure(String tier) {
+        try (Backend backend = NativeProvider.open(new Backend.Options(0, 2), tier);
+                Scope scope = new Scope(backend)) {
+            SplittableRandom random = new SplittableRandom(9);
+            for (int vectors : new int[] {1, 2, 4, 8}) {
+                SparseGemv op = sparseGemv(scope, random, 41, random(scope, random, vectors, 130));
+                backend.run(op);
+                long[] good = new long[42];
+                backend.copyOut(op.starts(), MemorySegment.ofArray(good));
+                long kept = op.values().cols();
+                for (long bad : new long[] {-1, Long.MIN_VALUE, Long.MAX_VALUE, kept - 1, kept + 1, good[20] + 1}) {
+                    for (int at : new int[] {0, 20, 39, 40, 41}) {
+                        long[] starts = good.clone();
+                        starts[at] = bad;
+                        if (bad == good[at]) {
+                            continue;
+                        }
+                        backend.copyIn(MemorySegment.ofArray(starts), op.starts());
+                        refused(backend, op);
+                    }
+                }
+                backend.copyIn(MemorySegment.ofArray(good), op.starts());
+                backend.run(op);
+                byte[] bits = new byte[(int) op.mask().bytes()];
+                Arrays.fill(bits, (byte) 0xff);
+                backend.copyIn(MemorySegment.ofArray(bits), op.mask());
+                refused(backend, op);
+            }
+        }
+    }
+
+    private static void refused(Backend backend, SparseGemv op) {
+        assertThatThrownBy(() -> backend.run(op))
+                .isInstanceOfSatisfying(
+                        DeviceException.class, e -> assertThat(e.kind()).isEqualTo(DeviceException.Kind.LAUNCH))
+                .hasMessageContaining("mask, row starts and number of kept values");
     }
 
     @ParameterizedTest
