@@ -13,6 +13,9 @@ import picocli.CommandLine.Spec;
 final class ComputeOptions {
     static final List<String> BACKENDS = List.of("auto", "reference", "cpu", "cuda", "opencl");
 
+    /** More than any machine has processors for one process, far fewer than would exhaust it. */
+    private static final int MOST_THREADS = 1024;
+
     @Spec(Spec.Target.MIXEE)
     private CommandSpec command;
 
@@ -35,8 +38,9 @@ final class ComputeOptions {
         if (device < 0) {
             throw new ParameterException(command.commandLine(), "--device " + device + ": an index is 0 or more");
         }
-        if (common.threads != null && common.threads < 1) {
-            throw new ParameterException(command.commandLine(), "--threads " + common.threads + ": give 1 or more");
+        if (common.threads != null && (common.threads < 1 || common.threads > MOST_THREADS)) {
+            throw new ParameterException(
+                    command.commandLine(), "--threads " + common.threads + ": give 1 to " + MOST_THREADS);
         }
         int threads = common.threads == null ? Runtime.getRuntime().availableProcessors() : common.threads;
         return new Backend.Options(device, threads);

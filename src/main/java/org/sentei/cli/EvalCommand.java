@@ -9,7 +9,10 @@ import org.sentei.engine.Sentei;
 import org.sentei.kernel.Backend;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
 
 /** {@code sentei eval}: how good a model is. */
 @Command(
@@ -22,6 +25,9 @@ import picocli.CommandLine.Option;
 final class EvalCommand implements Callable<Integer> {
     private final Terminal terminal;
     private final BooleanSupplier cancelled;
+
+    @Spec
+    private CommandSpec command;
 
     @Mixin
     private ModelArgument model;
@@ -64,6 +70,10 @@ final class EvalCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Backend.Options options = compute.options(common);
+        if (length != null && length < 2) {
+            throw new ParameterException(
+                    command.commandLine(), "--length " + length + ": a window has at least 2 tokens");
+        }
         compute.check();
         compute.warn(terminal);
         Path located = model.locate();

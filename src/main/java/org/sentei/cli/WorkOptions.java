@@ -9,10 +9,16 @@ import org.sentei.engine.recipe.Recipes;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.DeviceException;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
 
 /** What {@code plan} and {@code compress} share: a model, a recipe, and the data they need. */
 final class WorkOptions {
+    @Spec(Spec.Target.MIXEE)
+    private CommandSpec command;
+
     @Mixin
     private ModelArgument model;
 
@@ -56,6 +62,13 @@ final class WorkOptions {
     /** Finds the backend, then the recipe, then the model: the order in which mistakes are reported. */
     CompressionRequest request(CommonOptions common) {
         Backend.Options options = compute.options(common);
+        if (seed != null && seed < 0) {
+            throw new ParameterException(command.commandLine(), "--seed " + seed + ": give 0 or more");
+        }
+        if (deviceMemory != null && deviceMemory < 1) {
+            throw new ParameterException(
+                    command.commandLine(), "--device-memory " + deviceMemory + ": give a number of bytes above 0");
+        }
         compute.check();
         Recipe loaded = Recipes.load(recipe);
         return new CompressionRequest(

@@ -218,6 +218,12 @@ final class Evaluation {
         List<int[]> tokens = tokenizer.encode(texts, true).stream()
                 .map(ids -> Arrays.copyOf(ids, Math.min(ids.length, model.maximumLength())))
                 .toList();
+        for (int i = 0; i < tokens.size(); i++) {
+            if (tokens.get(i).length == 0) {
+                throw new FormatException("data " + data.source() + ": text " + (i + 1)
+                        + " of a column or file gives no" + " tokens; leave empty texts out");
+            }
+        }
         List<float[]> vectors = new ArrayList<>();
         try (Scope scope = new Scope(backend)) {
             model.embed(tokens, scope, vector -> {

@@ -16,6 +16,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.stream.Stream;
 import org.sentei.format.FormatException;
+import org.sentei.format.JsonFault;
 import org.sentei.format.Sha256;
 
 /**
@@ -147,7 +148,7 @@ record TextData(String source, String sha256, String text, List<List<String>> ta
                 documents.add(text.textValue());
             } catch (JsonProcessingException e) {
                 throw new FormatException(
-                        "data " + file + " line " + number + " is no JSON: " + e.getOriginalMessage(), e);
+                        "data " + file + " line " + number + " is no JSON (" + JsonFault.of(e) + "); correct it", e);
             }
         }
         return documents;

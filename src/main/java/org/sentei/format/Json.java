@@ -2,12 +2,13 @@ package org.sentei.format;
 
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.core.json.JsonReadFeature;
 import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
 import java.io.InputStream;
@@ -33,6 +34,9 @@ final class Json {
                     .build())
             .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
             .build();
+
+    private static final ObjectReader VALUES =
+            MAPPER.readerFor(JsonNode.class).without(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
 
     private Json() {}
 
@@ -76,24 +80,14 @@ final class Json {
         }
     }
 
-    /**
-     * Checks that a document is one valid JSON object.
-     *
-     * @throws FormatException when it is not
-     */
-    static void check(byte[] document, Object source) {
-        try (JsonParser parser = parser(document)) {
-            expect(parser.nextToken(), JsonToken.START_OBJECT, "the document", source);
-            parser.skipChildren();
-            expectEnd(parser, source);
-        } catch (IOException e) {
-            throw damaged(source, e);
-        }
-    }
-
     /** A parser over a document held in memory. */
     static JsonParser parser(byte[] document) throws IOException {
         return MAPPER.createParser(document);
+    }
+
+    /** The value at which a parser stands. */
+    static JsonNode tree(JsonParser parser) throws IOException {
+        return VALUES.readValue(parser);
     }
 
     /** The value as compact JSON. */
@@ -126,14 +120,8 @@ final class Json {
     }
 
     static FormatException damaged(Object source, IOException cause) {
-        String fact = cause.toString();
-        if (cause instanceof JsonProcessingException json) {
-            fact = json.getOriginalMessage();
-            if (json.getLocation() != null) {
-                fact += " at byte " + json.getLocation().getByteOffset();
-            }
-        }
         return new FormatException(
-                source + " holds no valid JSON (" + fact + "): the file is damaged, fetch it again", cause);
+                source + " holds no valid JSON (" + JsonFault.of(cause) + "): the file is damaged, fetch it again",
+                cause);
     }
 }

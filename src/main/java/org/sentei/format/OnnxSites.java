@@ -191,7 +191,7 @@ final class OnnxSites {
         Reader reader = graph.onlyReader(node.getOutput(0));
         if (reader != null) {
             NodeProto next = graph.node(reader.node());
-            if (OnnxGraph.is(next, "Add") && next.getInputCount() == 2) {
+            if (OnnxGraph.is(next, "Add") && next.getInputCount() == 2 && next.getOutputCount() == 1) {
                 Bias added = constantBias(reader.node(), 1 - reader.input(), rows);
                 if (added != null) {
                     return added;

@@ -78,6 +78,11 @@ public final class OutputFolder implements AutoCloseable {
         for (Path folder = parent; !Files.exists(folder); folder = folder.getParent()) {
             created.add(folder);
         }
+        Path existing = missing.isEmpty() ? parent : missing.getLast().getParent();
+        if (!Files.isDirectory(existing)) {
+            throw new FormatException("output " + target + " cannot be there, for " + existing
+                    + " is no folder: give one that is absent or empty");
+        }
         Files.createDirectories(parent);
         Path partial = parent.resolve("." + absolute.getFileName() + ".partial");
         try {

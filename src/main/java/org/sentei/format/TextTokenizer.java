@@ -22,7 +22,7 @@ import org.slf4j.LoggerFactory;
  * <p>Texts are encoded whole: padding and truncation are off whatever the file says. May be used from any thread.
  */
 public final class TextTokenizer implements AutoCloseable {
-    private static final int MAX_FILE_BYTES = 256 << 20;
+    private static final int MAX_FILE_BYTES = 64 << 20;
 
     private final Path file;
     private final HuggingFaceTokenizer tokenizer;
@@ -41,9 +41,7 @@ public final class TextTokenizer implements AutoCloseable {
      * @throws FormatException when it is absent or damaged, or the native tokenizer library does not load
      */
     public static TextTokenizer open(Path file) {
-        byte[] json = Json.bytes(file, MAX_FILE_BYTES);
-        // the native parser ends the process on some of what is no JSON
-        Json.check(json, file);
+        byte[] json = TokenizerFile.checked(Json.bytes(file, MAX_FILE_BYTES), file);
         if (!Library.FAILURE.isEmpty()) {
             throw new FormatException(file + " cannot be used, the tokenizer library does not load (" + Library.FAILURE
                     + "): it needs ai.djl.huggingface:tokenizers on the class path, a supported system and a"
@@ -111,7 +109,11 @@ public final class TextTokenizer implements AutoCloseable {
         }
         int[] ids = new int[wide.length];
         for (int i = 0; i < ids.length; i++) {
-            ids[i] = Math.toIntExact(wide[i]);
+            ids[i] = (int) wide[i];
+            if (ids[i] != wide[i]) {
+                throw new FormatException(
+                        file + " gives the token id " + wide[i] + ": fetch the tokenizer.json of the model");
+            }
         }
         return ids;
     }

@@ -6,11 +6,11 @@ public final class ModelException extends RuntimeException {
 
     /** With a message of subject, fact and remedy. */
     public ModelException(String message) {
-        super(message);
+        super(OneLine.of(message));
     }
 
     /** With such a message, and what caused it. */
     public ModelException(String message, Throwable cause) {
-        super(message, cause);
+        super(OneLine.of(message), cause);
     }
 }

@@ -87,7 +87,12 @@ class CliTest {
         sentei("recipes", "--jsn").refuses(ExitCode.SYNTAX, "--jsn", "sentei recipes --help");
         sentei("doctor", "--threads", "many").refuses(ExitCode.SYNTAX, "--threads");
         sentei("doctor", "--threads", "0").refuses(ExitCode.SYNTAX, "--threads 0");
+        sentei("doctor", "--threads", "1025").refuses(ExitCode.SYNTAX, "--threads 1025");
         sentei("doctor", "--device", "-1").refuses(ExitCode.SYNTAX, "--device -1");
+        sentei("plan", LLAMA, "--recipe", "magnitude-50", "--seed", "-5").refuses(ExitCode.SYNTAX, "--seed -5");
+        sentei("plan", LLAMA, "--recipe", "magnitude-50", "--device-memory", "0")
+                .refuses(ExitCode.SYNTAX, "--device-memory 0");
+        sentei("eval", LLAMA, "--data", "x.txt", "--length", "0").refuses(ExitCode.SYNTAX, "--length 0");
         sentei("doctor", "--backend", "cdua").refuses(ExitCode.SYNTAX, "the nearest is cuda");
     }
 
@@ -293,6 +298,9 @@ class CliTest {
                 "[]",
                 "{}",
                 "{\"input_ids\": [1]}",
+                "{\"input_ids\": [[[1]]]}",
+                "{\"input_ids\": {\"a\": 1}}",
+                "{\"input_ids\": [[1]",
                 "{\"input_ids\": [[1.5]]}",
                 "{\"input_ids\": [[\"1\"]]}",
                 "{\"input_ids\": [[null]]}",
@@ -312,8 +320,9 @@ class CliTest {
     void refusesTokensThatAreNone(String json, @TempDir Path folder) throws IOException {
         Path ids = Files.writeString(folder.resolve("ids.json"), json);
         Path out = folder.resolve("out.safetensors");
-        sentei("forward", LLAMA, "--input", ids.toString(), "--out", out.toString())
-                .refuses(ExitCode.INPUT);
+        Outcome outcome = sentei("forward", LLAMA, "--input", ids.toString(), "--out", out.toString());
+        outcome.refuses(ExitCode.INPUT);
+        assertThat(outcome.err()).doesNotContain("JsonToken", "java.util");
         assertThat(out).doesNotExist();
     }
 

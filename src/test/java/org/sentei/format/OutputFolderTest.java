@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -72,6 +73,16 @@ class OutputFolderTest {
         }
         assertThat(target.resolve("x")).hasContent("theirs");
         assertThat(folder.toFile().list()).containsExactly("out");
+    }
+
+    @Test
+    void refusesAPlaceUnderAFile() throws IOException {
+        Path file = Files.writeString(folder.resolve("file"), "x");
+        for (Path target : List.of(file.resolve("out"), file.resolve("deep/out"))) {
+            assertThatThrownBy(() -> OutputFolder.create(target))
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContaining(file + " is no folder");
+        }
     }
 
     @Test

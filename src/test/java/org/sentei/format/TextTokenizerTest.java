@@ -12,6 +12,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.util.Base64;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Random;
@@ -100,6 +101,21 @@ class TextTokenizerTest {
                 "{\"a\":1,\"a\":1}",
                 "{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}",
                 "{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}",
+                // from here on the native library would end the process, now or when it encodes
+                "{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}}",
+                "{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"!\"}}",
+                "{\"normalizer\":{\"precompiled_charsmap\":\"\"}}",
+                "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Precompiled\"}]}}",
+                "{\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":0}}",
+                "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a|a)*b\"},\"behavior\":\"Removed\"}}",
+                "{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\",\"type_id\":0}}],"
+                        + "\"pair\":[],\"special_tokens\":{}}}",
+                "{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"B\",\"type_id\":0}}],"
+                        + "\"pair\":[],\"special_tokens\":{}}}",
+                "{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[],\"pair\":[],"
+                        + "\"special_tokens\":{\"x\":{\"id\":\"x\",\"ids\":[1,2],\"tokens\":[\"x\"]}}}}",
+                "{\"model\":{\"type\":\"BPE\",\"continuing_subword_prefix\":\"##\",\"vocab\":{\"a\":0,\"b\":1},"
+                        + "\"merges\":[\"a b\"]}}",
             })
     void aDamagedTokenizerIsRefused(String json) throws IOException {
         Path file = Files.writeString(folder.resolve("tokenizer.json"), json);
@@ -129,6 +145,54 @@ class TextTokenizerTest {
                     .isInstanceOf(FormatException.class)
                     .hasMessageContaining(file.toString());
         }
+    }
+
+    @Test
+    void aTokenIdBeyondTheIntegersIsRefused() throws IOException {
+        Path file = Files.writeString(
+                folder.resolve("tokenizer.json"),
+                "{\"version\":\"1.0\",\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":4294967295},\"unk_token\":\"a\"}}");
+        try (TextTokenizer tokenizer = TextTokenizer.open(file)) {
+            assertThatThrownBy(() -> tokenizer.encode("a", false))
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContaining("4294967295");
+        }
+    }
+
+    @Test
+    void aCharactersMapReplaces() throws IOException {
+        try (TextTokenizer tokenizer = TextTokenizer.open(withMap(map('x', 0x80, 0)))) {
+            assertThat(tokenizer.encode("xax", false)).containsExactly(0, 0, 0);
+        }
+    }
+
+    @Test
+    void aCharactersMapThatLeadsOutOfItselfIsRefused() throws IOException {
+        for (byte[] map : List.of(map('x', 0x180, 0), map('x', 0x80, 3), map('x', 0x80, 1 << 20))) {
+            Path file = withMap(map);
+            assertThatThrownBy(() -> TextTokenizer.open(file))
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContaining("precompiled_charsmap");
+        }
+    }
+
+    private Path withMap(byte[] map) throws IOException {
+        return Files.writeString(folder.resolve("tokenizer.json"), """
+                {"version":"1.0","normalizer":{"type":"Precompiled","precompiled_charsmap":"%s"},
+                 "pre_tokenizer":{"type":"Split","pattern":{"Regex":"."},"behavior":"Isolated","invert":false},
+                 "model":{"type":"WordLevel","unk_token":"?","vocab":{"a":0,"?":1}}}
+                """.formatted(
+                        Base64.getEncoder().encodeToString(map)));
+    }
+
+    /** A trie of 256 units in which a character leads to the unit that says where its replacement begins in "a", 0, "é". */
+    private static byte[] map(char from, int offset, int replacement) {
+        ByteBuffer map = ByteBuffer.allocate(4 + 1024 + 4).order(ByteOrder.LITTLE_ENDIAN);
+        map.putInt(1024).putInt(4 + 4 * from, from | 1 << 8 | offset << 10);
+        map.putInt(4 + 4 * ((from ^ offset) & 0xff), replacement);
+        return map.position(4 + 1024)
+                .put(new byte[] {'a', 0, (byte) 0xc3, (byte) 0xa9})
+                .array();
     }
 
     /** The native parser ends the process where it panics, so a damage that reaches it ends this test run. */

@@ -6,6 +6,7 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.core.StreamReadFeature;
+import com.fasterxml.jackson.dataformat.yaml.JacksonYAMLParseException;
 import com.fasterxml.jackson.dataformat.yaml.YAMLFactory;
 import com.fasterxml.jackson.dataformat.yaml.YAMLParser;
 import java.io.IOException;
@@ -18,6 +19,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Stream;
+import org.sentei.format.JsonFault;
 import org.sentei.format.Storage;
 
 /**
@@ -105,15 +107,22 @@ final class RecipeReader {
             }
             return value;
         } catch (JsonProcessingException broken) {
-            String fact = broken.getOriginalMessage().lines().findFirst().orElse("");
-            int line = broken.getLocation() == null ? 0 : broken.getLocation().getLineNr();
-            throw new RecipeException(
-                    source + (line > 0 ? " line " + line : "") + ": is not valid " + (json ? "JSON" : "YAML") + ": "
-                            + fact,
-                    broken);
+            throw new RecipeException(source + notValid(broken, json), broken);
         } catch (IOException broken) {
             throw new RecipeException(source + ": cannot be read: " + broken.getMessage(), broken);
         }
+    }
+
+    private static String notValid(JsonProcessingException broken, boolean json) {
+        if (json || !(broken instanceof JacksonYAMLParseException)) {
+            return ": is not valid " + (json ? "JSON" : "YAML") + ": " + JsonFault.of(broken);
+        }
+        // a context and a problem, each followed by indented lines that show the place
+        String problem = broken.getOriginalMessage()
+                .lines()
+                .filter(line -> !line.isBlank() && !Character.isWhitespace(line.charAt(0)))
+                .reduce("", (context, next) -> next);
+        return " line " + broken.getLocation().getLineNr() + ": is not valid YAML: " + problem;
     }
 
     private Value value(JsonParser parser, String path) throws IOException {

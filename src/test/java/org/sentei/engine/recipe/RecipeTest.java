@@ -240,6 +240,17 @@ class RecipeTest {
     }
 
     @Test
+    void saysWhatIsWrongAndWhereInItsOwnWords() {
+        assertThatThrownBy(() -> Recipes.parse("steps: " + "[".repeat(17)))
+                .hasMessageContaining("nests too deeply")
+                .hasMessageContaining("line 1");
+        assertThatThrownBy(() -> Recipes.parse("seed: 1\n\tsteps: []"))
+                .hasMessageContaining("line 2")
+                .hasMessageContaining("cannot start any token");
+        assertThatThrownBy(() -> Recipes.parse("a: 1\na: 2")).hasMessageContaining("'a' is given twice");
+    }
+
+    @Test
     void refusesASecondDocument() {
         assertThatThrownBy(() -> Recipes.parse("steps: [{method: wanda, sparsity: 0.5}]\n---\nseed: 1\n"))
                 .isInstanceOf(RecipeException.class)
