@@ -2,6 +2,7 @@ package org.sentei.engine;
 
 import java.io.IOException;
 import java.lang.foreign.Arena;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
@@ -138,6 +139,11 @@ public final class Sentei {
      */
     public static void forward(
             Path model, int[][] inputIds, int[][] attentionMask, Path output, String backend, Backend.Options options) {
+        Path folder = output.toAbsolutePath().normalize().getParent();
+        if (folder == null || !Files.isDirectory(folder)) {
+            throw new FormatException(
+                    "output " + output + " cannot be there, for " + folder + " is no folder: give another place");
+        }
         OwnThread.once("sentei-forward", Progress.NONE, _ -> {
             try (Backend device = Backends.find(backend).open(options);
                     OpenModel open = OpenModel.open(model, options.threads());

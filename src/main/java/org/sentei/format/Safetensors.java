@@ -37,7 +37,7 @@ public final class Safetensors {
     /** The bound of the format's reference implementation. */
     private static final long MAX_HEADER_BYTES = 100_000_000;
 
-    private static final int MAX_TENSORS = 1_000_000;
+    private static final int MAX_TENSORS = 250_000;
     private static final int MAX_NAME = 1024;
     private static final int MAX_RANK = 64;
     private static final int PREFIX_BYTES = 8;
@@ -306,12 +306,15 @@ public final class Safetensors {
 
     private static long[] integers(String file, JsonParser parser, String subject, JsonToken value) throws IOException {
         Json.expect(value, JsonToken.START_ARRAY, subject, file);
-        long[] values = new long[MAX_RANK];
+        long[] values = new long[4];
         int count = 0;
         for (JsonToken token = parser.nextToken(); token != JsonToken.END_ARRAY; token = parser.nextToken()) {
             Json.expect(token, JsonToken.VALUE_NUMBER_INT, "every element of " + subject, file);
             if (count == MAX_RANK) {
                 throw new FormatException(file + ": " + subject + " has more than " + MAX_RANK + " elements");
+            }
+            if (count == values.length) {
+                values = Arrays.copyOf(values, 2 * count);
             }
             values[count++] = parser.getLongValue();
         }

@@ -5,6 +5,7 @@ import com.fasterxml.jackson.core.JsonToken;
 import java.io.IOException;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.OptionalLong;
@@ -18,6 +19,8 @@ import java.util.OptionalLong;
 record ShardIndex(Map<String, String> weightMap, OptionalLong totalSize) {
     /** Up to here a double holds every integer. */
     private static final double MAX_TOTAL_SIZE = 0x1p53;
+
+    private static final int MAX_TENSORS = 1_000_000;
 
     /**
      * Reads an index.
@@ -52,15 +55,19 @@ record ShardIndex(Map<String, String> weightMap, OptionalLong totalSize) {
     private static void readWeightMap(JsonParser parser, JsonToken value, Path file, Map<String, String> weightMap)
             throws IOException {
         Json.expect(value, JsonToken.START_OBJECT, "weight_map", file);
+        Map<String, String> shards = new HashMap<>();
         while (parser.nextToken() == JsonToken.FIELD_NAME) {
             String tensor = parser.currentName();
             Json.expect(parser.nextToken(), JsonToken.VALUE_STRING, "weight_map of " + tensor, file);
             String shard = parser.getText();
-            if (!isFileName(shard)) {
+            if (!shards.containsKey(shard) && !isFileName(shard)) {
                 throw new FormatException(file + " lists the shard \"" + shard
                         + "\", which is no plain file name: shards lie beside their index");
             }
-            weightMap.put(tensor, shard);
+            if (weightMap.size() == MAX_TENSORS) {
+                throw new FormatException(file + " lists more than " + MAX_TENSORS + " tensors: it is damaged");
+            }
+            weightMap.put(tensor, shards.computeIfAbsent(shard, first -> first));
         }
     }
 

@@ -288,6 +288,8 @@ class CliTest {
                 sentei("forward", LLAMA, "--input", ids.toString(), "--out", out.toString(), "--backend", "reference");
         assertThat(outcome.code()).as(outcome.err()).isEqualTo(ExitCode.OK);
         assertThat(Files.size(out)).isGreaterThan(3L * 2048 * Float.BYTES);
+        sentei("forward", LLAMA, "--input", ids.toString(), "--out", ids + "/x")
+                .refuses(ExitCode.INPUT, "ids.json is no folder");
     }
 
     @ParameterizedTest

@@ -164,5 +164,8 @@ class EvaluationTest {
         assertThatThrownBy(() -> evaluate("bert", Optional.empty(), noScore))
                 .isInstanceOf(FormatException.class)
                 .hasMessageContaining("score NaN");
+        assertThatThrownBy(() -> evaluate("bert", Optional.empty(), data("e.tsv", "query\tanswer\nw1\tw2\nw3\t\n")))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("text 2 of a column");
     }
 }

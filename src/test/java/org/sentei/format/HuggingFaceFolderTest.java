@@ -138,7 +138,17 @@ class HuggingFaceFolderTest {
 
     @ParameterizedTest
     @ValueSource(
-            strings = {"../x.safetensors", "/x.safetensors", "sub/x.safetensors", "..", ".", "", "a\\\\b", "a\\u0000b"})
+            strings = {
+                "../x.safetensors",
+                "/x.safetensors",
+                "sub/x.safetensors",
+                "..",
+                ".",
+                "",
+                "a\\\\b",
+                "a\\u0000b",
+                "a\\ud800b"
+            })
     void shardsOutsideOfTheFolderAreRefused(String shard) throws IOException {
         Files.writeString(folder.resolve("config.json"), "{}");
         index("{\"weight_map\":{\"a\":\"" + shard + "\"}}");

@@ -280,6 +280,19 @@ class OnnxHostileTest {
         return bytes;
     }
 
+    @Test
+    void aSumWithoutAnOutputIsNoBias() {
+        NodeProto sum = node("Add", "h b", "s").toBuilder().clearOutput().build();
+        Path file = save(
+                folder,
+                model(graph(node("MatMul", "x w", "h"), sum, node("Relu", "x", "y"))
+                        .addInitializer(matrix("w", 2, 2))
+                        .addInitializer(floats("b", 1, 2))));
+        try (OnnxFile open = OnnxFile.open(file)) {
+            assertThat(open.sites()).singleElement().extracting(Site::bias).isNull();
+        }
+    }
+
     /** One of everything that is read. */
     private static ModelProto small() {
         return model(graph(
