@@ -128,7 +128,7 @@ class HuggingFaceFolderTest {
     @Test
     void aDeepOrLongConfigurationIsRefused() throws IOException {
         Files.writeString(folder.resolve("config.json"), "{\"a\":" + "[".repeat(100_000));
-        assertRefused(folder, "nesting");
+        assertRefused(folder, "nests too deeply");
         Files.writeString(folder.resolve("config.json"), "{}" + " ".repeat(5 << 20));
         assertRefused(folder, "longer than");
         Files.delete(folder.resolve("config.json"));

@@ -45,11 +45,13 @@ final class FolderTarget implements FuzzTarget {
     /** A sound model in a folder of its own. */
     private static final class Seed {
         private final Path folder;
+        private final boolean packed;
         private final byte[] bytes;
         private final JsonMutator.Node json;
 
-        Seed(Path folder, byte[] bytes, JsonMutator.Node json) {
+        Seed(Path folder, boolean packed, byte[] bytes, JsonMutator.Node json) {
             this.folder = folder;
+            this.packed = packed;
             this.bytes = bytes;
             this.json = json;
         }
@@ -136,7 +138,15 @@ final class FolderTarget implements FuzzTarget {
             }
             byte[] bytes = Files.readAllBytes(copy.resolve(part.file));
             String text = part == Part.SAFETENSORS ? header(bytes) : new String(bytes, StandardCharsets.UTF_8);
-            seeds.add(new Seed(copy, bytes, JsonMutator.parse(text)));
+            seeds.add(new Seed(copy, false, bytes, JsonMutator.parse(text)));
+        }
+        if (part == Part.SAFETENSORS) {
+            for (String model : List.of("llama-variant", "bert-variant", "opt-variant")) {
+                Path packed = folder.resolve("packed-" + model);
+                ModelUse.pack(folder.resolve(model), packed);
+                byte[] bytes = Files.readAllBytes(packed.resolve(part.file));
+                seeds.add(new Seed(packed, true, bytes, JsonMutator.parse(header(bytes))));
+            }
         }
     }
 
@@ -205,8 +215,8 @@ final class FolderTarget implements FuzzTarget {
         Seed seed = seeds.get(random.nextInt(seeds.size()));
         byte[] damaged;
         if (random.nextInt(4) == 0) {
-            // the interesting bytes of a weights file are those before its data
-            int reach = part == Part.SAFETENSORS && random.nextInt(8) != 0
+            // the interesting bytes of a weights file are those before its data, unless the data hold masks
+            int reach = part == Part.SAFETENSORS && !seed.packed && random.nextInt(8) != 0
                     ? PREFIX_BYTES + header(seed.bytes).length()
                     : seed.bytes.length;
             byte[] head = ByteMutator.mutate(Arrays.copyOf(seed.bytes, reach), random);
@@ -223,6 +233,11 @@ final class FolderTarget implements FuzzTarget {
         return new Case(
                 input,
                 List.of(seed.folder.getFileName().toString(), "tensor ", "site ", "calibration"),
-                () -> ModelUse.folder(seed.folder, random));
+                () -> {
+                    ModelUse.folder(seed.folder, random);
+                    if (seed.packed && random.nextInt(4) == 0) {
+                        ModelUse.unpack(seed.folder);
+                    }
+                });
     }
 }

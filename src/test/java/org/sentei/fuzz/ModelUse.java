@@ -32,6 +32,8 @@ final class ModelUse {
             steps: [{method: magnitude, sparsity: 0.5}]
             calibration: {samples: 2, length: 4}
             """);
+    private static final Recipe PACKED =
+            Recipes.parse("{steps: [{method: magnitude, sparsity: 0.5}], storage: bitmask}");
     private static final Recipe CALIBRATED = Recipes.parse("""
             steps: [{method: stade, sparsity: 0.5}]
             calibration: {samples: 8, length: 4}
@@ -110,6 +112,23 @@ final class ModelUse {
     /** One forward pass of eight tokens. */
     static void forward(Path model, Path side, String backend, boolean padded) {
         Sentei.forward(model, IDS, padded ? MASK : null, side.resolve("output.safetensors"), backend, ONE_THREAD);
+    }
+
+    /** Stores a model with half of its weights as kept values and masks. */
+    static void pack(Path model, Path packed) {
+        try (Plan plan = Sentei.plan(CompressionRequest.of(model, PACKED).on("reference", ONE_THREAD))) {
+            plan.run(packed, Progress.NONE);
+        }
+    }
+
+    /** Stores a packed model as a dense one again. */
+    static void unpack(Path packed) {
+        Path output = packed.resolveSibling("output");
+        try {
+            Sentei.unpack(packed, output, Progress.NONE);
+        } finally {
+            delete(output);
+        }
     }
 
     private static void delete(Path folder) {
