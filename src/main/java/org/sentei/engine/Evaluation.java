@@ -221,7 +221,7 @@ final class Evaluation {
         for (int i = 0; i < tokens.size(); i++) {
             if (tokens.get(i).length == 0) {
                 throw new FormatException("data " + data.source() + ": text " + (i + 1)
-                        + " of a column or file gives no" + " tokens; leave empty texts out");
+                        + " of a column or file gives no tokens; leave empty texts out");
             }
         }
         List<float[]> vectors = new ArrayList<>();

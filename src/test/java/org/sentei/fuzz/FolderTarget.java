@@ -230,14 +230,11 @@ final class FolderTarget implements FuzzTarget {
         }
         Path input = seed.folder.resolve(part.file);
         Files.write(input, damaged);
-        return new Case(
-                input,
-                List.of(seed.folder.getFileName().toString(), "tensor ", "site ", "calibration"),
-                () -> {
-                    ModelUse.folder(seed.folder, random);
-                    if (seed.packed && random.nextInt(4) == 0) {
-                        ModelUse.unpack(seed.folder);
-                    }
-                });
+        return new Case(input, List.of(seed.folder.getFileName().toString(), "tensor ", "site ", "calibration"), () -> {
+            ModelUse.folder(seed.folder, random);
+            if (seed.packed && random.nextInt(4) == 0) {
+                ModelUse.unpack(seed.folder);
+            }
+        });
     }
 }

@@ -27,11 +27,13 @@ import org.junit.jupiter.api.io.TempDir;
  */
 class FuzzTest {
     private static final long SEED = Long.getLong("fuzz.seed", 1);
-    private static final long INPUTS = Long.getLong("fuzz.inputs", 1200);
+    private static final long INPUTS = Long.getLong("fuzz.inputs", 800);
     private static final String ONE_FORMAT = System.getProperty("fuzz.format");
     private static final Long ONE_CASE = Long.getLong("fuzz.case");
     /** Enough to see what is wrong; every one costs a new process if it kills the old. */
     private static final int MOST_FAILURES = Integer.getInteger("fuzz.failures", 20);
+
+    private static final long SHORT_RUN = 1000;
 
     /** Formats that are worked on at once. */
     private static final int PROCESSES = Integer.getInteger("fuzz.processes", 2);
@@ -188,6 +190,8 @@ class FuzzTest {
                 "-Xmx512m",
                 "-XX:+AlwaysPreTouch",
                 "-XX:+UseSerialGC",
+                // a short run ends before the better compiler pays
+                "-XX:TieredStopAtLevel=" + (end - first < SHORT_RUN ? 1 : 4),
                 "-XX:-CreateCoredumpOnCrash",
                 "-XX:ErrorFile=target/fuzz-%p.log",
                 "-cp",

@@ -241,8 +241,7 @@ class RecipeTest {
 
     @Test
     void saysWhatIsWrongAndWhereInItsOwnWords() {
-        assertThatThrownBy(() -> Recipes.parse("steps: " + "[".repeat(17)))
-                .hasMessageContaining("nests too deeply");
+        assertThatThrownBy(() -> Recipes.parse("steps: " + "[".repeat(17))).hasMessageContaining("nests too deeply");
         assertThatThrownBy(() -> Recipes.parse("seed: 1\n\tsteps: []"))
                 .hasMessageContaining("line 2")
                 .hasMessageContaining("cannot start any token");
