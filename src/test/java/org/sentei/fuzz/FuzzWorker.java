@@ -1,5 +1,6 @@
 package org.sentei.fuzz;
 
+import com.sun.management.OperatingSystemMXBean;
 import com.sun.management.ThreadMXBean;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -36,6 +37,8 @@ final class FuzzWorker {
     private static final Path CLEAR = Path.of("/proc/self/clear_refs");
 
     private final ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    private final OperatingSystemMXBean system =
+            (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
     private final PrintStream out;
     private volatile long startedMillis;
     private volatile long startedCpu;
@@ -68,7 +71,7 @@ final class FuzzWorker {
     private void watch(Thread runner) {
         while (true) {
             long started = startedMillis;
-            long computed = (threads.getThreadCpuTime(runner.threadId()) - startedCpu) / 1_000_000;
+            long computed = (system.getProcessCpuTime() - startedCpu) / 1_000_000;
             long elapsed = System.currentTimeMillis() - started;
             if (started != 0 && (computed > CPU_MILLIS || elapsed > CLOCK_MILLIS)) {
                 StringBuilder stack = new StringBuilder();
@@ -105,9 +108,9 @@ final class FuzzWorker {
         long size = FuzzTarget.bytes(made.input());
         long resident = resident("VmRSS:");
         forgetPeak();
-        long heap = threads.getCurrentThreadAllocatedBytes();
+        long heap = threads.getTotalThreadAllocatedBytes();
         long clock = System.nanoTime();
-        startedCpu = threads.getCurrentThreadCpuTime();
+        startedCpu = system.getProcessCpuTime();
         startedMillis = System.currentTimeMillis();
         Throwable thrown = null;
         try {
@@ -117,7 +120,7 @@ final class FuzzWorker {
         }
         startedMillis = 0;
         long micros = (System.nanoTime() - clock) / 1000;
-        long allocated = threads.getCurrentThreadAllocatedBytes() - heap;
+        long allocated = threads.getTotalThreadAllocatedBytes() - heap;
         long grown = resident("VmHWM:") - resident;
         String wrong = wrong(thrown, made, size, allocated, grown);
         if (wrong == null) {
