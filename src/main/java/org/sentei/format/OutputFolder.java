@@ -78,7 +78,7 @@ public final class OutputFolder implements AutoCloseable {
         for (Path folder = parent; !Files.exists(folder); folder = folder.getParent()) {
             created.add(folder);
         }
-        Path existing = missing.isEmpty() ? parent : missing.getLast().getParent();
+        Path existing = created.isEmpty() ? parent : created.getLast().getParent();
         if (!Files.isDirectory(existing)) {
             throw new FormatException("output " + target + " cannot be there, for " + existing
                     + " is no folder: give one that is absent or empty");

@@ -54,7 +54,13 @@ final class TokenizerFile {
     private static final Set<String> POST_PROCESSORS =
             Set.of("RobertaProcessing", "BertProcessing", "ByteLevel", "TemplateProcessing", "Sequence");
 
+    private static final int MOST_PARTS = 64;
+    /** How many times as long a text may become: parts one behind the other multiply it. */
+    private static final double MOST_GROWTH = 1024;
+
     private final Path file;
+    private int parts;
+    private double growth = 1;
 
     private TokenizerFile(Path file) {
         this.file = file;
@@ -90,6 +96,12 @@ final class TokenizerFile {
 
     private String type(JsonNode part, String what, Set<String> known) {
         String type = part.path("type").asText();
+        if (++parts > MOST_PARTS) {
+            throw refused("it has more than " + MOST_PARTS + " parts");
+        }
+        if (type.equals("ByteLevel")) {
+            grow(2);
+        }
         if (!known.contains(type)) {
             throw refused(what + " has the type \"" + type + "\", which is none of "
                     + String.join(", ", known.stream().sorted().toList()));
@@ -103,12 +115,22 @@ final class TokenizerFile {
         }
         switch (type(part, "a normalizer", NORMALIZERS)) {
             case "Sequence" -> part.path("normalizers").forEach(this::normalizer);
-            case "Replace" -> pattern(part.path("pattern"));
+            case "Replace" -> {
+                pattern(part.path("pattern"));
+                grow(1 + part.path("content").asText().getBytes(StandardCharsets.UTF_8).length);
+            }
             case "Precompiled" ->
                 charactersMap(part.path("precompiled_charsmap").asText());
             default -> {
                 // has no invariant of its own
             }
+        }
+    }
+
+    private void grow(int factor) {
+        growth *= factor;
+        if (growth > MOST_GROWTH) {
+            throw refused("its parts could make a text more than " + (int) MOST_GROWTH + " times as long");
         }
     }
 
@@ -170,11 +192,14 @@ final class TokenizerFile {
                 }
             }
         }
+        int copies = 0;
         for (JsonNode piece : part.path("single")) {
             if (piece.path("Sequence").path("id").asText().equals("B")) {
                 throw refused("the template of a single text has a second sequence");
             }
+            copies += piece.has("Sequence") ? 1 : 0;
         }
+        grow(Math.max(1, copies));
     }
 
     /** Merges must be of two tokens of which the second begins with the prefix of continuing pieces. */
@@ -225,6 +250,8 @@ final class TokenizerFile {
      * bytes, its units of 32 bits, and the replacements, each of which ends at a zero. Walking it must stay inside of both.
      */
     private void charactersMap(String base64) {
+        // up to a few times as long once, as the normal forms of Unicode are, but not once more
+        grow(32);
         byte[] bytes;
         try {
             bytes = Base64.getDecoder().decode(base64);

@@ -176,6 +176,24 @@ class TextTokenizerTest {
         }
     }
 
+    @Test
+    void partsThatMultiplyATextAreRefused() throws IOException {
+        String bytes = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":false}";
+        String replace =
+                "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"%s\"}".formatted("a".repeat(99));
+        for (String parts : List.of(
+                "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" + (bytes + ",").repeat(40) + bytes
+                        + "]}",
+                "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" + replace + "," + replace + "]}")) {
+            Path file = Files.writeString(
+                    folder.resolve("tokenizer.json"),
+                    "{" + parts + ",\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"a\",\"vocab\":{\"a\":0}}}");
+            assertThatThrownBy(() -> TextTokenizer.open(file))
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContaining("1024 times as long");
+        }
+    }
+
     private Path withMap(byte[] map) throws IOException {
         return Files.writeString(folder.resolve("tokenizer.json"), """
                 {"version":"1.0","normalizer":{"type":"Precompiled","precompiled_charsmap":"%s"},

@@ -37,8 +37,7 @@ final class FuzzWorker {
     private static final Path CLEAR = Path.of("/proc/self/clear_refs");
 
     private final ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
-    private final OperatingSystemMXBean system =
-            (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
+    private final OperatingSystemMXBean system = (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
     private final PrintStream out;
     private volatile long startedMillis;
     private volatile long startedCpu;
