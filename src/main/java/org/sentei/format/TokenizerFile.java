@@ -15,6 +15,7 @@ import java.util.Base64;
 import java.util.BitSet;
 import java.util.Deque;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
@@ -178,26 +179,28 @@ final class TokenizerFile {
     private void template(JsonNode part) {
         JsonNode special = part.path("special_tokens");
         for (JsonNode token : special) {
-            if (token.path("ids").size() != token.path("tokens").size()) {
-                throw refused("the special token " + token.path("id") + " has "
-                        + token.path("ids").size() + " ids and "
-                        + token.path("tokens").size() + " tokens");
-            }
-        }
-        for (String template : Set.of("single", "pair")) {
-            for (JsonNode piece : part.path(template)) {
-                JsonNode token = piece.path("SpecialToken").path("id");
-                if (token.isTextual() && !special.has(token.textValue())) {
-                    throw refused("the template has the special token " + token + ", which special_tokens lack");
-                }
+            JsonNode ids = token.path("ids");
+            if (!ids.isArray() || ids.size() != token.path("tokens").size()) {
+                throw refused("a special token of its template has not as many ids as tokens");
             }
         }
         int copies = 0;
-        for (JsonNode piece : part.path("single")) {
-            if (piece.path("Sequence").path("id").asText().equals("B")) {
-                throw refused("the template of a single text has a second sequence");
+        for (String template : List.of("pair", "single")) {
+            copies = 0;
+            for (JsonNode piece : part.path(template)) {
+                JsonNode token = piece.path("SpecialToken").path("id");
+                JsonNode sequence = piece.path("Sequence").path("id");
+                if (piece.size() != 1 || token.isTextual() == sequence.isTextual()) {
+                    throw refused("a piece of its template is neither a special token nor a sequence");
+                }
+                if (token.isTextual() && !special.has(token.textValue())) {
+                    throw refused("the template has the special token " + token + ", which special_tokens lack");
+                }
+                if (template.equals("single") && sequence.asText().equals("B")) {
+                    throw refused("the template of a single text has a second sequence");
+                }
+                copies += sequence.isTextual() ? 1 : 0;
             }
-            copies += piece.has("Sequence") ? 1 : 0;
         }
         grow(Math.max(1, copies));
     }
@@ -255,6 +258,9 @@ final class TokenizerFile {
         byte[] bytes;
         try {
             bytes = Base64.getDecoder().decode(base64);
+            if (!Base64.getEncoder().encodeToString(bytes).equals(base64)) {
+                throw refused("its precompiled_charsmap is no strict base64");
+            }
         } catch (IllegalArgumentException e) {
             throw refused("its precompiled_charsmap is no base64");
         }

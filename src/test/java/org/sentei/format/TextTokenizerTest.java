@@ -104,6 +104,11 @@ class TextTokenizerTest {
                 // from here on the native library would end the process, now or when it encodes
                 "{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}}",
                 "{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"!\"}}",
+                "{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"BAAAAAAAAAB\"}}",
+                "{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":[\"x\",0]}],"
+                        + "\"pair\":[],\"special_tokens\":{}}}",
+                "{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[],\"pair\":[],"
+                        + "\"special_tokens\":{\"x\":[\"x\",[1,2],[\"x\"]]}}}",
                 "{\"normalizer\":{\"precompiled_charsmap\":\"\"}}",
                 "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Precompiled\"}]}}",
                 "{\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":0}}",
