@@ -18,6 +18,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.sentei.format.JsonFault;
 import org.sentei.format.Storage;
@@ -49,6 +51,8 @@ final class RecipeReader {
                     .toList());
     /** Methods of the recipe language that this version does not carry out. */
     private static final List<String> LATER_METHODS = List.of("attention", "quantize", "easier", "pmp");
+
+    private static final Pattern YAML_PLACE = Pattern.compile("^ in .* line (\\d+), column \\d+");
 
     private final String source;
     private final String text;
@@ -118,11 +122,17 @@ final class RecipeReader {
             return ": is not valid " + (json ? "JSON" : "YAML") + ": " + JsonFault.of(broken);
         }
         // a context and a problem, each followed by indented lines that show the place
-        String problem = broken.getOriginalMessage()
-                .lines()
-                .filter(line -> !line.isBlank() && !Character.isWhitespace(line.charAt(0)))
-                .reduce("", (context, next) -> next);
-        return " line " + broken.getLocation().getLineNr() + ": is not valid YAML: " + problem;
+        String problem = "";
+        String line = "";
+        for (String part : broken.getOriginalMessage().lines().toList()) {
+            Matcher place = YAML_PLACE.matcher(part);
+            if (place.find()) {
+                line = " line " + place.group(1);
+            } else if (!part.isBlank() && !Character.isWhitespace(part.charAt(0))) {
+                problem = part;
+            }
+        }
+        return line + ": is not valid YAML: " + problem;
     }
 
     private Value value(JsonParser parser, String path) throws IOException {
