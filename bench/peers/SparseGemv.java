@@ -75,12 +75,17 @@ final class SparseGemvPeer {
             String text = heading + String.join("\n", table) + "\n\n" + rounds
                     + " interleaved rounds in one process; ratios are medians of the rounds' own. OpenBLAS counts in the faster of"
                     + " two ways: its own threads, or a row range for each of ours. Results are compared with fp64 sums first."
-                    + "\n" + machine + ", " + backend.info().isa() + ", " + backend.info().driver() + ", load average "
+                    + "\n" + machine + ", " + backend.info().isa() + ", "
+                    + backend.info().driver() + ", load average "
                     + load + "; " + LocalDate.now() + ", commit " + commit + "; `bench/peers/sparse_gemv.sh`.\n";
-            String json = "{\"case\": {\"rows\": " + rows + ", \"cols\": " + cols + ", \"vectors\": 1, \"threads\": " + threads
-                    + "},\n \"machine\": {\"processor\": \"" + machine + "\", \"isa\": \"" + backend.info().isa()
-                    + "\", \"load_average\": " + load + "},\n \"date\": \"" + LocalDate.now() + "\", \"commit\": \"" + commit
-                    + "\", \"command\": \"bench/peers/sparse_gemv.sh\", \"rounds\": " + rounds + ",\n \"sparsities\": [\n"
+            String json = "{\"case\": {\"rows\": " + rows + ", \"cols\": " + cols + ", \"vectors\": 1, \"threads\": "
+                    + threads
+                    + "},\n \"machine\": {\"processor\": \"" + machine + "\", \"isa\": \""
+                    + backend.info().isa()
+                    + "\", \"load_average\": " + load + "},\n \"date\": \"" + LocalDate.now() + "\", \"commit\": \""
+                    + commit
+                    + "\", \"command\": \"bench/peers/sparse_gemv.sh\", \"rounds\": " + rounds
+                    + ",\n \"sparsities\": [\n"
                     + String.join(",\n", records) + "\n]}\n";
             Files.createDirectories(results);
             Files.writeString(results.resolve("sparse_gemv.json"), json);
@@ -135,7 +140,8 @@ final class SparseGemvPeer {
                     dtype == DType.BF16 ? "bitmask bf16" : "bitmask fp32",
                     sparse(scope, BitmaskTensor.pack(tensor, arena), x, y));
         }
-        MemorySegment weights = arena.allocate((long) rows * cols * Float.BYTES, 64).copyFrom(MemorySegment.ofArray(floats));
+        MemorySegment weights =
+                arena.allocate((long) rows * cols * Float.BYTES, 64).copyFrom(MemorySegment.ofArray(floats));
         MemorySegment input = arena.allocate((long) cols * Float.BYTES, 64).copyFrom(MemorySegment.ofArray(vector));
         MemorySegment output = arena.allocate((long) rows * Float.BYTES, 64);
         long dense32 = weights.byteSize() + input.byteSize() + output.byteSize();
@@ -229,7 +235,8 @@ final class SparseGemvPeer {
                 + String.join(",\n", fields) + "]}");
     }
 
-    private static void add(Map<String, Work> contenders, Map<String, Long> bytes, Backend backend, String name, Op op) {
+    private static void add(
+            Map<String, Work> contenders, Map<String, Long> bytes, Backend backend, String name, Op op) {
         contenders.put(name, () -> {
             backend.run(op);
             backend.sync();
@@ -305,8 +312,7 @@ final class SparseGemvPeer {
                     FunctionDescriptor.ofVoid(ValueLayout.JAVA_INT));
         }
 
-        void multiply(
-                MemorySegment weights, MemorySegment x, MemorySegment y, int from, int to, int cols, int wanted)
+        void multiply(MemorySegment weights, MemorySegment x, MemorySegment y, int from, int to, int cols, int wanted)
                 throws Throwable {
             use(wanted);
             sgemv.invokeExact(
