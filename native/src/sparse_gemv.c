@@ -12,7 +12,7 @@
 
 /* Bytes ahead of each stream of weights that are fetched, and elements that an expansion may read at most behind those it
  * uses. */
-enum { AHEAD = 1024, OVERREAD = 32 };
+enum { AHEAD = 512, OVERREAD = 32 };
 
 struct product {
     const unsigned char *values;
