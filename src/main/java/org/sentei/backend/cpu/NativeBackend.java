@@ -58,8 +58,10 @@ final class NativeBackend extends HostBackend {
     private static final long PRODUCT_ELEMENTS = 1 << 17;
 
     private static final long PRODUCT_TILES = 64;
-    /** Elements of a tile of a product with few vectors: rows enough for long streams, which the kernel reads four at a time. */
-    private static final long STREAM_ELEMENTS = 1 << 19;
+    /** Elements of a tile of a product with few vectors at most: rows enough for long streams, four of which a kernel reads at once. */
+    private static final long STREAM_ELEMENTS = 1 << 20;
+    /** What the number of such tiles is a multiple of, so that the usual numbers of threads get equal shares. */
+    private static final long STREAM_TILES = 16;
     /** Edge of a tile of a Gram matrix. */
     private static final long GRAM_TILE = 128;
     /** Rows of a quadratic form whose differences and products are held at once. */
@@ -419,7 +421,7 @@ final class NativeBackend extends HostBackend {
         long bias = address(op.bias());
         long y = address(op.y());
         var handle = matrix.dtype() == DType.BF16 ? library.gemvBf16 : library.gemvF32;
-        tiles(op, matrix.rows(), streamRows(op.x()), (from, to) -> (int) handle.invokeExact(
+        tiles(op, matrix.rows(), streamRows(matrix.rows(), matrix.cols()), (from, to) -> (int) handle.invokeExact(
                 weights,
                 matrix.stride(),
                 x,
@@ -761,7 +763,7 @@ final class NativeBackend extends HostBackend {
         long bias = address(op.bias());
         long y = address(op.y());
         var handle = op.values().dtype() == DType.BF16 ? library.sparseGemvBf16 : library.sparseGemvF32;
-        tiles(op, op.y().cols(), streamRows(op.x()), (from, to) -> {
+        tiles(op, op.y().cols(), streamRows(op.y().cols(), op.x().cols()), (from, to) -> {
             int status = (int) handle.invokeExact(
                     values,
                     op.values().cols(),
@@ -784,8 +786,13 @@ final class NativeBackend extends HostBackend {
         });
     }
 
-    private static long streamRows(View x) {
-        return Math.max(4, STREAM_ELEMENTS / Math.max(1, x.cols()));
+    private static long streamRows(long rows, long cols) {
+        double elements = (double) rows * cols;
+        if (elements <= STREAM_ELEMENTS / 2) {
+            return Math.max(1, rows);
+        }
+        long tiles = STREAM_TILES * (long) Math.ceil(elements / (STREAM_ELEMENTS * STREAM_TILES));
+        return Math.ceilDiv(rows, tiles);
     }
 
     private static void add(MemorySegment counts, long index, long value) {
