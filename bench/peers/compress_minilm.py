@@ -1,7 +1,7 @@
 """The PyTorch side of compress_minilm.sh: STADE on all-MiniLM-L6-v2 as a competent user of transformers writes it.
 
-Loaded by AutoModel from a folder with model.safetensors, scaled dot-product attention, inference mode, batches of 16 windows
-(4096 tokens, as many as ours), one forward pass. A hook on every linear layer merges count, mean and M2 of its input by Chan,
+Loaded by AutoModel from a folder with model.safetensors, scaled dot-product attention, inference mode, batches of
+4096 tokens, as many as ours, one forward pass. A hook on every linear layer merges count, mean and M2 of its input by Chan,
 Golub and LeVeque's update, in fp32 within a batch and fp64 between batches (as ours; fp32 throughout is no faster); query,
 key and value share theirs, as ours do, because they read the same input. var_mean along the tokens is slow on CPUs (see
 ops.py), so the hook takes two plain passes: the mean, then the squares of what is left. Scores |w| * std, of
@@ -13,9 +13,9 @@ Included on both sides: loading the model, tokenizing the text, calibration, pru
 output error of every layer, weight and quality figures of the report, syncing the files to disk.
 
   compress_minilm.py make MODEL.onnx TOKENIZER.json FOLDER     the model as a Hugging Face folder, once, not timed
-  compress_minilm.py compress FOLDER TEXT OUT THREADS          prints one line of JSON with the seconds after the imports
+  compress_minilm.py compress FOLDER TEXT OUT THREADS LENGTH   prints one line of JSON with the seconds after the imports
   compress_minilm.py check MODEL.onnx OUT OUR.onnx             prints how many of the masks' bits agree
-  compress_minilm.py report LINES RESULTS COMMIT CHECK         medians, as compress_minilm.json and .md in RESULTS
+  compress_minilm.py report FOLDER RESULTS COMMIT LENGTH...    medians, as compress_minilm.json and .md in RESULTS
 """
 
 import datetime
@@ -28,7 +28,7 @@ import statistics
 import sys
 import time
 
-WINDOWS, LENGTH, BATCH = 64, 256, 16
+WINDOWS, TOKENS = 64, 4096
 
 
 def onnx_weights(path):
@@ -74,18 +74,19 @@ class Moments:
         self.count = total
 
 
-def compress(folder, text, out, threads):
+def compress(folder, text, out, threads, length):
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(int(threads))
+    length = int(length)
     start = time.perf_counter()
     model = AutoModel.from_pretrained(folder, attn_implementation="sdpa").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     ids = torch.tensor(tokenizer(pathlib.Path(text).read_text(), verbose=False)["input_ids"])
-    windows = ids[: WINDOWS * LENGTH].view(WINDOWS, LENGTH)
+    windows = ids[: WINDOWS * length].view(WINDOWS, length)
 
     moments, hooks = {}, []
 
@@ -100,7 +101,7 @@ def compress(folder, text, out, threads):
             moments[layer] = Moments()
             hooks.append(layer.register_forward_pre_hook(observed))
     with torch.inference_mode():
-        for batch in windows.split(BATCH):
+        for batch in windows.split(TOKENS // length):
             model(input_ids=batch)
     for hook in hooks:
         hook.remove()
@@ -141,48 +142,63 @@ def processor():
     return names[0].strip() if names else platform.machine()
 
 
-def report(lines, folder, commit, checked):
-    rounds = [json.loads(line) for line in pathlib.Path(lines).read_text().splitlines()]
-    masks = json.loads(pathlib.Path(checked).read_text())
+def measured(folder, length):
+    """Medians of one length, the ratio of each round's pair, and how the masks agree."""
+    lines = (folder / f"rounds.{length}").read_text().splitlines()
+    rounds = [json.loads(line) for line in lines]
     seconds = {key: [one[key] for one in rounds] for key in rounds[0]}
-    median = {key: statistics.median(values) for key, values in seconds.items()}
-    ratio = {
-        kind: statistics.median(one[f"torch_{kind}"] / one[f"sentei_{kind}"] for one in rounds)
-        for kind in ("process", "inside")
+    return {
+        "windows": WINDOWS,
+        "length": length,
+        "median_seconds": {key: statistics.median(values) for key, values in seconds.items()},
+        "ratio": {
+            kind: statistics.median(one[f"torch_{kind}"] / one[f"sentei_{kind}"] for one in rounds)
+            for kind in ("process", "inside")
+        },
+        "masks": json.loads((folder / f"check.{length}").read_text()),
+        "all_seconds": seconds,
     }
+
+
+def report(folder, results, commit, *lengths):
+    cases = [measured(pathlib.Path(folder), int(length)) for length in lengths]
     record = {
-        "case": {"model": "all-MiniLM-L6-v2", "method": "stade, bias update, 50 % a row", "windows": WINDOWS, "length": LENGTH},
+        "case": {"model": "all-MiniLM-L6-v2", "method": "stade, bias update, 50 % a row"},
         "machine": {"processor": processor(), "cores": os.cpu_count(), "load_average": os.getloadavg()[0]},
         "date": datetime.date.today().isoformat(),
         "commit": commit,
         "command": "bench/peers/compress_minilm.sh",
-        "median_seconds": median,
-        "ratio": ratio,
-        "masks": masks,
-        "all_seconds": seconds,
+        "cases": cases,
     }
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "compress_minilm.json").write_text(json.dumps(record, indent=1) + "\n")
+    results = pathlib.Path(results)
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "compress_minilm.json").write_text(json.dumps(record, indent=1) + "\n")
     text = [
-        f"# compress: all-MiniLM-L6-v2, STADE with bias update, {WINDOWS} windows of {LENGTH} tokens",
+        f"# compress: all-MiniLM-L6-v2, STADE with bias update, {WINDOWS} windows",
         "",
-        "| what | Sentei s | PyTorch s | ratio of pairs |",
-        "|---|---:|---:|---:|",
+        "| what | tokens a window | Sentei s | PyTorch s | ratio of pairs |",
+        "|---|---:|---:|---:|---:|",
         *(
-            f"| {label} | {median['sentei_' + kind]:.2f} | {median['torch_' + kind]:.2f} | {ratio[kind]:.2f} |"
+            f"| {label} | {case['length']} | {case['median_seconds']['sentei_' + kind]:.2f}"
+            f" | {case['median_seconds']['torch_' + kind]:.2f} | {case['ratio'][kind]:.2f} |"
             for kind, label in (
                 ("process", "whole process: start, load, calibrate, prune, save"),
                 ("inside", "the same after JVM start, or after the imports"),
             )
+            for case in cases
         ),
         "",
-        f"{100 * masks['agree']:.4f} % of the masks' {masks['bits']} bits agree; largest difference of a new bias"
-        f" {masks['largest_bias_difference']:.1e}, of a shift up to {masks['largest_shift']:.2g}. {processor()},"
-        f" {os.cpu_count()} cores, load average {record['machine']['load_average']:.1f}; medians of {len(rounds)} interleaved"
-        f" rounds; {record['date']}, commit {commit}; `{record['command']}`.",
+        *(
+            f"{case['length']} tokens: {100 * case['masks']['agree']:.4f} % of the masks' {case['masks']['bits']} bits agree;"
+            f" largest difference of a new bias {case['masks']['largest_bias_difference']:.1e}, of a shift up to"
+            f" {case['masks']['largest_shift']:.2g}.\n"
+            for case in cases
+        ),
+        f"{processor()}, {os.cpu_count()} cores, load average {record['machine']['load_average']:.1f}; medians of"
+        f" {len(cases[0]['all_seconds']['sentei_process'])} interleaved rounds; {record['date']}, commit {commit};"
+        f" `{record['command']}`.",
     ]
-    (folder / "compress_minilm.md").write_text("\n".join(text) + "\n")
+    (results / "compress_minilm.md").write_text("\n".join(text) + "\n")
     print("\n".join(text))
 
 
@@ -190,10 +206,7 @@ def main():
     commands = {"make": make, "compress": compress, "check": check, "report": report}
     if len(sys.argv) < 5 or sys.argv[1] not in commands:
         sys.exit(__doc__)
-    arguments = sys.argv[2:]
-    if sys.argv[1] == "compress":
-        arguments[-1] = int(arguments[-1])
-    commands[sys.argv[1]](*arguments)
+    commands[sys.argv[1]](*sys.argv[2:])
 
 
 main()

@@ -13,6 +13,8 @@ rounds=${1:-5}
 python=${PYTHON:-python3}
 java=${JAVA:-java}
 threads=$(nproc)
+# Of a window: about a sentence, and what the built-in recipes take.
+lengths=(32 256)
 model=target/models/all-minilm-l6-v2/model.onnx
 text=src/main/resources/org/sentei/cli/demo/glosses.txt
 
@@ -23,10 +25,6 @@ fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export HF_HUB_OFFLINE=1 SENTEI_MODELS=${SENTEI_MODELS:-$PWD/target/models}
-cat >"$folder/recipe.yaml" <<EOF
-steps: [{method: stade, sparsity: 0.5, bias: paper, ignore: [pooler.dense]}]
-calibration: {samples: 64, length: 256}
-EOF
 # Unpacks the model on first use.
 bin/sentei inspect all-minilm-l6-v2 >"$folder/sites"
 "$python" bench/peers/compress_minilm.py make $model "$(dirname $model)/tokenizer.json" "$folder/minilm"
@@ -40,21 +38,27 @@ seconds() {
     echo "$start $EPOCHREALTIME" | awk '{ printf "%.4f", $2 - $1 }'
 }
 
-for ((round = 1; round <= rounds; round++)); do
-    rm -rf "$folder/ours" "$folder/inside" "$folder/theirs"
-    ours=$(seconds "$folder/log" bin/sentei compress all-minilm-l6-v2 --recipe "$folder/recipe.yaml" \
-        --calibration $text --threads "$threads" --out "$folder/ours")
-    theirs=$(seconds "$folder/torch" "$python" bench/peers/compress_minilm.py compress \
-        "$folder/minilm" $text "$folder/theirs" "$threads")
-    "$java" --enable-native-access=ALL-UNNAMED -cp "$jar:target/lib/*" bench/peers/CompressMiniLm.java \
-        $model "$folder/recipe.yaml" $text "$folder/inside" >"$folder/java" 2>"$folder/errors" \
-        || { cat "$folder/errors" >&2; exit 1; }
-    torch=$(sed -n 's/.*"seconds": \([0-9.]*\).*/\1/p' "$folder/torch")
-    echo "{\"sentei_process\": $ours, \"torch_process\": $theirs, \"sentei_inside\": $(cat "$folder/java")," \
-        "\"torch_inside\": $torch}" | tee -a "$folder/rounds" >&2
+for length in "${lengths[@]}"; do
+    cat >"$folder/recipe.yaml" <<EOF
+steps: [{method: stade, sparsity: 0.5, bias: paper, ignore: [pooler.dense]}]
+calibration: {samples: 64, length: $length}
+EOF
+    for ((round = 1; round <= rounds; round++)); do
+        rm -rf "$folder/ours" "$folder/inside" "$folder/theirs"
+        ours=$(seconds "$folder/log" bin/sentei compress all-minilm-l6-v2 --recipe "$folder/recipe.yaml" \
+            --calibration $text --threads "$threads" --out "$folder/ours")
+        theirs=$(seconds "$folder/torch" "$python" bench/peers/compress_minilm.py compress \
+            "$folder/minilm" $text "$folder/theirs" "$threads" "$length")
+        "$java" --enable-native-access=ALL-UNNAMED -cp "$jar:target/lib/*" bench/peers/CompressMiniLm.java \
+            $model "$folder/recipe.yaml" $text "$folder/inside" >"$folder/java" 2>"$folder/errors" \
+            || { cat "$folder/errors" >&2; exit 1; }
+        torch=$(sed -n 's/.*"seconds": \([0-9.]*\).*/\1/p' "$folder/torch")
+        echo "{\"sentei_process\": $ours, \"torch_process\": $theirs, \"sentei_inside\": $(cat "$folder/java")," \
+            "\"torch_inside\": $torch}" | tee -a "$folder/rounds.$length" >&2
+    done
+    "$python" bench/peers/compress_minilm.py check $model "$folder/theirs" "$folder/ours/model.onnx" >"$folder/check.$length"
 done
-"$python" bench/peers/compress_minilm.py check $model "$folder/theirs" "$folder/ours/model.onnx" >"$folder/check"
 commit=$(git rev-parse --short=10 HEAD)
 git diff --quiet HEAD -- src native bench/peers pom.xml || commit+=-changed
-"$python" bench/peers/compress_minilm.py report "$folder/rounds" \
-    "${OUT:-bench/results/$("$python" bench/peers/machine.py)}" "$commit" "$folder/check"
+"$python" bench/peers/compress_minilm.py report "$folder" \
+    "${OUT:-bench/results/$("$python" bench/peers/machine.py)}" "$commit" "${lengths[@]}"

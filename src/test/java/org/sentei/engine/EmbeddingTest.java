@@ -221,7 +221,7 @@ class EmbeddingTest {
             caller.set(kind.unstarted(() -> {
                 try (Plan plan = Sentei.plan(request("austen-opt"))) {
                     plan.run(folder.resolve("out"), (stage, done, total) -> {
-                        if (stage.contains("errors")) {
+                        if (stage.contains("sites")) {
                             caller.get().interrupt();
                         }
                     });
