@@ -24,6 +24,7 @@ public final class SparseGpt {
     /** A multiple of this is a block, so that its mask begins with a word. */
     public static final int BLOCK_UNIT = 32;
 
+    /** Columns that a block has at most. */
     public static final int LARGEST_BLOCK = 1 << 16;
 
     /** Times that {@link #factor} multiplies the damping by {@value #DAMPING_STEP} before it gives up. */
