@@ -5,10 +5,12 @@ import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.TreeSet;
 import java.util.function.DoubleSupplier;
 import java.util.function.Function;
+import java.util.stream.Collectors;
 import org.sentei.kernel.OpCase.Fill;
 import org.sentei.kernel.OpCase.Operand;
 import org.sentei.kernel.OpCase.Role;
@@ -131,11 +133,17 @@ public final class OpCases {
 
     /** An op of this kind over memory that does not exist: good for asking {@link Backend#supports}, not for running. */
     public static Op example(Class<? extends Op> op) {
-        OpCase found = all().stream()
-                .filter(opCase -> opCase.op().equals(op))
-                .findFirst()
-                .orElseThrow(() -> new IllegalArgumentException(op + " has no case"));
+        OpCase found = Examples.FIRST.get(op);
+        if (found == null) {
+            throw new IllegalArgumentException(op + " has no case");
+        }
         return unbacked(found);
+    }
+
+    /** The first case of every op: making all cases takes longer than a plan may. */
+    private static final class Examples {
+        static final Map<Class<? extends Op>, OpCase> FIRST = all().stream()
+                .collect(Collectors.toUnmodifiableMap(OpCase::op, Function.identity(), (first, other) -> first));
     }
 
     /** The case's op over memory that does not exist: for asking what it costs and who supports it. */
