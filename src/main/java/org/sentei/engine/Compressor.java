@@ -17,7 +17,6 @@ import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.Recipe.Step;
 import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
-import org.sentei.kernel.CountValues;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.View;
@@ -341,16 +340,18 @@ final class Compressor {
         Site site = dense.site();
         Step step = steps.get(site);
         Sweeps.Swept swept = sweeps.prune(dense, step, input.gram(), tensors.dtype(site.weight()));
-        return new Outcome(
-                swept.edit(),
-                step,
-                null,
-                null,
-                null,
-                swept.damping(),
-                swept.zeros(),
-                OutputErrors.of(dense, swept.edit(), input, scope),
-                sharedSeconds + seconds(started));
+        try (Scope local = scope.child()) {
+            return new Outcome(
+                    swept.edit(),
+                    step,
+                    null,
+                    null,
+                    null,
+                    swept.damping(),
+                    swept.zeros(),
+                    OutputErrors.of(dense, Edits.apply(swept.edit(), dense, local), input, local),
+                    sharedSeconds + seconds(started));
+        }
     }
 
     /** @param input statistics of what the site reads now, null without data */
@@ -368,6 +369,7 @@ final class Compressor {
                 fate = bias == null ? BiasFate.KEPT : site.bias() == null ? BiasFate.ADDED : BiasFate.UPDATED;
             }
             Edit edit = new Edit(site, mask, bias);
+            LinearWeights edited = Edits.apply(edit, dense, local);
             return new Outcome(
                     edit,
                     step,
@@ -377,8 +379,8 @@ final class Compressor {
                             ? null
                             : Double.valueOf(decision.statistics().all().meanEnergyShare()),
                     null,
-                    zeros(Masking.pruned(local, dense.weight(), mask), local),
-                    input == null ? null : Double.valueOf(OutputErrors.of(dense, edit, input, local)),
+                    ValueCounts.of(edited.weight(), local).zeros(),
+                    input == null ? null : Double.valueOf(OutputErrors.of(dense, edited, input, local)),
                     sharedSeconds + seconds(started));
         }
     }
@@ -423,14 +425,6 @@ final class Compressor {
             }
         }
         return Edits.bias(site, bias);
-    }
-
-    private static long zeros(View weights, Scope scope) {
-        View counts = scope.matrix(DType.I64, 1, 3);
-        long[] values = new long[3];
-        scope.backend().run(new CountValues(weights, counts));
-        scope.backend().copyOut(counts, MemorySegment.ofArray(values));
-        return values[0];
     }
 
     private static double seconds(long since) {

@@ -6,7 +6,6 @@ import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
 import org.sentei.method.Moments;
-import org.sentei.model.Edit;
 import org.sentei.model.LinearWeights;
 import org.sentei.tensor.DType;
 
@@ -19,26 +18,24 @@ final class OutputErrors {
      * is {@code d' x + e} with d that of the weights and e that of the bias, and its square sums up to
      * {@code d' G d + 2 e d' s + n e^2}.
      *
+     * @param edited what {@link Edits#apply} makes of {@code dense}
      * @param input statistics of what the site reads, with its Gram matrix
      * @throws RunException when the error is not finite
      */
-    static double of(LinearWeights dense, Edit edit, InputStatistics input, Scope scope) {
-        try (Scope local = scope.child()) {
-            LinearWeights edited = Edits.apply(edit, dense, local);
-            float[] before = bias(dense, local);
-            float[] change = bias(edited, local);
-            for (int i = 0; i < change.length; i++) {
-                change[i] = before[i] - change[i];
-            }
-            double difference = energy(dense.weight(), edited.weight(), change, input, local);
-            double output = energy(dense.weight(), null, before, input, local);
-            double error = difference == 0 ? 0 : Math.sqrt(difference / output);
-            if (!Double.isFinite(error)) {
-                throw new RunException("site " + dense.site().name() + ": its output error is " + error
-                        + " on the calibration data; its outputs are not finite or all zero");
-            }
-            return error;
+    static double of(LinearWeights dense, LinearWeights edited, InputStatistics input, Scope scope) {
+        float[] before = bias(dense, scope);
+        float[] change = bias(edited, scope);
+        for (int i = 0; i < change.length; i++) {
+            change[i] = before[i] - change[i];
         }
+        double difference = energy(dense.weight(), edited.weight(), change, input, scope);
+        double output = energy(dense.weight(), null, before, input, scope);
+        double error = difference == 0 ? 0 : Math.sqrt(difference / output);
+        if (!Double.isFinite(error)) {
+            throw new RunException("site " + dense.site().name() + ": its output error is " + error
+                    + " on the calibration data; its outputs are not finite or all zero");
+        }
+        return error;
     }
 
     /** The sum of squares of {@code (a - b) x + e} over all tokens and outputs; rounding can make it no less than zero. */

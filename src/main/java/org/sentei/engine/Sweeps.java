@@ -8,7 +8,6 @@ import java.util.Map;
 import java.util.stream.Collectors;
 import org.sentei.engine.recipe.Recipe.Step;
 import org.sentei.kernel.Cast;
-import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
@@ -57,14 +56,14 @@ final class Sweeps {
             View rounded = local.matrix(stored, site.rows(), site.cols());
             local.backend().run(new Cast(pruned.weights(), rounded, false));
             local.backend().run(new Cast(rounded, pruned.weights(), false));
-            long[] counts = counts(pruned.weights(), local);
-            if (counts[1] != 0 || counts[2] != 0) {
-                throw new RunException("site " + site.name() + ": " + (counts[1] + counts[2])
+            ValueCounts counts = ValueCounts.of(pruned.weights(), local);
+            if (counts.notFinite() != 0) {
+                throw new RunException("site " + site.name() + ": " + counts.notFinite()
                         + " of its new weights are not finite as " + stored
                         + ", the type of the file; give it more damping or prune it by another method");
             }
             Edit edit = new Edit(site, pruned.mask(), tensor(site, pruned.weights(), local), null);
-            return new Swept(edit, counts[0], factor.damping());
+            return new Swept(edit, counts.zeros(), factor.damping());
         }
     }
 
@@ -77,15 +76,6 @@ final class Sweeps {
                 .orElseThrow(() -> new RunException("site " + site.name()
                         + ": the second moments of its input have no Cholesky factor, even when damped 100 times as much"
                         + " as by " + damping + "; raise damping or calibrate on more data"));
-    }
-
-    /** Zeros, NaNs and infinities. */
-    private static long[] counts(View weights, Scope scope) {
-        View counts = scope.matrix(DType.I64, 1, 3);
-        long[] values = new long[3];
-        scope.backend().run(new CountValues(weights, counts));
-        scope.backend().copyOut(counts, MemorySegment.ofArray(values));
-        return values;
     }
 
     /** Off the heap: all edits of a model live until it is written. */

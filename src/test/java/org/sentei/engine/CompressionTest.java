@@ -22,6 +22,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.engine.recipe.Recipes;
 import org.sentei.engine.report.Report;
 import org.sentei.format.HuggingFaceFolder;
+import org.sentei.format.Models;
 import org.sentei.kernel.AvailableBackends;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
@@ -178,15 +179,7 @@ class CompressionTest {
     // ---- every architecture
 
     static List<String> golden() {
-        return List.of(
-                "bert",
-                "gpt2",
-                "llama-gqa-tied",
-                "llama3-rope-scaled",
-                "mistral-window",
-                "opt",
-                "qwen2-bias",
-                "qwen3-qknorm");
+        return Models.GOLDEN;
     }
 
     @ParameterizedTest

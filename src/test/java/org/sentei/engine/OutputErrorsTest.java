@@ -91,7 +91,7 @@ class OutputErrorsTest {
                 .get("x");
         LinearWeights linear = new LinearWeights(
                 edit.site(), upload(dense, ROWS, scope), bias == null ? null : upload(bias, 1, scope));
-        return OutputErrors.of(linear, edit, input, scope);
+        return OutputErrors.of(linear, Edits.apply(edit, linear, scope), input, scope);
     }
 
     private double expected(float[] updated, float[] bias, float[] changed) {
