@@ -101,6 +101,14 @@ class ArchitectureTest {
         slices().matching("org.sentei.backend.(*)..")
                 .should()
                 .notDependOnEachOther()
+                .ignoreDependency(resideInAPackage("org.sentei.backend.."), resideInAPackage("org.sentei.backend.gpu"))
+                .check(CLASSES);
+        noClasses()
+                .that()
+                .resideInAPackage("org.sentei.backend.gpu")
+                .should()
+                .dependOnClassesThat(
+                        resideInAPackage("org.sentei.backend..").and(not(resideInAPackage("org.sentei.backend.gpu"))))
                 .check(CLASSES);
     }
 

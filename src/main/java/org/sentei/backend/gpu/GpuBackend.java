@@ -1,0 +1,357 @@
+package org.sentei.backend.gpu;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Buffer;
+import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.DeviceInfo;
+import org.sentei.kernel.Op;
+import org.sentei.kernel.Sequence;
+import org.sentei.kernel.View;
+import org.sentei.tensor.DType;
+
+/** A backend on a {@link GpuDevice}: checks what is asked for, and runs ops by the kernels of {@link LaunchTable}. */
+public final class GpuBackend implements Backend {
+    private static final long ALIGNMENT = 64;
+
+    private final String name;
+    private final GpuDevice device;
+    private final Thread owner = Thread.currentThread();
+    private final View fault;
+    private final Scratch scratch = new Scratch();
+    /** Ops that may have raised the fault since it was looked at, by their numbers. */
+    private final Map<Integer, Op> suspects = new HashMap<>();
+
+    private int lastNumber;
+    private boolean closed;
+
+    /** A backend that belongs to the calling thread, and owns the device from here on. */
+    public GpuBackend(GpuDevice device) {
+        this.name = device.info().backend();
+        this.device = device;
+        try {
+            fault = View.of(allocate(Integer.BYTES), DType.I32, 1, 1);
+            clearFault();
+        } catch (RuntimeException e) {
+            device.close();
+            throw e;
+        }
+    }
+
+    String name() {
+        return name;
+    }
+
+    @Override
+    public DeviceInfo info() {
+        return device.info();
+    }
+
+    @Override
+    public boolean supports(Op op) {
+        return LaunchTable.fits(op)
+                && (device.hasFp64()
+                        || LaunchTable.of(op, new Unplaced(), 0).stream().noneMatch(Launch::fp64));
+    }
+
+    /** Views that need not exist, for asking what an op is made of. */
+    private static final class Unplaced implements LaunchTable.Memory, Buffer {
+        @Override
+        public long handle(View view) {
+            return 0;
+        }
+
+        @Override
+        public View scratch(DType dtype, long rows, long cols) {
+            return View.of(this, dtype, rows, cols);
+        }
+
+        @Override
+        public View fault() {
+            return scratch(DType.I32, 1, 1);
+        }
+
+        @Override
+        public long bytes() {
+            return Long.MAX_VALUE;
+        }
+
+        @Override
+        public void close() {}
+    }
+
+    @Override
+    public Buffer allocate(long bytes) {
+        check("allocating");
+        if (bytes < 0) {
+            throw new IllegalArgumentException("a buffer cannot have " + bytes + " bytes");
+        }
+        return new GpuBuffer(this, device.allocate(Math.max(1, bytes)), bytes);
+    }
+
+    void free(long handle) {
+        // Scopes close after a failure too, and may do so when the backend, and all memory with it, is gone.
+        if (!closed) {
+            check("freeing");
+            device.free(handle);
+        }
+    }
+
+    @Override
+    public void copyIn(MemorySegment source, View target) {
+        check("copying in");
+        GpuDevice.Region region = region(source, target);
+        if (target.bytes() == 0) {
+            return;
+        }
+        if (source.isNative()) {
+            device.copyIn(source, region);
+            return;
+        }
+        try (Arena arena = Arena.ofConfined()) {
+            device.copyIn(arena.allocate(target.bytes(), ALIGNMENT).copyFrom(source), region);
+        }
+    }
+
+    @Override
+    public void copyOut(View source, MemorySegment target) {
+        check("copying out");
+        GpuDevice.Region region = region(target, source);
+        checkFault();
+        if (source.bytes() == 0) {
+            return;
+        }
+        if (target.isNative()) {
+            device.copyOut(region, target);
+            return;
+        }
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment packed = arena.allocate(source.bytes(), ALIGNMENT);
+            device.copyOut(region, packed);
+            target.copyFrom(packed);
+        }
+    }
+
+    private GpuDevice.Region region(MemorySegment host, View view) {
+        long handle = GpuBuffer.handle(this, view);
+        if (host.byteSize() != view.bytes()) {
+            throw new DeviceException(
+                    name,
+                    "copying " + view,
+                    0,
+                    "the host side has " + host.byteSize() + " bytes instead of " + view.bytes(),
+                    DeviceException.Kind.INTERNAL);
+        }
+        long element = view.dtype().bytes();
+        return new GpuDevice.Region(handle, view.offset(), view.rows(), view.cols() * element, view.stride() * element);
+    }
+
+    @Override
+    public void run(Op op) {
+        check("running " + op.name());
+        scratch.restart();
+        int number = nextNumber();
+        launches(op, scratch, number).forEach(device::launch);
+        suspect(op, number);
+    }
+
+    private List<Launch> launches(Op op, LaunchTable.Memory memory, int number) {
+        if (!supports(op)) {
+            throw new DeviceException(
+                    name,
+                    "running " + op.name(),
+                    0,
+                    LaunchTable.fits(op)
+                            ? "the device " + device.info().device() + " has no fp64, which this op needs; use"
+                                    + " another device or backend"
+                            : "a matrix has too many rows or columns; split it",
+                    DeviceException.Kind.UNSUPPORTED);
+        }
+        return LaunchTable.of(op, memory, number);
+    }
+
+    private int nextNumber() {
+        lastNumber = lastNumber == Integer.MAX_VALUE ? 1 : lastNumber + 1;
+        return lastNumber;
+    }
+
+    private void suspect(Op op, int number) {
+        if (LaunchTable.canFail(op)) {
+            suspects.put(number, op);
+        }
+    }
+
+    @Override
+    public void sync() {
+        check("waiting");
+        checkFault();
+        device.sync();
+    }
+
+    /** Fails when a kernel has met what it must not since this was called last. */
+    private void checkFault() {
+        if (suspects.isEmpty()) {
+            return;
+        }
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment raised = arena.allocate(ValueLayout.JAVA_INT);
+            device.copyOut(region(raised, fault), raised);
+            Op culprit = suspects.get(raised.get(ValueLayout.JAVA_INT, 0));
+            suspects.clear();
+            if (culprit != null) {
+                clearFault();
+                throw LaunchTable.failure(culprit, name);
+            }
+        }
+    }
+
+    private void clearFault() {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment zero = arena.allocate(ValueLayout.JAVA_INT);
+            device.copyIn(zero, region(zero, fault));
+        }
+    }
+
+    @Override
+    public Sequence prepare(List<Op> ops) {
+        check("preparing a sequence");
+        Prepared prepared = new Prepared(List.copyOf(ops));
+        try {
+            prepared.make();
+        } catch (RuntimeException e) {
+            prepared.memory.free();
+            throw e;
+        }
+        return prepared;
+    }
+
+    @Override
+    public void run(Sequence sequence, int times) {
+        check("running a sequence");
+        if (!(sequence instanceof Prepared prepared) || prepared.backend() != this || prepared.work == null) {
+            throw new DeviceException(
+                    name,
+                    "running a sequence",
+                    0,
+                    "it was not prepared here, or is closed already",
+                    DeviceException.Kind.INTERNAL);
+        }
+        for (int i = 0; i < times; i++) {
+            prepared.work.run();
+        }
+        if (times > 0) {
+            prepared.numbers.forEach((number, op) -> suspect(op, number));
+        }
+    }
+
+    @Override
+    public void close() {
+        if (!closed) {
+            check("closing");
+            closed = true;
+            device.close();
+        }
+    }
+
+    /** Fails when another thread calls, or after closing. */
+    private void check(String call) {
+        if (!Thread.currentThread().equals(owner)) {
+            throw new WrongThreadException(
+                    name + ": " + call + ": the backend belongs to " + owner + ", not to " + Thread.currentThread());
+        }
+        if (closed) {
+            throw new DeviceException(name, call, 0, "the backend is closed already", DeviceException.Kind.INTERNAL);
+        }
+    }
+
+    /** Launches with memory of their own, so that they stay ready whatever runs in between. */
+    private final class Prepared implements Sequence {
+        private final List<Op> ops;
+        private final Scratch memory = new Scratch();
+        private final Map<Integer, Op> numbers = new HashMap<>();
+        private GpuDevice.Prepared work;
+
+        Prepared(List<Op> ops) {
+            this.ops = ops;
+        }
+
+        void make() {
+            List<Launch> launches = new ArrayList<>();
+            for (Op op : ops) {
+                int number = nextNumber();
+                numbers.put(number, op);
+                launches.addAll(launches(op, memory, number));
+            }
+            work = device.prepare(List.copyOf(launches));
+        }
+
+        GpuBackend backend() {
+            return GpuBackend.this;
+        }
+
+        @Override
+        public List<Op> ops() {
+            return ops;
+        }
+
+        @Override
+        public void close() {
+            if (work != null) {
+                if (!closed) {
+                    work.close();
+                }
+                work = null;
+                memory.free();
+            }
+        }
+    }
+
+    /** Memory that is handed out piece by piece, and again after a restart: launches run one after the other. */
+    private final class Scratch implements LaunchTable.Memory {
+        private final List<Buffer> blocks = new ArrayList<>();
+        private long used;
+
+        @Override
+        public long handle(View view) {
+            return GpuBuffer.handle(GpuBackend.this, view);
+        }
+
+        @Override
+        public View fault() {
+            return fault;
+        }
+
+        @Override
+        public View scratch(DType dtype, long rows, long cols) {
+            long bytes = Math.ceilDiv(dtype.bytesFor(Math.multiplyExact(rows, cols)), ALIGNMENT) * ALIGNMENT;
+            if (blocks.isEmpty() || used + bytes > blocks.getLast().bytes()) {
+                blocks.add(allocate(bytes));
+                used = 0;
+            }
+            View view = new View(blocks.getLast(), used, rows, cols, cols, dtype);
+            used += bytes;
+            return view;
+        }
+
+        /** Everything handed out before may be handed out again; what grew piece by piece becomes one block. */
+        void restart() {
+            if (blocks.size() > 1) {
+                long total = blocks.stream().mapToLong(Buffer::bytes).sum();
+                free();
+                blocks.add(allocate(total));
+            }
+            used = 0;
+        }
+
+        void free() {
+            blocks.forEach(Buffer::close);
+            blocks.clear();
+        }
+    }
+}

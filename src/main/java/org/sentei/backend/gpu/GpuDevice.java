@@ -1,0 +1,64 @@
+package org.sentei.backend.gpu;
+
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+import org.sentei.kernel.DeviceInfo;
+
+/**
+ * One device behind a driver: memory, copies and launches on one stream, in the order of the calls.
+ *
+ * <p>Callers have checked everything that can be checked without the driver: the thread, that handles are alive, that ranges
+ * lie in their memory. Failures of the driver are {@link org.sentei.kernel.DeviceException}s, here or at {@link #sync}.
+ */
+public interface GpuDevice extends AutoCloseable {
+    /** What it is and has. */
+    DeviceInfo info();
+
+    /** Whether it computes in fp64; the kernels of {@link Launch#fp64} exist only then. */
+    boolean hasFp64();
+
+    /**
+     * New memory of at least one byte, with unspecified content.
+     *
+     * @return its handle, never 0
+     */
+    long allocate(long bytes);
+
+    /** Frees memory; work that was launched on it before still finds it. */
+    void free(long handle);
+
+    /** Rows of bytes inside memory. */
+    record Region(long handle, long offset, long rows, long rowBytes, long strideBytes) {
+        /** Whether no gap lies between rows. */
+        public boolean isPacked() {
+            return rows <= 1 || rowBytes == strideBytes;
+        }
+    }
+
+    /** Copies packed rows from native host memory, which may change as soon as this returns. */
+    void copyIn(MemorySegment source, Region target);
+
+    /** Copies to packed rows of native host memory, behind all work launched before; done when this returns. */
+    void copyOut(Region source, MemorySegment target);
+
+    /** Runs a kernel; may return before it is done. */
+    void launch(Launch launch);
+
+    /** Makes launches ready to run again and again; the memory that they name stays where it is. */
+    Prepared prepare(List<Launch> launches);
+
+    /** Waits until all work is done. */
+    void sync();
+
+    @Override
+    void close();
+
+    /** Launches that are ready to run. */
+    interface Prepared extends AutoCloseable {
+        /** Runs them in their order; may return before they are done. */
+        void run();
+
+        @Override
+        void close();
+    }
+}

@@ -1,0 +1,627 @@
+package org.sentei.backend.gpu;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Stream;
+import org.sentei.backend.gpu.Launch.Argument;
+import org.sentei.kernel.Activate;
+import org.sentei.kernel.ApplyMask;
+import org.sentei.kernel.Attention;
+import org.sentei.kernel.Cast;
+import org.sentei.kernel.ColumnMoments;
+import org.sentei.kernel.CountValues;
+import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.Embedding;
+import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Gemv;
+import org.sentei.kernel.Gram;
+import org.sentei.kernel.InverseCholesky;
+import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.ObsSweep;
+import org.sentei.kernel.Op;
+import org.sentei.kernel.QuadraticForm;
+import org.sentei.kernel.RmsNorm;
+import org.sentei.kernel.Rotary;
+import org.sentei.kernel.ScoreHistogram;
+import org.sentei.kernel.ScoreSelect;
+import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.SparseGemv;
+import org.sentei.kernel.View;
+import org.sentei.tensor.DType;
+
+/**
+ * Which kernels an op is made of, with their arguments and numbers of groups: the same on every device.
+ *
+ * <p>How work is split depends on the op's shape alone, so that sums run in the same order every time.
+ */
+final class LaunchTable {
+    /** Rows and columns of a tile of a matrix product: TILE of {@code gemm.inc} and {@code gram.inc}. */
+    private static final int TILE = 64;
+    /** Edge of a block of a factorization, and of a transposed tile: BLOCK of the kernel files. */
+    private static final int BLOCK = 32;
+    /** Rows that a group takes of an op with few columns a row: LANE_ROWS of {@code portable.h}. */
+    private static final int LANE_ROWS = 4;
+    /** Vectors that are multiplied with weights at a time: VECTORS of {@code gemv.inc} and {@code sparse_gemv.inc}. */
+    private static final int VECTORS = 4;
+    /** Columns of a group that sums over rows: COLUMNS of {@code column_moments.inc}. */
+    private static final int COLUMNS = 32;
+    /** Queries, and columns of the values, of a group: QUERIES and VALUES of {@code attention.inc}. */
+    private static final int QUERIES = 16;
+
+    private static final int VALUES = 128;
+
+    /** Ranges of rows that a sum over rows is split into at most, and rows that one has at least. */
+    private static final int RANGES = 64;
+
+    private static final int RANGE_ROWS = 256;
+    /** Elements that a histogram counts in 32 bits. */
+    private static final long COUNTED = 1L << 31;
+    /** Rows of a quadratic form whose differences and products are held at once. */
+    private static final int FORM_ROWS = 1024;
+
+    /** Where the memory of views is, and memory for what lies between kernels. */
+    interface Memory {
+        /** Handle of a view's memory; fails for memory of others. */
+        long handle(View view);
+
+        /** A packed matrix that lasts until the op's launches have run. */
+        View scratch(DType dtype, long rows, long cols);
+
+        /** I32 1x1: a kernel that meets what it must not raises it to the op's number. */
+        View fault();
+    }
+
+    private final Memory memory;
+    private final int number;
+    private final List<Launch> launches = new ArrayList<>();
+
+    private LaunchTable(Memory memory, int number) {
+        this.memory = memory;
+        this.number = number;
+    }
+
+    /**
+     * The launches of an op, in their order.
+     *
+     * @param number what the op raises the fault to
+     */
+    static List<Launch> of(Op op, Memory memory, int number) {
+        LaunchTable table = new LaunchTable(memory, number);
+        table.add(op);
+        return List.copyOf(table.launches);
+    }
+
+    /** Whether rows and columns can be counted by the kernels' 32-bit integers. */
+    static boolean fits(Op op) {
+        return Stream.concat(op.reads().stream(), op.writes().stream())
+                .allMatch(view -> view.rows() < Integer.MAX_VALUE - Launch.GROUP
+                        && view.cols() < Integer.MAX_VALUE - Launch.GROUP);
+    }
+
+    /** Whether the op's kernels can raise the fault. */
+    static boolean canFail(Op op) {
+        return op instanceof Embedding || op instanceof SparseGemv;
+    }
+
+    /** What a raised fault means. */
+    static DeviceException failure(Op op, String backend) {
+        return switch (op) {
+            case SparseGemv gemv -> gemv.broken(backend);
+            case Embedding embedding ->
+                new DeviceException(
+                        backend,
+                        op.name(),
+                        0,
+                        "an id is outside the table of " + embedding.table().rows(),
+                        DeviceException.Kind.LAUNCH);
+            default -> throw new IllegalArgumentException(op.name() + " raises no fault");
+        };
+    }
+
+    private void add(Op op) {
+        switch (op) {
+            case Activate activate -> activate(activate);
+            case ApplyMask apply -> applyMask(apply);
+            case Attention attention -> attention(attention);
+            case Cast cast -> cast(cast);
+            case ColumnMoments moments -> columnMoments(moments);
+            case CountValues count -> countValues(count);
+            case Embedding embedding -> embedding(embedding);
+            case Gemm gemm -> gemm(gemm);
+            case Gemv gemv -> gemv(gemv);
+            case Gram gram -> gram(gram);
+            case InverseCholesky factor -> inverseCholesky(factor);
+            case LayerNorm norm -> layerNorm(norm);
+            case ObsSweep sweep -> obsSweep(sweep);
+            case QuadraticForm form -> quadraticForm(form);
+            case RmsNorm norm -> rmsNorm(norm);
+            case Rotary rotary -> rotary(rotary);
+            case ScoreHistogram histogram -> scoreHistogram(histogram);
+            case ScoreSelect select -> scoreSelect(select);
+            case SparseGemv gemv -> sparseGemv(gemv);
+        }
+    }
+
+    private void activate(Activate op) {
+        int function = switch (op.function()) { // the numbers of activate.inc
+            case RELU -> 0;
+            case GELU -> 1;
+            case GELU_TANH -> 2;
+            case SILU -> 3;
+        };
+        kernel("activate_f32")
+                .integer(function)
+                .matrix(op.x())
+                .integer(op.x().cols())
+                .matrix(op.multiplier())
+                .matrix(op.y())
+                .run(stripes(op.x()));
+    }
+
+    private void applyMask(ApplyMask op) {
+        Kernel kernel = op.bias() == null
+                ? kernel("apply_mask_f32")
+                : kernel("apply_mask_bias_f32").fp64();
+        kernel.matrix(op.weights()).integer(op.weights().cols()).matrix(op.mask());
+        if (op.bias() != null) {
+            kernel.matrix(op.mean()).matrix(op.bias());
+        }
+        kernel.run(op.weights().rows());
+    }
+
+    private void attention(Attention op) {
+        Attention.Geometry geometry = op.geometry();
+        long tasks = op.query().rows() / geometry.length() * geometry.heads();
+        long queryTiles = Math.ceilDiv(geometry.length(), QUERIES);
+        long valueTiles = Math.ceilDiv(geometry.headSize(), VALUES);
+        kernel("attention_f32")
+                .matrix(op.query())
+                .matrix(op.key())
+                .matrix(op.value())
+                .matrix(op.visible())
+                .matrix(op.output())
+                .integer(geometry.heads())
+                .integer(geometry.keyHeads())
+                .integer(geometry.headSize())
+                .integer(geometry.length())
+                .number(geometry.scale())
+                .integer(geometry.causal() ? 1 : 0)
+                .integer(Math.min(geometry.window(), geometry.length()))
+                .run(tasks * queryTiles * valueTiles);
+    }
+
+    private void cast(Cast op) {
+        View source = op.source();
+        String types = source.dtype().label() + "_" + op.target().dtype().label();
+        boolean fp64 = source.dtype() == DType.F64 || op.target().dtype() == DType.F64;
+        Kernel kernel = kernel(op.transpose() ? "cast_transposed_" + types : "cast_" + types);
+        (fp64 ? kernel.fp64() : kernel)
+                .matrix(source)
+                .integer(source.rows())
+                .integer(source.cols())
+                .matrix(op.target())
+                .run(op.transpose() ? tiles(source.rows(), BLOCK) * tiles(source.cols(), BLOCK) : stripes(source));
+    }
+
+    private void columnMoments(ColumnMoments op) {
+        long rows = op.x().rows();
+        long cols = op.x().cols();
+        long range = rangeRows(rows);
+        long ranges = tiles(rows, range);
+        if (ranges == 0) {
+            return;
+        }
+        View partial = memory.scratch(DType.F64, 3 * ranges, cols);
+        kernel("column_moments_f32")
+                .fp64()
+                .matrix(op.x())
+                .integer(rows)
+                .integer(cols)
+                .integer(range)
+                .matrix(partial)
+                .run(ranges * tiles(cols, COLUMNS));
+        kernel("column_moments_merge_f64")
+                .fp64()
+                .matrix(partial)
+                .integer(rows)
+                .integer(cols)
+                .integer(range)
+                .matrix(op.count())
+                .matrix(op.moments())
+                .run(tiles(cols, Launch.GROUP));
+        kernel("column_moments_count_i64").matrix(op.count()).integer(rows).run(1);
+    }
+
+    private void countValues(CountValues op) {
+        long rows = op.x().rows();
+        long range = rangeRows(rows);
+        long ranges = tiles(rows, range);
+        View partial = memory.scratch(DType.I64, Math.max(1, ranges), 3);
+        kernel("count_values_f32")
+                .matrix(op.x())
+                .integer(rows)
+                .integer(op.x().cols())
+                .integer(range)
+                .matrix(partial)
+                .run(ranges);
+        kernel("count_values_total_i64")
+                .matrix(partial)
+                .integer(ranges)
+                .matrix(op.counts())
+                .run(1);
+    }
+
+    private void embedding(Embedding op) {
+        kernel("embedding_f32")
+                .matrix(op.table())
+                .integer(op.table().rows())
+                .integer(op.output().cols())
+                .matrix(op.ids())
+                .matrix(op.output())
+                .integer(op.accumulate() ? 1 : 0)
+                .fault()
+                .run(stripes(op.output()));
+    }
+
+    private void gemm(Gemm op) {
+        gemm(op.a(), op.b(), op.transposeB(), op.bias(), op.c(), op.accumulate());
+    }
+
+    private void gemm(View a, View b, boolean transposeB, View bias, View c, boolean accumulate) {
+        kernel(transposeB ? "gemm_transposed_f32" : "gemm_f32")
+                .matrix(a)
+                .matrix(b)
+                .matrix(bias)
+                .matrix(c)
+                .integer(c.rows())
+                .integer(c.cols())
+                .integer(a.cols())
+                .integer(accumulate ? 1 : 0)
+                .run(tiles(c.rows(), TILE) * tiles(c.cols(), TILE));
+    }
+
+    private void gemv(Gemv op) {
+        kernel("gemv_" + op.weights().dtype().label())
+                .matrix(op.weights())
+                .integer(op.weights().rows())
+                .integer(op.weights().cols())
+                .matrix(op.x())
+                .integer(op.x().rows())
+                .matrix(op.bias())
+                .matrix(op.y())
+                .run(tiles(op.weights().rows(), LANE_ROWS) * tiles(op.x().rows(), VECTORS));
+    }
+
+    private void gram(Gram op) {
+        long tiles = tiles(op.x().cols(), TILE);
+        kernel("gram_f32")
+                .fp64()
+                .matrix(op.x())
+                .integer(op.x().rows())
+                .integer(op.x().cols())
+                .integer(Gram.CHUNK)
+                .matrix(op.sum())
+                .run(op.x().rows() == 0 ? 0 : tiles * (tiles + 1) / 2);
+    }
+
+    private void inverseCholesky(InverseCholesky op) {
+        long size = op.gram().rows();
+        long blocks = tiles(size, BLOCK);
+        // The factor L of the reversed matrix, the inverses of its diagonal blocks, and its inverse.
+        View lower = memory.scratch(DType.F64, size, size);
+        View diagonal = memory.scratch(DType.F64, blocks * BLOCK, BLOCK);
+        View inverse = memory.scratch(DType.F64, size, size);
+        kernel("inverse_cholesky_begin_f64")
+                .fp64()
+                .matrix(op.gram())
+                .integer(size)
+                .real(op.damping())
+                .matrix(lower)
+                .matrix(op.status())
+                .run(1);
+        kernel("inverse_cholesky_load_f64")
+                .fp64()
+                .matrix(op.gram())
+                .integer(size)
+                .matrix(lower)
+                .run(size * tiles(size, Launch.GROUP));
+        for (long block = 0; block < blocks; block++) {
+            long below = blocks - block - 1;
+            kernel("inverse_cholesky_pivot_f64")
+                    .fp64()
+                    .matrix(lower)
+                    .integer(size)
+                    .integer(block)
+                    .matrix(diagonal)
+                    .matrix(op.status())
+                    .run(1);
+            kernel("inverse_cholesky_panel_f64")
+                    .fp64()
+                    .matrix(lower)
+                    .integer(size)
+                    .integer(block)
+                    .matrix(diagonal)
+                    .run(below);
+            kernel("inverse_cholesky_update_f64")
+                    .fp64()
+                    .matrix(lower)
+                    .integer(size)
+                    .integer(block)
+                    .run(below * (below + 1) / 2);
+        }
+        kernel("inverse_cholesky_invert_f64")
+                .fp64()
+                .matrix(lower)
+                .integer(size)
+                .matrix(diagonal)
+                .matrix(inverse)
+                .run(blocks);
+        kernel("inverse_cholesky_store_f32")
+                .fp64()
+                .matrix(inverse)
+                .integer(size)
+                .matrix(op.status())
+                .matrix(op.factor())
+                .run(size * tiles(size, Launch.GROUP));
+    }
+
+    private void layerNorm(LayerNorm op) {
+        kernel("layer_norm_f32")
+                .matrix(op.x())
+                .integer(op.x().cols())
+                .matrix(op.gain())
+                .matrix(op.bias())
+                .matrix(op.y())
+                .number(op.epsilon())
+                .run(op.x().rows());
+    }
+
+    private void obsSweep(ObsSweep op) {
+        ObsSweep.Groups groups = op.groups();
+        kernel("obs_sweep_f32")
+                .fp64()
+                .matrix(op.weights())
+                .integer(op.weights().rows())
+                .integer(op.weights().cols())
+                .matrix(op.factor())
+                .matrix(op.mask())
+                .matrix(op.errors())
+                .matrix(groups == null ? null : groups.scale())
+                .integer(groups == null ? 0 : groups.prune())
+                .integer(groups == null ? 0 : groups.size())
+                .run(tiles(op.weights().rows(), LANE_ROWS));
+    }
+
+    private void quadraticForm(QuadraticForm op) {
+        long cols = op.a().cols();
+        long held = Math.min(FORM_ROWS, op.a().rows());
+        View symmetric = memory.scratch(DType.F32, cols, cols);
+        View differences = op.b() == null ? null : memory.scratch(DType.F32, held, cols);
+        View products = memory.scratch(DType.F32, held, cols);
+        kernel("quadratic_form_symmetric_f64")
+                .fp64()
+                .matrix(op.gram())
+                .integer(cols)
+                .matrix(symmetric)
+                .run(tiles(cols, BLOCK) * tiles(cols, BLOCK));
+        for (long first = 0; first < op.a().rows(); first += FORM_ROWS) {
+            View a = op.a().rows(first, Math.min(op.a().rows(), first + FORM_ROWS));
+            View product = products.rows(0, a.rows());
+            View d = a;
+            if (op.b() != null) {
+                d = differences.rows(0, a.rows());
+                kernel("quadratic_form_difference_f32")
+                        .matrix(a)
+                        .integer(cols)
+                        .matrix(op.b().rows(first, first + a.rows()))
+                        .matrix(d)
+                        .run(stripes(a));
+            }
+            gemm(d, symmetric, false, null, product, false);
+            kernel("quadratic_form_f64")
+                    .fp64()
+                    .matrix(d)
+                    .integer(a.rows())
+                    .integer(cols)
+                    .matrix(product)
+                    .matrix(op.sum())
+                    .matrix(op.forms().rows(first, first + a.rows()))
+                    .run(tiles(a.rows(), LANE_ROWS));
+        }
+    }
+
+    private void rmsNorm(RmsNorm op) {
+        kernel("rms_norm_f32")
+                .matrix(op.x())
+                .integer(op.x().cols())
+                .matrix(op.gain())
+                .matrix(op.y())
+                .number(op.epsilon())
+                .run(op.x().rows());
+    }
+
+    private void rotary(Rotary op) {
+        kernel("rotary_f32")
+                .matrix(op.x())
+                .integer(op.heads())
+                .integer(op.cosine().cols())
+                .matrix(op.cosine())
+                .matrix(op.sine())
+                .integer(op.cosine().rows())
+                .run(op.x().rows() * tiles(op.x().cols() / 2, Launch.GROUP));
+    }
+
+    private void scoreHistogram(ScoreHistogram op) {
+        int bins = op.half().bins();
+        View counts = memory.scratch(DType.I32, 1, bins);
+        long rows = op.weights().rows();
+        long counted = Math.max(1, COUNTED / Math.max(1, op.weights().cols()));
+        for (long first = 0; first < rows; first += counted) {
+            View weights = op.weights().rows(first, Math.min(rows, first + counted));
+            kernel("score_histogram_clear_i32").matrix(counts).integer(bins).run(tiles(bins, Launch.GROUP));
+            kernel("score_histogram_f32")
+                    .matrix(weights)
+                    .integer(weights.cols())
+                    .matrix(op.scale())
+                    .integer(op.half() == ScoreHistogram.Half.HIGH ? -1 : op.prefix())
+                    .matrix(counts)
+                    .run(stripes(weights));
+            kernel("score_histogram_add_i64")
+                    .matrix(counts)
+                    .integer(bins)
+                    .matrix(op.histogram())
+                    .run(tiles(bins, Launch.GROUP));
+        }
+    }
+
+    private void scoreSelect(ScoreSelect op) {
+        View weights = op.weights();
+        switch (op.selection()) {
+            case Selection.Row(long prune) ->
+                kernel("score_select_row_f32")
+                        .matrix(weights)
+                        .integer(weights.cols())
+                        .matrix(op.scale())
+                        .integer(prune)
+                        .matrix(op.mask())
+                        .run(weights.rows());
+            case Selection.Groups(int prune, int size) ->
+                kernel("score_select_groups_f32")
+                        .matrix(weights)
+                        .integer(weights.cols())
+                        .matrix(op.scale())
+                        .integer(prune)
+                        .integer(size)
+                        .matrix(op.mask())
+                        .run(stripes(weights));
+            case Selection.Cut(int key, long ties) -> {
+                View before = memory.scratch(DType.I64, 1, Math.max(1, weights.rows()));
+                kernel("score_select_ties_f32")
+                        .matrix(weights)
+                        .integer(weights.cols())
+                        .matrix(op.scale())
+                        .integer(key)
+                        .matrix(before)
+                        .run(weights.rows());
+                kernel("score_select_before_i64")
+                        .matrix(before)
+                        .integer(weights.rows())
+                        .run(1);
+                kernel("score_select_cut_f32")
+                        .matrix(weights)
+                        .integer(weights.cols())
+                        .matrix(op.scale())
+                        .integer(key)
+                        .wide(ties)
+                        .matrix(before)
+                        .matrix(op.mask())
+                        .run(weights.rows());
+            }
+        }
+    }
+
+    private void sparseGemv(SparseGemv op) {
+        kernel("sparse_gemv_" + op.values().dtype().label())
+                .matrix(op.values())
+                .wide(op.values().cols())
+                .matrix(op.mask())
+                .matrix(op.starts())
+                .integer(op.y().cols())
+                .integer(op.x().cols())
+                .matrix(op.x())
+                .integer(op.x().rows())
+                .matrix(op.bias())
+                .matrix(op.y())
+                .fault()
+                .run(tiles(op.y().cols(), LANE_ROWS) * tiles(op.x().rows(), VECTORS));
+    }
+
+    /** Rows of a range of a sum over rows. */
+    private static long rangeRows(long rows) {
+        return Math.max(RANGE_ROWS, tiles(rows, RANGES));
+    }
+
+    private static long tiles(long size, long tile) {
+        return Math.ceilDiv(size, tile);
+    }
+
+    /** Groups that take a stripe of a row's columns each: element-by-element ops. */
+    private static long stripes(View view) {
+        return view.rows() * tiles(view.cols(), Launch.GROUP);
+    }
+
+    private Kernel kernel(String entry) {
+        return new Kernel(entry);
+    }
+
+    /** A kernel whose arguments are being written down. */
+    private final class Kernel {
+        private final String entry;
+        private final List<Argument> arguments = new ArrayList<>();
+        private boolean fp64;
+
+        Kernel(String entry) {
+            this.entry = entry;
+        }
+
+        Kernel fp64() {
+            fp64 = true;
+            return this;
+        }
+
+        Kernel matrix(View view) {
+            arguments.add(
+                    view == null
+                            ? new Argument.Matrix(0, 0, 0)
+                            : new Argument.Matrix(
+                                    memory.handle(view),
+                                    view.offset() / view.dtype().bytes(),
+                                    view.stride()));
+            return this;
+        }
+
+        Kernel integer(long value) {
+            arguments.add(new Argument.Int32(Math.toIntExact(value)));
+            return this;
+        }
+
+        Kernel wide(long value) {
+            arguments.add(new Argument.Int64(value));
+            return this;
+        }
+
+        Kernel number(float value) {
+            arguments.add(new Argument.Fp32(value));
+            return this;
+        }
+
+        Kernel real(double value) {
+            arguments.add(new Argument.Fp64(value));
+            return this;
+        }
+
+        Kernel fault() {
+            return matrix(memory.fault()).integer(number);
+        }
+
+        /** Notes the launch; nothing runs on no groups. */
+        void run(long groups) {
+            if (groups > 0) {
+                launches.add(new Launch(file(entry), entry, fp64, Math.toIntExact(groups), List.copyOf(arguments)));
+            }
+        }
+    }
+
+    /** The file of an entry: the op whose stem the entry's name begins with. */
+    private static String file(String entry) {
+        return STEMS.stream()
+                .filter(stem -> entry.startsWith(stem + "_"))
+                .findFirst()
+                .orElseThrow(() -> new IllegalArgumentException("no op has a kernel " + entry));
+    }
+
+    private static final List<String> STEMS = Arrays.stream(Op.class.getPermittedSubclasses())
+            .map(op -> Op.stem(op.asSubclass(Op.class)))
+            .toList();
+}
