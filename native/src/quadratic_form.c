@@ -1,23 +1,21 @@
-/* d' G d and d' s of every row d = a - b, where the caller multiplies: p = d G in fp32 by BLAS, between these kernels. Error
- * of a form: that of p plus cols * 2^-53, relative to |d|' |G| |d|. */
+/* d' G d and d' s of every row d = a - b. The caller multiplies by BLAS in fp32 between these kernels: p = d U, with G = U + U'
+ * for the upper triangle U that has half of the diagonal, so that d' G d = 2 d' U d takes half of the products. Error of a
+ * form: that of p plus cols * 2^-53, relative to |d|' |G| |d|. */
 #include "kernel.h"
 
-/* The symmetric matrix whose upper triangle is gram, in fp32. */
-int KERNEL(quadratic_form_symmetric_f64)(
-    const double *gram, int64_t gram_stride, float *symmetric, int64_t cols, int64_t row_begin, int64_t row_end) {
-    enum { BLOCK = 16 };
+/* U in fp32, where the products in blocks of columns read it: on and above the diagonal, and zeros in the blocks on it. */
+int KERNEL(quadratic_form_upper_f64)(
+    const double *gram, int64_t gram_stride, float *upper, int64_t cols, int64_t block, int64_t row_begin,
+    int64_t row_end) {
     for (int64_t r = row_begin; r < row_end; r++) {
-        for (int64_t c = r; c < cols; c++) {
-            symmetric[r * cols + c] = (float)gram[r * gram_stride + c];
+        const double *g = gram + r * gram_stride;
+        float *u = upper + r * cols;
+        for (int64_t c = r / block * block; c < r; c++) {
+            u[c] = 0;
         }
-    }
-    /* Below the diagonal columns become rows: a few of them at a time, so that lines of both sides stay in the cache. */
-    for (int64_t first = 0; first < row_end; first += BLOCK) {
-        for (int64_t r = row_begin; r < row_end; r++) {
-            int64_t end = first + BLOCK < r ? first + BLOCK : r;
-            for (int64_t c = first; c < end; c++) {
-                symmetric[r * cols + c] = (float)gram[c * gram_stride + r];
-            }
+        u[r] = (float)(g[r] / 2);
+        for (int64_t c = r + 1; c < cols; c++) {
+            u[c] = (float)g[c];
         }
     }
     return SENTEI_OK;
@@ -52,7 +50,7 @@ int KERNEL(quadratic_form_f32)(
             square += (double)x[c] * (double)y[c];
             total += (double)x[c] * sum[c];
         }
-        forms[r * forms_stride] = square;
+        forms[r * forms_stride] = 2 * square;
         forms[r * forms_stride + 1] = total;
     }
     return SENTEI_OK;

@@ -14,6 +14,8 @@ import org.sentei.model.TokenBatch;
 record Calibration(TextData data, List<int[]> windows) {
     /** Tokens on the device at once. */
     static final int BATCH_TOKENS = 4096;
+    /** Tokens of a batch of a graph whose inputs of all sites are held at once: few enough for caches. */
+    private static final int GRAPH_TOKENS = 1024;
 
     List<int[]> fitting() {
         return windows.subList(0, windows.size() - windows.size() / 4);
@@ -23,9 +25,9 @@ record Calibration(TextData data, List<int[]> windows) {
         return windows.subList(windows.size() - windows.size() / 4, windows.size());
     }
 
-    /** Windows that fit on the device together. */
+    /** Windows of such a batch. */
     int windowsPerBatch() {
-        return Math.max(1, BATCH_TOKENS / windows.getFirst().length);
+        return Math.max(1, GRAPH_TOKENS / windows.getFirst().length);
     }
 
     long tokens() {

@@ -69,6 +69,7 @@ final class OnnxWalk implements Walk {
         private final Map<String, View> batches = new HashMap<>();
 
         private OnnxSession session;
+        private OnnxEncoder encoder;
 
         Tapped(List<Site> sites) {
             super(sites, file, OnnxWalk.this.scope);
@@ -79,13 +80,14 @@ final class OnnxWalk implements Walk {
         public void observe(InputObserver observer) {
             if (session == null) {
                 session = session(values);
+                encoder = new OnnxEncoder(session);
             }
             observe(calibration.fitting(), observer, false);
             observe(calibration.heldOut(), observer, true);
         }
 
         private void observe(List<int[]> windows, InputObserver observer, boolean heldOut) {
-            new OnnxEncoder(session).run(windows, calibration.windowsPerBatch(), values, batch -> {
+            encoder.run(windows, calibration.windowsPerBatch(), values, batch -> {
                 for (Map.Entry<String, Tensor> value : batch.rows().entrySet()) {
                     View view = rows(value.getKey(), value.getValue().shape());
                     scope().backend().copyIn(value.getValue().data(), view);

@@ -73,13 +73,12 @@ final class OwnThread implements AutoCloseable {
                 Thread.interrupted(); // a listener's own interrupt ends with the work it was meant for
             }
         });
-        try {
-            return await(result, interrupted);
-        } finally {
-            if (interrupted.get()) {
-                Thread.currentThread().interrupt();
-            }
-        }
+        return await(result, interrupted);
+    }
+
+    /** The result of work that another thread does, or what it threw; an interrupt waits until then. */
+    static <T> T await(Future<T> result) {
+        return await(result, new AtomicBoolean());
     }
 
     /**
@@ -130,17 +129,24 @@ final class OwnThread implements AutoCloseable {
     }
 
     private static <T> T await(Future<T> result, AtomicBoolean interrupted) {
-        while (true) {
-            try {
-                return result.get();
-            } catch (InterruptedException e) {
-                interrupted.set(true);
-            } catch (ExecutionException e) {
-                throw switch (e.getCause()) {
-                    case RuntimeException failure -> failure;
-                    case Error failure -> throw failure;
-                    case Throwable checked -> new IllegalStateException("work throws no checked exceptions", checked);
-                };
+        try {
+            while (true) {
+                try {
+                    return result.get();
+                } catch (InterruptedException e) {
+                    interrupted.set(true);
+                } catch (ExecutionException e) {
+                    throw switch (e.getCause()) {
+                        case RuntimeException failure -> failure;
+                        case Error failure -> throw failure;
+                        case Throwable checked ->
+                            new IllegalStateException("work throws no checked exceptions", checked);
+                    };
+                }
+            }
+        } finally {
+            if (interrupted.get()) {
+                Thread.currentThread().interrupt();
             }
         }
     }

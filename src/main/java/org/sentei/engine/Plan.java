@@ -14,6 +14,9 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.sentei.engine.recipe.Recipe;
@@ -371,14 +374,20 @@ public final class Plan implements AutoCloseable {
         model.checkOutput(output);
         Optional<TextData> text = request.calibration().map(TextData::read);
         Optional<TextData> data = request.data().map(TextData::read);
-        String weights = model.sha256();
+        String weights;
+        Optional<Calibration> calibration;
+        try (ExecutorService aside = Executors.newSingleThreadExecutor()) {
+            // Both take long, and neither waits for the other.
+            Future<String> hash = aside.submit(model::sha256);
+            calibration = text.map(this::calibration);
+            weights = OwnThread.await(hash);
+        }
         try (Journal journal = journaling == Journaling.OFF
                 ? Journal.off(watch)
                 : Journal.open(output, fingerprint(weights, text, data), steps, watch, progress)) {
             if (journaling == Journaling.RESUME) {
                 progress.resumed(journal.decided().size());
             }
-            Optional<Calibration> calibration = text.map(this::calibration);
             Optional<QualityCheck> quality = data.map(read -> new QualityCheck(
                     recipe.quality(),
                     model,
@@ -401,7 +410,10 @@ public final class Plan implements AutoCloseable {
                 bytesAfter = compressed.bytes();
                 storage = compressed.storage();
                 histograms = WeightHistograms.of(
-                        edits.stream().map(Edit::site).toList(), model.tensors(), compressed.tensors());
+                        edits.stream().map(Edit::site).toList(),
+                        model.tensors(),
+                        compressed.tensors(),
+                        request.options().threads());
                 if (!storage.format().equals(recipe.storage().key())) {
                     said.add("no weight has zeros enough to get smaller by storage: "
                             + recipe.storage().key() + "; all are stored " + storage.format());

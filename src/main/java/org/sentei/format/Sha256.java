@@ -2,19 +2,17 @@ package org.sentei.format;
 
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.OutputStream;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.DigestInputStream;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
 
 /** A SHA-256 that grows with what it is given. */
 public final class Sha256 {
-    private static final int CHUNK_BYTES = 1 << 16;
+    private static final int CHUNK_BYTES = 1 << 18;
 
     private final MessageDigest digest;
 
@@ -50,8 +48,11 @@ public final class Sha256 {
      * @throws FormatException when it cannot be read
      */
     public Sha256 add(Path file) {
-        try (InputStream in = new DigestInputStream(Files.newInputStream(file), digest)) {
-            in.transferTo(OutputStream.nullOutputStream());
+        byte[] chunk = new byte[CHUNK_BYTES];
+        try (InputStream in = Files.newInputStream(file)) {
+            for (int bytes = in.read(chunk); bytes >= 0; bytes = in.read(chunk)) {
+                digest.update(chunk, 0, bytes);
+            }
             return this;
         } catch (IOException e) {
             throw new FormatException(file + " cannot be read: " + e.getMessage(), e);

@@ -7,6 +7,7 @@ import java.util.List;
 public abstract class HostBackend implements Backend {
     private final String name;
     private final Thread owner = Thread.currentThread();
+    private final HostBlocks blocks = new HostBlocks();
     private boolean closed;
 
     /** A backend that belongs to the calling thread. */
@@ -31,7 +32,7 @@ public abstract class HostBackend implements Backend {
     @Override
     public final Buffer allocate(long bytes) {
         check("allocating");
-        return new HostBuffer(name, bytes);
+        return new HostBuffer(name, blocks, bytes);
     }
 
     @Override
@@ -67,6 +68,7 @@ public abstract class HostBackend implements Backend {
     @Override
     public void close() {
         closed = true;
+        blocks.close();
     }
 
     /** Fails when another thread calls, or after closing. */

@@ -1,27 +1,25 @@
 package org.sentei.kernel;
 
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /** Buffer in host memory, aligned to 64 bytes: what backends that compute on the host allocate. */
 public final class HostBuffer implements Buffer {
-    private static final long ALIGNMENT = 64;
-
-    private final Arena arena = Arena.ofConfined();
-    private final MemorySegment segment;
     private final String backend;
+    private final HostBlocks blocks;
+    private final HostBlocks.Block block;
+    private boolean closed;
 
     /**
-     * New memory of {@code bytes} bytes.
+     * Memory of {@code bytes} bytes with unspecified content.
      *
      * @throws DeviceException OUT_OF_MEMORY with the size
      */
-    public HostBuffer(String backend, long bytes) {
+    HostBuffer(String backend, HostBlocks blocks, long bytes) {
         this.backend = backend;
+        this.blocks = blocks;
         try {
-            segment = arena.allocate(bytes, ALIGNMENT);
+            block = blocks.take(bytes);
         } catch (OutOfMemoryError e) {
-            arena.close();
             throw new DeviceException(
                     backend,
                     "allocating " + bytes + " bytes",
@@ -33,7 +31,7 @@ public final class HostBuffer implements Buffer {
 
     @Override
     public long bytes() {
-        return segment.byteSize();
+        return block.memory().byteSize();
     }
 
     /**
@@ -46,11 +44,11 @@ public final class HostBuffer implements Buffer {
             throw new DeviceException(
                     backend, "using " + view, 0, "it lies in another backend's memory", DeviceException.Kind.INTERNAL);
         }
-        if (!buffer.arena.scope().isAlive()) {
+        if (buffer.closed) {
             throw new DeviceException(
                     backend, "using " + view, 0, "its scope is closed already", DeviceException.Kind.INTERNAL);
         }
-        return buffer.segment.asSlice(view.offset(), view.span());
+        return buffer.block.memory().asSlice(view.offset(), view.span());
     }
 
     /** {@link Backend#copyIn} for host memory. */
@@ -67,8 +65,9 @@ public final class HostBuffer implements Buffer {
 
     @Override
     public void close() {
-        if (arena.scope().isAlive()) {
-            arena.close();
+        if (!closed) {
+            closed = true;
+            blocks.give(block);
         }
     }
 

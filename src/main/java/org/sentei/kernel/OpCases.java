@@ -5,12 +5,11 @@ import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.TreeSet;
+import java.util.function.Consumer;
 import java.util.function.DoubleSupplier;
 import java.util.function.Function;
-import java.util.stream.Collectors;
 import org.sentei.kernel.OpCase.Fill;
 import org.sentei.kernel.OpCase.Operand;
 import org.sentei.kernel.OpCase.Role;
@@ -37,27 +36,34 @@ public final class OpCases {
 
     private OpCases() {}
 
+    /** What makes the cases of one op: apart, for all of them take longer than a plan may. */
+    private record Family(Class<? extends Op> op, Consumer<List<OpCase>> cases) {}
+
+    private static final List<Family> FAMILIES = List.of(
+            new Family(Activate.class, OpCases::activate),
+            new Family(ApplyMask.class, OpCases::applyMask),
+            new Family(Attention.class, OpCases::attention),
+            new Family(Cast.class, OpCases::cast),
+            new Family(ColumnMoments.class, OpCases::columnMoments),
+            new Family(CountValues.class, OpCases::countValues),
+            new Family(Embedding.class, OpCases::embedding),
+            new Family(Gemm.class, OpCases::gemm),
+            new Family(Gemv.class, OpCases::gemv),
+            new Family(Gram.class, OpCases::gram),
+            new Family(InverseCholesky.class, OpCases::inverseCholesky),
+            new Family(LayerNorm.class, OpCases::layerNorm),
+            new Family(ObsSweep.class, OpCases::obsSweep),
+            new Family(QuadraticForm.class, OpCases::quadraticForm),
+            new Family(RmsNorm.class, OpCases::rmsNorm),
+            new Family(Rotary.class, OpCases::rotary),
+            new Family(ScoreHistogram.class, OpCases::scoreHistogram),
+            new Family(ScoreSelect.class, OpCases::scoreSelect),
+            new Family(SparseGemv.class, OpCases::sparseGemv));
+
     /** All cases, grouped by op. */
     public static List<OpCase> all() {
         List<OpCase> cases = new ArrayList<>();
-        activate(cases);
-        applyMask(cases);
-        attention(cases);
-        cast(cases);
-        columnMoments(cases);
-        countValues(cases);
-        embedding(cases);
-        gemm(cases);
-        gemv(cases);
-        gram(cases);
-        inverseCholesky(cases);
-        norms(cases);
-        obsSweep(cases);
-        quadraticForm(cases);
-        rotary(cases);
-        scoreHistogram(cases);
-        scoreSelect(cases);
-        sparseGemv(cases);
+        FAMILIES.forEach(family -> family.cases().accept(cases));
         return List.copyOf(cases);
     }
 
@@ -133,17 +139,13 @@ public final class OpCases {
 
     /** An op of this kind over memory that does not exist: good for asking {@link Backend#supports}, not for running. */
     public static Op example(Class<? extends Op> op) {
-        OpCase found = Examples.FIRST.get(op);
-        if (found == null) {
-            throw new IllegalArgumentException(op + " has no case");
-        }
-        return unbacked(found);
-    }
-
-    /** The first case of every op: making all cases takes longer than a plan may. */
-    private static final class Examples {
-        static final Map<Class<? extends Op>, OpCase> FIRST = all().stream()
-                .collect(Collectors.toUnmodifiableMap(OpCase::op, Function.identity(), (first, other) -> first));
+        Family family = FAMILIES.stream()
+                .filter(known -> known.op().equals(op))
+                .findFirst()
+                .orElseThrow(() -> new IllegalArgumentException(op + " has no case"));
+        List<OpCase> cases = new ArrayList<>();
+        family.cases().accept(cases);
+        return unbacked(cases.getFirst());
     }
 
     /** The case's op over memory that does not exist: for asking what it costs and who supports it. */
@@ -518,13 +520,10 @@ public final class OpCases {
         };
     }
 
-    private static void norms(List<OpCase> cases) {
+    private static void rmsNorm(List<OpCase> cases) {
         for (int cols : WIDTHS) {
-            for (double spread : new double[] {1, 1e-4}) {
-                String label = "3x" + cols + (spread == 1 ? "" : " small");
-                cases.add(rmsNorm(label, 3, cols, spread));
-                cases.add(layerNorm(label, 3, cols, spread));
-            }
+            cases.add(rmsNorm("3x" + cols, 3, cols, 1));
+            cases.add(rmsNorm("3x" + cols + " small", 3, cols, 1e-4));
         }
         cases.add(new OpCase(
                 RmsNorm.class,
@@ -532,6 +531,13 @@ public final class OpCases {
                 new Tolerance.Rounding(80),
                 List.of(update("x", 70, 64, normal(1)), read("gain", 1, 64, normal(1))),
                 views -> new RmsNorm(views.get(0), views.get(1), views.get(0), 1e-6f)));
+    }
+
+    private static void layerNorm(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            cases.add(layerNorm("3x" + cols, 3, cols, 1));
+            cases.add(layerNorm("3x" + cols + " small", 3, cols, 1e-4));
+        }
         cases.add(new OpCase(
                 LayerNorm.class,
                 "in place",

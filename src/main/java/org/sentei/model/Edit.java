@@ -1,6 +1,7 @@
 package org.sentei.model;
 
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import org.sentei.tensor.BitMask;
 import org.sentei.tensor.DType;
@@ -17,6 +18,10 @@ import org.sentei.tensor.Tensor;
  * @param bias the new bias of each output, F32 under the name it has or gets in the file; null leaves the bias as it is
  */
 public record Edit(Site site, BitMask pruned, Tensor weight, Tensor bias) {
+    private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED;
+    private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
+    private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED;
+
     /** Checks that mask, weight and bias have the shape of the site; otherwise an {@link IllegalArgumentException}. */
     public Edit {
         if (pruned.rows() != site.rows() || pruned.cols() != site.cols()) {
@@ -72,6 +77,8 @@ public record Edit(Site site, BitMask pruned, Tensor weight, Tensor bias) {
      * @throws ModelException when the type cannot hold a value
      */
     public void applyTo(DType dtype, long first, MemorySegment elements) {
+        int[] words = pruned.words();
+        int wordsPerRow = BitMask.wordsPerRow(site.cols());
         long lineLength = site.transposed() ? site.rows() : site.cols();
         long line = first / lineLength;
         long at = first % lineLength;
@@ -79,9 +86,18 @@ public record Edit(Site site, BitMask pruned, Tensor weight, Tensor bias) {
         for (long i = 0; i < count; i++) {
             long row = site.transposed() ? at : line;
             long col = site.transposed() ? line : at;
-            if (pruned.get(row, col)) {
+            int keep = ((words[(int) (row * wordsPerRow + (col >>> 5))] >>> (int) (col & 31)) & 1) - 1;
+            if (weight == null) {
+                // Half of the weights go, in no order: to branch on each would take longer than to write all.
+                switch (dtype) {
+                    case F64 -> elements.set(LONG, i * 8, elements.get(LONG, i * 8) & keep);
+                    case F32 -> elements.set(INT, i * 4, elements.get(INT, i * 4) & keep);
+                    case F16, BF16 -> elements.set(SHORT, i * 2, (short) (elements.get(SHORT, i * 2) & keep));
+                    default -> throw new IllegalArgumentException(dtype + " is no floating type");
+                }
+            } else if (keep == 0) {
                 Floats.set(dtype, elements, i, 0);
-            } else if (weight != null) {
+            } else {
                 store("weight", weight, row * site.cols() + col, dtype, elements, i);
             }
             at++;

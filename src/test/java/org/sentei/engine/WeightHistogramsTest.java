@@ -51,7 +51,7 @@ class WeightHistogramsTest {
 
     private static Report.Weights histogram(One before, One after) {
         Site site = new Site("w", "w", null, 1, before.only().shape().elements(), false, Site.Role.OTHER, 0, "x");
-        return WeightHistograms.of(List.of(site), before, after).getFirst();
+        return WeightHistograms.of(List.of(site), before, after, 2).getFirst();
     }
 
     private static Map<Integer, Long> occupied(List<Long> bins) {

@@ -63,9 +63,11 @@ final class NativeBackend extends HostBackend {
     /** What the number of such tiles is a multiple of, so that the usual numbers of threads get equal shares. */
     private static final long STREAM_TILES = 16;
     /** Edge of a tile of a Gram matrix. */
-    private static final long GRAM_TILE = 128;
+    private static final long GRAM_TILE = 192;
     /** Rows of a quadratic form whose differences and products are held at once. */
     private static final long FORM_ROWS = 1024;
+    /** Edge of a tile of these products. */
+    private static final long FORM_BLOCK = 192;
 
     /** Size of what the probes of memory read: more than a processor's caches hold. */
     private static final long PROBE_ELEMENTS = 1L << 26;
@@ -130,12 +132,17 @@ final class NativeBackend extends HostBackend {
             long y = address(scope.matrix(1, PROBE_ELEMENTS));
             MemorySegment totals = arena.allocate(ValueLayout.JAVA_FLOAT, threads);
             MemorySegment operations = arena.allocate(ValueLayout.JAVA_LONG, threads);
-            double read = fastest(() -> tiles("probe_read", PROBE_ELEMENTS, part, (from, to) ->
-                    (int) library.probeRead.invokeExact(x, from, to, totals.address() + from / part * Float.BYTES)));
+            double read = fastest(() ->
+                    tiles("probe_read", PROBE_ELEMENTS, part, (from, to) -> (int) library.kernel("probe_read_f32")
+                            .invokeExact(x, from, to, totals.address() + from / part * Float.BYTES)));
             double copy = fastest(() -> tiles("probe_copy", PROBE_ELEMENTS, part, (from, to) ->
-                    (int) library.probeCopy.invokeExact(x, y, from, to)));
-            double fma = fastest(() -> tiles("probe_fma", threads, 1, (from, to) -> (int) library.probeFma.invokeExact(
-                    PROBE_ROUNDS, totals.address() + from * Float.BYTES, operations.address() + from * Long.BYTES)));
+                    (int) library.kernel("probe_copy_f32").invokeExact(x, y, from, to)));
+            double fma =
+                    fastest(() -> tiles("probe_fma", threads, 1, (from, to) -> (int) library.kernel("probe_fma_f32")
+                            .invokeExact(
+                                    PROBE_ROUNDS,
+                                    totals.address() + from * Float.BYTES,
+                                    operations.address() + from * Long.BYTES)));
             long computed = 0;
             for (long i = 0; i < threads; i++) {
                 computed += operations.getAtIndex(ValueLayout.JAVA_LONG, i);
@@ -192,17 +199,18 @@ final class NativeBackend extends HostBackend {
             case GELU_TANH -> 2;
             case SILU -> 3;
         };
-        rows(op, op.x(), (from, to) -> (int) library.activate.invokeExact(
-                function,
-                x,
-                op.x().stride(),
-                multiplier,
-                multiplierStride,
-                y,
-                op.y().stride(),
-                op.x().cols(),
-                from,
-                to));
+        rows(op, op.x(), (from, to) -> (int) library.kernel("activate_f32")
+                .invokeExact(
+                        function,
+                        x,
+                        op.x().stride(),
+                        multiplier,
+                        multiplierStride,
+                        y,
+                        op.y().stride(),
+                        op.x().cols(),
+                        from,
+                        to));
     }
 
     private void applyMask(ApplyMask op) {
@@ -210,16 +218,17 @@ final class NativeBackend extends HostBackend {
         long mask = address(op.mask());
         long mean = address(op.mean());
         long bias = address(op.bias());
-        rows(op, op.weights(), (from, to) -> (int) library.applyMask.invokeExact(
-                weights,
-                op.weights().stride(),
-                mask,
-                op.mask().stride(),
-                mean,
-                bias,
-                op.weights().cols(),
-                from,
-                to));
+        rows(op, op.weights(), (from, to) -> (int) library.kernel("apply_mask_f32")
+                .invokeExact(
+                        weights,
+                        op.weights().stride(),
+                        mask,
+                        op.mask().stride(),
+                        mean,
+                        bias,
+                        op.weights().cols(),
+                        from,
+                        to));
     }
 
     private void attention(Attention op) {
@@ -231,32 +240,34 @@ final class NativeBackend extends HostBackend {
         long output = address(op.output());
         Attention.Geometry geometry = op.geometry();
         long tasks = op.query().rows() / geometry.length() * geometry.heads();
-        tiles(op, tasks, 1, (from, to) -> (int) library.attention.invokeExact(
-                query,
-                op.query().stride(),
-                key,
-                op.key().stride(),
-                value,
-                op.value().stride(),
-                visible,
-                visibleStride,
-                output,
-                op.output().stride(),
-                (long) geometry.heads(),
-                (long) geometry.keyHeads(),
-                (long) geometry.headSize(),
-                geometry.length(),
-                geometry.scale(),
-                geometry.causal() ? 1 : 0,
-                geometry.window(),
-                from,
-                to));
+        tiles(op, tasks, 1, (from, to) -> (int) library.kernel("attention_f32")
+                .invokeExact(
+                        query,
+                        op.query().stride(),
+                        key,
+                        op.key().stride(),
+                        value,
+                        op.value().stride(),
+                        visible,
+                        visibleStride,
+                        output,
+                        op.output().stride(),
+                        (long) geometry.heads(),
+                        (long) geometry.keyHeads(),
+                        (long) geometry.headSize(),
+                        geometry.length(),
+                        geometry.scale(),
+                        geometry.causal() ? 1 : 0,
+                        geometry.window(),
+                        from,
+                        to));
     }
 
     private void cast(Cast op) {
         long source = address(op.source());
         long target = address(op.target());
-        var handle = library.cast(op.source().dtype(), op.target().dtype());
+        var handle = library.kernel("cast_" + op.source().dtype().label() + "_"
+                + op.target().dtype().label());
         rows(op, op.source(), (from, to) -> (int) handle.invokeExact(
                 source,
                 op.source().stride(),
@@ -280,15 +291,15 @@ final class NativeBackend extends HostBackend {
             long partials = scratch(
                             arena, ValueLayout.JAVA_DOUBLE, Math.multiplyExact(3 * cols, Math.ceilDiv(rows, tile)))
                     .address();
-            tiles(op, rows, tile, (from, to) -> (int) library.columnMoments.invokeExact(
-                    x, op.x().stride(), cols, from, to, partials + from / tile * bytes));
+            tiles(op, rows, tile, (from, to) -> (int) library.kernel("column_moments_f32")
+                    .invokeExact(x, op.x().stride(), cols, from, to, partials + from / tile * bytes));
             long merged = count.get(ValueLayout.JAVA_LONG, 0);
             for (long from = 0; from < rows; from += tile) {
                 long partial = partials + from / tile * bytes;
                 long added = Math.min(tile, rows - from);
                 long before = merged;
-                tiles(op, 1, 1, (first, last) -> (int) library.columnMomentsMerge.invokeExact(
-                        partial, added, moments, op.moments().stride(), before, cols));
+                tiles(op, 1, 1, (first, last) -> (int) library.kernel("column_moments_merge_f64")
+                        .invokeExact(partial, added, moments, op.moments().stride(), before, cols));
                 merged += added;
             }
             count.set(ValueLayout.JAVA_LONG, 0, merged);
@@ -302,8 +313,14 @@ final class NativeBackend extends HostBackend {
         long tile = reductionRows(rows);
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment partials = scratch(arena, ValueLayout.JAVA_LONG, 3 * Math.ceilDiv(rows, tile));
-            tiles(op, rows, tile, (from, to) -> (int) library.countValues.invokeExact(
-                    x, op.x().stride(), op.x().cols(), from, to, partials.address() + from / tile * 3 * Long.BYTES));
+            tiles(op, rows, tile, (from, to) -> (int) library.kernel("count_values_f32")
+                    .invokeExact(
+                            x,
+                            op.x().stride(),
+                            op.x().cols(),
+                            from,
+                            to,
+                            partials.address() + from / tile * 3 * Long.BYTES));
             counts.fill((byte) 0);
             for (long i = 0; i < partials.byteSize() / Long.BYTES; i++) {
                 add(counts, i % 3, partials.getAtIndex(ValueLayout.JAVA_LONG, i));
@@ -327,17 +344,18 @@ final class NativeBackend extends HostBackend {
                         DeviceException.Kind.LAUNCH);
             }
         }
-        rows(op, op.output(), (from, to) -> (int) library.embedding.invokeExact(
-                table,
-                op.table().stride(),
-                op.table().rows(),
-                ids.address(),
-                output,
-                op.output().stride(),
-                op.output().cols(),
-                op.accumulate() ? 1 : 0,
-                from,
-                to));
+        rows(op, op.output(), (from, to) -> (int) library.kernel("embedding_f32")
+                .invokeExact(
+                        table,
+                        op.table().stride(),
+                        op.table().rows(),
+                        ids.address(),
+                        output,
+                        op.output().stride(),
+                        op.output().cols(),
+                        op.accumulate() ? 1 : 0,
+                        from,
+                        to));
     }
 
     private void gemm(Gemm op) {
@@ -370,25 +388,26 @@ final class NativeBackend extends HostBackend {
             long rows = Math.min(tileRows, m - row);
             long cols = Math.min(tileCols, n - col);
             long corner = c + (row * op.c().stride() + col) * Float.BYTES;
-            library.sgemm.invokeExact(
-                    NativeLibrary.ROW_MAJOR,
-                    NativeLibrary.NO_TRANSPOSE,
-                    op.transposeB() ? NativeLibrary.TRANSPOSE : NativeLibrary.NO_TRANSPOSE,
-                    int32(op, rows),
-                    int32(op, cols),
-                    k,
-                    1f,
-                    a + row * op.a().stride() * Float.BYTES,
-                    strideA,
-                    b + col * (op.transposeB() ? op.b().stride() : 1) * Float.BYTES,
-                    strideB,
-                    op.accumulate() ? 1f : 0f,
-                    corner,
-                    strideC);
+            library.sgemm()
+                    .invokeExact(
+                            NativeLibrary.ROW_MAJOR,
+                            NativeLibrary.NO_TRANSPOSE,
+                            op.transposeB() ? NativeLibrary.TRANSPOSE : NativeLibrary.NO_TRANSPOSE,
+                            int32(op, rows),
+                            int32(op, cols),
+                            k,
+                            1f,
+                            a + row * op.a().stride() * Float.BYTES,
+                            strideA,
+                            b + col * (op.transposeB() ? op.b().stride() : 1) * Float.BYTES,
+                            strideB,
+                            op.accumulate() ? 1f : 0f,
+                            corner,
+                            strideC);
             return op.bias() == null
                     ? NativeLibrary.OK
-                    : (int) library.gemmBias.invokeExact(
-                            corner, op.c().stride(), bias + col * Float.BYTES, cols, 0L, rows);
+                    : (int) library.kernel("gemm_bias_f32")
+                            .invokeExact(corner, op.c().stride(), bias + col * Float.BYTES, cols, 0L, rows);
         });
     }
 
@@ -420,7 +439,7 @@ final class NativeBackend extends HostBackend {
         long x = address(op.x());
         long bias = address(op.bias());
         long y = address(op.y());
-        var handle = matrix.dtype() == DType.BF16 ? library.gemvBf16 : library.gemvF32;
+        var handle = library.kernel("gemv_" + matrix.dtype().label());
         tiles(op, matrix.rows(), streamRows(matrix.rows(), matrix.cols()), (from, to) -> (int) handle.invokeExact(
                 weights,
                 matrix.stride(),
@@ -454,30 +473,32 @@ final class NativeBackend extends HostBackend {
                         .address();
                 for (long first = 0; first < op.x().rows(); first += Gram.CHUNK) {
                     long chunk = x + first * op.x().stride() * Float.BYTES;
-                    library.sgemm.invokeExact(
-                            NativeLibrary.ROW_MAJOR,
-                            NativeLibrary.TRANSPOSE,
-                            NativeLibrary.NO_TRANSPOSE,
-                            height,
-                            width,
-                            (int) Math.min(Gram.CHUNK, op.x().rows() - first),
-                            1f,
-                            chunk + row * Float.BYTES,
-                            stride,
-                            chunk + col * Float.BYTES,
-                            stride,
-                            0f,
-                            product,
-                            (int) GRAM_TILE);
-                    int status = (int) library.gramAdd.invokeExact(
-                            product,
-                            GRAM_TILE,
-                            sum + (row * op.sum().stride() + col) * Double.BYTES,
-                            op.sum().stride(),
-                            row == col ? 1 : 0,
-                            (long) width,
-                            0L,
-                            (long) height);
+                    library.sgemm()
+                            .invokeExact(
+                                    NativeLibrary.ROW_MAJOR,
+                                    NativeLibrary.TRANSPOSE,
+                                    NativeLibrary.NO_TRANSPOSE,
+                                    height,
+                                    width,
+                                    (int) Math.min(Gram.CHUNK, op.x().rows() - first),
+                                    1f,
+                                    chunk + row * Float.BYTES,
+                                    stride,
+                                    chunk + col * Float.BYTES,
+                                    stride,
+                                    0f,
+                                    product,
+                                    (int) GRAM_TILE);
+                    int status = (int) library.kernel("gram_add_f32")
+                            .invokeExact(
+                                    product,
+                                    GRAM_TILE,
+                                    sum + (row * op.sum().stride() + col) * Double.BYTES,
+                                    op.sum().stride(),
+                                    row == col ? 1 : 0,
+                                    (long) width,
+                                    0L,
+                                    (long) height);
                     if (status != NativeLibrary.OK) {
                         return status;
                     }
@@ -494,16 +515,17 @@ final class NativeBackend extends HostBackend {
         long size = op.gram().rows();
         int order = int32(op, size);
         double shift = shift(op);
-        try (HostBuffer scratch = new HostBuffer(NAME, DType.F64.bytesFor(size * size))) {
-            View reversed = View.of(scratch, DType.F64, size, size);
+        try (Scope scratch = new Scope(this)) {
+            View reversed = scratch.matrix(DType.F64, size, size);
             MemorySegment inverse = segment(reversed);
             long content = inverse.address();
-            rows(op, reversed, (from, to) -> (int)
-                    library.inverseCholeskyLoad.invokeExact(gram, op.gram().stride(), shift, content, size, from, to));
+            rows(op, reversed, (from, to) -> (int) library.kernel("inverse_cholesky_load_f64")
+                    .invokeExact(gram, op.gram().stride(), shift, content, size, from, to));
             // What is row-major and lower here is column-major and upper there.
             tiles(op, 1, 1, (_, _) -> {
-                int failed = (int) library.dpotrf.invokeExact(
-                        NativeLibrary.COLUMN_MAJOR, NativeLibrary.UPPER, order, content, Math.max(1, order));
+                int failed = (int) library.dpotrf()
+                        .invokeExact(
+                                NativeLibrary.COLUMN_MAJOR, NativeLibrary.UPPER, order, content, Math.max(1, order));
                 return failed < 0 ? NativeLibrary.BAD_ARGUMENT : NativeLibrary.OK;
             });
             long failed = failedPivot(inverse, size);
@@ -515,17 +537,18 @@ final class NativeBackend extends HostBackend {
                 return;
             }
             tiles(op, 1, 1, (_, _) -> {
-                int singular = (int) library.dtrtri.invokeExact(
-                        NativeLibrary.COLUMN_MAJOR,
-                        NativeLibrary.UPPER,
-                        NativeLibrary.NON_UNIT,
-                        order,
-                        content,
-                        Math.max(1, order));
+                int singular = (int) library.dtrtri()
+                        .invokeExact(
+                                NativeLibrary.COLUMN_MAJOR,
+                                NativeLibrary.UPPER,
+                                NativeLibrary.NON_UNIT,
+                                order,
+                                content,
+                                Math.max(1, order));
                 return singular == 0 ? NativeLibrary.OK : NativeLibrary.BAD_ARGUMENT;
             });
-            rows(op, op.factor(), (from, to) -> (int) library.inverseCholeskyStore.invokeExact(
-                    content, factor, op.factor().stride(), size, from, to));
+            rows(op, op.factor(), (from, to) -> (int) library.kernel("inverse_cholesky_store_f32")
+                    .invokeExact(content, factor, op.factor().stride(), size, from, to));
         }
     }
 
@@ -562,17 +585,18 @@ final class NativeBackend extends HostBackend {
         long gain = address(op.gain());
         long bias = address(op.bias());
         long y = address(op.y());
-        rows(op, op.x(), (from, to) -> (int) library.layerNorm.invokeExact(
-                x,
-                op.x().stride(),
-                gain,
-                bias,
-                y,
-                op.y().stride(),
-                op.epsilon(),
-                op.x().cols(),
-                from,
-                to));
+        rows(op, op.x(), (from, to) -> (int) library.kernel("layer_norm_f32")
+                .invokeExact(
+                        x,
+                        op.x().stride(),
+                        gain,
+                        bias,
+                        y,
+                        op.y().stride(),
+                        op.epsilon(),
+                        op.x().cols(),
+                        from,
+                        to));
     }
 
     private void obsSweep(ObsSweep op) {
@@ -584,21 +608,22 @@ final class NativeBackend extends HostBackend {
         long scale = groups == null ? 0 : address(groups.scale());
         long prune = groups == null ? 0 : groups.prune();
         long size = groups == null ? 0 : groups.size();
-        rows(op, op.weights(), (from, to) -> (int) library.obsSweep.invokeExact(
-                weights,
-                op.weights().stride(),
-                factor,
-                op.factor().stride(),
-                mask,
-                op.mask().stride(),
-                errors,
-                op.errors().stride(),
-                scale,
-                prune,
-                size,
-                op.weights().cols(),
-                from,
-                to));
+        rows(op, op.weights(), (from, to) -> (int) library.kernel("obs_sweep_f32")
+                .invokeExact(
+                        weights,
+                        op.weights().stride(),
+                        factor,
+                        op.factor().stride(),
+                        mask,
+                        op.mask().stride(),
+                        errors,
+                        op.errors().stride(),
+                        scale,
+                        prune,
+                        size,
+                        op.weights().cols(),
+                        from,
+                        to));
     }
 
     private void quadraticForm(QuadraticForm op) {
@@ -606,69 +631,106 @@ final class NativeBackend extends HostBackend {
         long gram = address(op.gram());
         long sum = address(op.sum());
         long forms = address(op.forms());
-        try (HostBuffer full = new HostBuffer(NAME, Math.multiplyExact(cols, cols) * Float.BYTES);
-                HostBuffer differences = new HostBuffer(NAME, FORM_ROWS * cols * Float.BYTES);
-                HostBuffer products = new HostBuffer(NAME, FORM_ROWS * cols * Float.BYTES)) {
-            View symmetric = View.of(full, DType.F32, cols, cols);
-            rows(op, symmetric, (from, to) -> (int) library.quadraticFormSymmetric.invokeExact(
-                    gram, op.gram().stride(), address(symmetric), cols, from, to));
+        long most = Math.min(FORM_ROWS, op.a().rows());
+        try (Scope scratch = new Scope(this)) {
+            View upper = scratch.matrix(cols, cols);
+            View products = scratch.matrix(most, cols);
+            View differences = op.b() == null ? null : scratch.matrix(most, cols);
+            rows(op, upper, (from, to) -> (int) library.kernel("quadratic_form_upper_f64")
+                    .invokeExact(gram, op.gram().stride(), address(upper), cols, FORM_BLOCK, from, to));
             for (long first = 0; first < op.a().rows(); first += FORM_ROWS) {
                 View a = op.a().rows(first, Math.min(op.a().rows(), first + FORM_ROWS));
-                View product = View.of(products, DType.F32, a.rows(), cols);
-                View d = op.b() == null ? a : View.of(differences, DType.F32, a.rows(), cols);
+                View product = products.rows(0, a.rows());
+                View d = op.b() == null ? a : differences.rows(0, a.rows());
                 if (op.b() != null) {
                     View b = op.b().rows(first, first + a.rows());
-                    rows(op, a, (from, to) -> (int) library.quadraticFormDifference.invokeExact(
-                            address(a), a.stride(), address(b), b.stride(), address(d), cols, from, to));
+                    rows(op, a, (from, to) -> (int) library.kernel("quadratic_form_difference_f32")
+                            .invokeExact(address(a), a.stride(), address(b), b.stride(), address(d), cols, from, to));
                 }
-                gemm(new Gemm(d, symmetric, false, null, product, false));
+                timesUpper(op, d, upper, product);
                 long results = forms + first * op.forms().stride() * Double.BYTES;
-                rows(op, a, (from, to) -> (int) library.quadraticForm.invokeExact(
-                        address(d),
-                        d.stride(),
-                        address(product),
-                        sum,
-                        results,
-                        op.forms().stride(),
-                        cols,
-                        from,
-                        to));
+                rows(op, a, (from, to) -> (int) library.kernel("quadratic_form_f32")
+                        .invokeExact(
+                                address(d),
+                                d.stride(),
+                                address(product),
+                                sum,
+                                results,
+                                op.forms().stride(),
+                                cols,
+                                from,
+                                to));
             }
         }
+    }
+
+    /** {@code d U} for an upper triangle, a block of columns by the rows above its end; the longest products come first. */
+    private void timesUpper(Op op, View d, View upper, View product) {
+        long left = address(d);
+        long right = address(upper);
+        long result = address(product);
+        int strideD = leading(op, d);
+        int cols = int32(op, upper.cols());
+        long down = Math.ceilDiv(d.rows(), FORM_BLOCK);
+        long across = Math.ceilDiv(cols, FORM_BLOCK);
+        tiles(op, down * across, 1, (from, to) -> {
+            long row = from % down * FORM_BLOCK;
+            long col = (across - 1 - from / down) * FORM_BLOCK;
+            long end = Math.min(cols, col + FORM_BLOCK);
+            library.sgemm()
+                    .invokeExact(
+                            NativeLibrary.ROW_MAJOR,
+                            NativeLibrary.NO_TRANSPOSE,
+                            NativeLibrary.NO_TRANSPOSE,
+                            (int) Math.min(FORM_BLOCK, d.rows() - row),
+                            (int) (end - col),
+                            (int) end,
+                            1f,
+                            left + row * strideD * Float.BYTES,
+                            strideD,
+                            right + col * Float.BYTES,
+                            cols,
+                            0f,
+                            result + (row * cols + col) * Float.BYTES,
+                            cols);
+            return NativeLibrary.OK;
+        });
     }
 
     private void rmsNorm(RmsNorm op) {
         long x = address(op.x());
         long gain = address(op.gain());
         long y = address(op.y());
-        rows(op, op.x(), (from, to) -> (int) library.rmsNorm.invokeExact(
-                x,
-                op.x().stride(),
-                gain,
-                y,
-                op.y().stride(),
-                op.epsilon(),
-                op.x().cols(),
-                from,
-                to));
+        rows(op, op.x(), (from, to) -> (int) library.kernel("rms_norm_f32")
+                .invokeExact(
+                        x,
+                        op.x().stride(),
+                        gain,
+                        y,
+                        op.y().stride(),
+                        op.epsilon(),
+                        op.x().cols(),
+                        from,
+                        to));
     }
 
     private void rotary(Rotary op) {
         long x = address(op.x());
         long cosine = address(op.cosine());
         long sine = address(op.sine());
-        rows(op, op.x(), (from, to) -> (int) library.rotary.invokeExact(
-                x,
-                op.x().stride(),
-                cosine,
-                op.cosine().stride(),
-                sine,
-                op.sine().stride(),
-                op.cosine().rows(),
-                (long) op.heads(),
-                op.cosine().cols(),
-                from,
-                to));
+        rows(op, op.x(), (from, to) -> (int) library.kernel("rotary_f32")
+                .invokeExact(
+                        x,
+                        op.x().stride(),
+                        cosine,
+                        op.cosine().stride(),
+                        sine,
+                        op.sine().stride(),
+                        op.cosine().rows(),
+                        (long) op.heads(),
+                        op.cosine().cols(),
+                        from,
+                        to));
     }
 
     private void scoreHistogram(ScoreHistogram op) {
@@ -683,15 +745,16 @@ final class NativeBackend extends HostBackend {
             long bins = op.histogram().cols();
             MemorySegment partials =
                     scratch(arena, ValueLayout.JAVA_LONG, Math.multiplyExact(bins, Math.ceilDiv(rows, tile)));
-            tiles(op, rows, tile, (from, to) -> (int) library.scoreHistogram.invokeExact(
-                    weights,
-                    op.weights().stride(),
-                    scale,
-                    prefix,
-                    partials.address() + from / tile * bins * Long.BYTES,
-                    op.weights().cols(),
-                    from,
-                    to));
+            tiles(op, rows, tile, (from, to) -> (int) library.kernel("score_histogram_f32")
+                    .invokeExact(
+                            weights,
+                            op.weights().stride(),
+                            scale,
+                            prefix,
+                            partials.address() + from / tile * bins * Long.BYTES,
+                            op.weights().cols(),
+                            from,
+                            to));
             for (long i = 0; i < partials.byteSize() / Long.BYTES; i++) {
                 long value = partials.getAtIndex(ValueLayout.JAVA_LONG, i);
                 if (value != 0) {
@@ -713,15 +776,26 @@ final class NativeBackend extends HostBackend {
         long tile = tileRows(view, SELECTION_ELEMENTS);
         switch (op.selection()) {
             case Selection.Row(long prune) ->
-                tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectRow.invokeExact(
-                        weights, stride, scale, mask, maskStride, prune, cols, from, to));
+                tiles(op, rows, tile, (from, to) -> (int) library.kernel("score_select_row_f32")
+                        .invokeExact(weights, stride, scale, mask, maskStride, prune, cols, from, to));
             case Selection.Groups(int prune, int size) ->
-                tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectGroups.invokeExact(
-                        weights, stride, scale, mask, maskStride, (long) prune, (long) size, cols, from, to));
+                tiles(op, rows, tile, (from, to) -> (int) library.kernel("score_select_groups_f32")
+                        .invokeExact(
+                                weights, stride, scale, mask, maskStride, (long) prune, (long) size, cols, from, to));
             case Selection.Cut(int key, long ties) -> {
                 long[] budgets = tieBudgets(op, key, ties, tile);
-                tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectCut.invokeExact(
-                        weights, stride, scale, mask, maskStride, key, budgets[(int) (from / tile)], cols, from, to));
+                tiles(op, rows, tile, (from, to) -> (int) library.kernel("score_select_cut_f32")
+                        .invokeExact(
+                                weights,
+                                stride,
+                                scale,
+                                mask,
+                                maskStride,
+                                key,
+                                budgets[(int) (from / tile)],
+                                cols,
+                                from,
+                                to));
             }
         }
     }
@@ -737,15 +811,16 @@ final class NativeBackend extends HostBackend {
         }
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment counts = scratch(arena, ValueLayout.JAVA_LONG, budgets.length);
-            tiles(op, rows, tile, (from, to) -> (int) library.scoreSelectTies.invokeExact(
-                    weights,
-                    op.weights().stride(),
-                    scale,
-                    key,
-                    counts.address() + from / tile * Long.BYTES,
-                    op.weights().cols(),
-                    from,
-                    to));
+            tiles(op, rows, tile, (from, to) -> (int) library.kernel("score_select_ties_f32")
+                    .invokeExact(
+                            weights,
+                            op.weights().stride(),
+                            scale,
+                            key,
+                            counts.address() + from / tile * Long.BYTES,
+                            op.weights().cols(),
+                            from,
+                            to));
             long left = ties;
             for (int i = 0; i < budgets.length; i++) {
                 budgets[i] = left;
@@ -762,7 +837,7 @@ final class NativeBackend extends HostBackend {
         long x = address(op.x());
         long bias = address(op.bias());
         long y = address(op.y());
-        var handle = op.values().dtype() == DType.BF16 ? library.sparseGemvBf16 : library.sparseGemvF32;
+        var handle = library.kernel("sparse_gemv_" + op.values().dtype().label());
         tiles(op, op.y().cols(), streamRows(op.y().cols(), op.x().cols()), (from, to) -> {
             int status = (int) handle.invokeExact(
                     values,

@@ -17,13 +17,12 @@ import java.lang.invoke.MethodHandle;
 import java.net.URL;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
 import org.sentei.kernel.DeviceException;
-import org.sentei.tensor.DType;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -51,8 +50,6 @@ final class NativeLibrary {
             ? List.of("libquadmath.so.0", "libgfortran.so.5", "libopenblas.so.0")
             : List.of("libgfortran.so.5", "libopenblas.so.0");
 
-    private static final List<DType> FLOATING = List.of(DType.F64, DType.F32, DType.F16, DType.BF16);
-
     // sentei_status of sentei.h.
     static final int OK = 0;
     static final int UNKNOWN_ISA = 1;
@@ -69,42 +66,9 @@ final class NativeLibrary {
     static final byte UPPER = 'U';
     static final byte NON_UNIT = 'N';
 
-    final MethodHandle activate;
-    final MethodHandle applyMask;
-    final MethodHandle attention;
-    final MethodHandle columnMoments;
-    final MethodHandle columnMomentsMerge;
-    final MethodHandle countValues;
-    final MethodHandle embedding;
-    final MethodHandle gemmBias;
-    final MethodHandle gemvBf16;
-    final MethodHandle gemvF32;
-    final MethodHandle gramAdd;
-    final MethodHandle inverseCholeskyLoad;
-    final MethodHandle inverseCholeskyStore;
-    final MethodHandle layerNorm;
-    final MethodHandle obsSweep;
-    final MethodHandle probeCopy;
-    final MethodHandle probeFma;
-    final MethodHandle probeRead;
-    final MethodHandle quadraticForm;
-    final MethodHandle quadraticFormDifference;
-    final MethodHandle quadraticFormSymmetric;
-    final MethodHandle rmsNorm;
-    final MethodHandle rotary;
-    final MethodHandle scoreHistogram;
-    final MethodHandle scoreSelectRow;
-    final MethodHandle scoreSelectGroups;
-    final MethodHandle scoreSelectCut;
-    final MethodHandle scoreSelectTies;
-    final MethodHandle sparseGemvBf16;
-    final MethodHandle sparseGemvF32;
-    final MethodHandle sgemm;
-    final MethodHandle dpotrf;
-    final MethodHandle dtrtri;
-
-    private final Map<List<DType>, MethodHandle> casts = new HashMap<>();
+    private final Map<String, MethodHandle> bound = new ConcurrentHashMap<>();
     private final SymbolLookup kernels;
+    private final SymbolLookup openBlas;
     private final Interceptor interceptor;
     private final MethodHandle parameters;
     private final String isa;
@@ -112,69 +76,9 @@ final class NativeLibrary {
 
     private NativeLibrary(SymbolLookup kernels, SymbolLookup openBlas, String maxIsa, Interceptor interceptor) {
         this.kernels = kernels;
+        this.openBlas = openBlas;
         this.interceptor = interceptor;
         parameters = bind(kernels, "sentei_parameters", FunctionDescriptor.of(ADDRESS, ADDRESS));
-        activate = kernel("activate_f32");
-        applyMask = kernel("apply_mask_f32");
-        attention = kernel("attention_f32");
-        columnMoments = kernel("column_moments_f32");
-        columnMomentsMerge = kernel("column_moments_merge_f64");
-        countValues = kernel("count_values_f32");
-        embedding = kernel("embedding_f32");
-        gemmBias = kernel("gemm_bias_f32");
-        gemvBf16 = kernel("gemv_bf16");
-        gemvF32 = kernel("gemv_f32");
-        gramAdd = kernel("gram_add_f32");
-        inverseCholeskyLoad = kernel("inverse_cholesky_load_f64");
-        inverseCholeskyStore = kernel("inverse_cholesky_store_f32");
-        layerNorm = kernel("layer_norm_f32");
-        obsSweep = kernel("obs_sweep_f32");
-        probeCopy = kernel("probe_copy_f32");
-        probeFma = kernel("probe_fma_f32");
-        probeRead = kernel("probe_read_f32");
-        quadraticForm = kernel("quadratic_form_f32");
-        quadraticFormDifference = kernel("quadratic_form_difference_f32");
-        quadraticFormSymmetric = kernel("quadratic_form_symmetric_f64");
-        rmsNorm = kernel("rms_norm_f32");
-        rotary = kernel("rotary_f32");
-        scoreHistogram = kernel("score_histogram_f32");
-        scoreSelectRow = kernel("score_select_row_f32");
-        scoreSelectGroups = kernel("score_select_groups_f32");
-        scoreSelectCut = kernel("score_select_cut_f32");
-        scoreSelectTies = kernel("score_select_ties_f32");
-        sparseGemvBf16 = kernel("sparse_gemv_bf16");
-        sparseGemvF32 = kernel("sparse_gemv_f32");
-        for (DType from : FLOATING) {
-            for (DType to : FLOATING) {
-                casts.put(List.of(from, to), kernel("cast_" + from.label() + "_" + to.label()));
-            }
-        }
-        sgemm = bind(
-                openBlas,
-                "cblas_sgemm",
-                FunctionDescriptor.ofVoid(
-                        JAVA_INT,
-                        JAVA_INT,
-                        JAVA_INT,
-                        JAVA_INT,
-                        JAVA_INT,
-                        JAVA_INT,
-                        JAVA_FLOAT,
-                        JAVA_LONG,
-                        JAVA_INT,
-                        JAVA_LONG,
-                        JAVA_INT,
-                        JAVA_FLOAT,
-                        JAVA_LONG,
-                        JAVA_INT));
-        dpotrf = bind(
-                openBlas,
-                "LAPACKE_dpotrf_work",
-                FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_BYTE, JAVA_INT, JAVA_LONG, JAVA_INT));
-        dtrtri = bind(
-                openBlas,
-                "LAPACKE_dtrtri_work",
-                FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_BYTE, JAVA_BYTE, JAVA_INT, JAVA_LONG, JAVA_INT));
         init(maxIsa);
         isa = text(kernels, "sentei_active_isa");
         version = text(openBlas, "openblas_get_config").strip();
@@ -247,8 +151,49 @@ final class NativeLibrary {
         return List.of(text(kernels, "sentei_isa_names").split(", "));
     }
 
-    MethodHandle cast(DType from, DType to) {
-        return casts.get(List.of(from, to));
+    /**
+     * A kernel, bound when it is first asked for: linking takes milliseconds each.
+     *
+     * @param name without prefix, for example {@code gemv_bf16}
+     */
+    MethodHandle kernel(String name) {
+        return bound.computeIfAbsent(name, this::bindKernel);
+    }
+
+    MethodHandle sgemm() {
+        return openBlas(
+                "cblas_sgemm",
+                FunctionDescriptor.ofVoid(
+                        JAVA_INT,
+                        JAVA_INT,
+                        JAVA_INT,
+                        JAVA_INT,
+                        JAVA_INT,
+                        JAVA_INT,
+                        JAVA_FLOAT,
+                        JAVA_LONG,
+                        JAVA_INT,
+                        JAVA_LONG,
+                        JAVA_INT,
+                        JAVA_FLOAT,
+                        JAVA_LONG,
+                        JAVA_INT));
+    }
+
+    MethodHandle dpotrf() {
+        return openBlas(
+                "LAPACKE_dpotrf_work",
+                FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_BYTE, JAVA_INT, JAVA_LONG, JAVA_INT));
+    }
+
+    MethodHandle dtrtri() {
+        return openBlas(
+                "LAPACKE_dtrtri_work",
+                FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_BYTE, JAVA_BYTE, JAVA_INT, JAVA_LONG, JAVA_INT));
+    }
+
+    private MethodHandle openBlas(String name, FunctionDescriptor descriptor) {
+        return bound.computeIfAbsent(name, function -> bind(openBlas, function, descriptor));
     }
 
     private void init(String maxIsa) {
@@ -292,8 +237,8 @@ final class NativeLibrary {
         }
     }
 
-    /** A kernel with the parameters that the library declares: pointers and int64_t as long, int32_t as int. */
-    private MethodHandle kernel(String name) {
+    /** With the parameters that the library declares: pointers and int64_t as long, int32_t as int. */
+    private MethodHandle bindKernel(String name) {
         String declared;
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment pointer = (MemorySegment) parameters.invokeExact(arena.allocateFrom(name));

@@ -27,6 +27,8 @@ public final class OnnxEncoder {
     private static final String TYPES = "token_type_ids";
 
     private final OnnxSession session;
+    /** Of the largest batch so far; null before the first. */
+    private Outputs latest;
 
     /**
      * What one batch gave.
@@ -34,7 +36,7 @@ public final class OnnxEncoder {
      * @param first index of its first window
      * @param lengths tokens of each window
      * @param rows F32 values by name, all tokens of the first window, then of the second: tokens x features; values that
-     *     have one row a window keep it: windows x features
+     *     have one row a window keep it: windows x features. The next batch may use their memory
      */
     public record Batch(int first, List<Integer> lengths, Map<String, Tensor> rows) {}
 
@@ -76,9 +78,50 @@ public final class OnnxEncoder {
                 throw new ModelException("a window from number " + first + " on has no tokens; leave empty texts out");
             }
             Map<String, Tensor> rows = new LinkedHashMap<>();
-            session.run(feed(part, longest), values)
+            run(feed(part, longest), Shape.of(part.size(), longest), values)
                     .forEach((name, value) -> rows.put(name, compact(value, lengths, longest)));
             consumer.accept(new Batch(first, Arrays.stream(lengths).boxed().toList(), rows));
+        }
+    }
+
+    /** Runs one batch, in the memory of an earlier one of windows as long, where that has enough of it. */
+    private Map<String, Tensor> run(List<Tensor> inputs, Shape shape, Collection<String> values) {
+        long windows = shape.dimension(0);
+        if (latest == null || !latest.holds(shape, values)) {
+            latest = new Outputs(shape, session.run(inputs, values));
+            return latest.values();
+        }
+        Map<String, Tensor> outputs = new LinkedHashMap<>();
+        latest.values().forEach((name, value) -> outputs.put(name, latest.first(windows, value)));
+        session.rerun(inputs, outputs);
+        return outputs;
+    }
+
+    /**
+     * What a batch gave.
+     *
+     * @param shape windows x tokens of the batch
+     */
+    private record Outputs(Shape shape, Map<String, Tensor> values) {
+        boolean holds(Shape batch, Collection<String> wanted) {
+            return batch.dimension(1) == shape.dimension(1)
+                    && batch.dimension(0) <= shape.dimension(0)
+                    && List.copyOf(wanted).equals(List.copyOf(values.keySet()))
+                    && values.values().stream()
+                            .allMatch(value ->
+                                    value.shape().rank() > 0 && value.shape().dimension(0) % shape.dimension(0) == 0);
+        }
+
+        /** A value's memory as a batch of fewer windows takes it: its first dimension counts windows, or their tokens. */
+        Tensor first(long windows, Tensor value) {
+            long[] dimensions = value.shape().toArray();
+            dimensions[0] = dimensions[0] / shape.dimension(0) * windows;
+            Shape part = Shape.of(dimensions);
+            return new Tensor(
+                    value.name(),
+                    value.dtype(),
+                    part,
+                    value.data().asSlice(0, value.dtype().bytesFor(part.elements())));
         }
     }
 

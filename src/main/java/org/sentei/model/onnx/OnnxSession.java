@@ -21,6 +21,7 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.sentei.model.ModelException;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Shape;
@@ -111,19 +112,54 @@ public final class OnnxSession implements AutoCloseable {
      */
     public Map<String, Tensor> run(Collection<Tensor> values, Collection<String> wanted) {
         check(values, wanted);
+        return feeding(values, fed -> {
+            try (OrtSession.Result result = session.run(fed, new LinkedHashSet<>(wanted))) {
+                Map<String, Tensor> fetched = new LinkedHashMap<>();
+                for (String output : wanted) {
+                    fetched.put(output, copy(output, result.get(output).orElseThrow()));
+                }
+                return fetched;
+            }
+        });
+    }
+
+    /**
+     * Runs the graph once more, into memory that there is already: to get fresh memory for all values of a large graph takes
+     * about as long as to compute them.
+     *
+     * @param outputs native memory for the outputs to fetch, of the shapes that they will have: that of an earlier {@link #run}
+     * @throws ModelException as {@link #run} does, or when an output has another shape
+     */
+    public void rerun(Collection<Tensor> values, Map<String, Tensor> outputs) {
+        check(values, outputs.keySet());
+        feeding(values, fed -> {
+            Map<String, OnnxTensor> pinned = new LinkedHashMap<>();
+            try {
+                for (Tensor output : outputs.values()) {
+                    pinned.put(output.name(), over(output));
+                }
+                session.run(fed, Set.of(), pinned).close();
+                return null;
+            } finally {
+                pinned.values().forEach(OnnxTensor::close);
+            }
+        });
+    }
+
+    /** What is done with inputs that have been fed. */
+    @FunctionalInterface
+    private interface Run<T> {
+        T on(Map<String, OnnxTensor> fed) throws OrtException;
+    }
+
+    private <T> T feeding(Collection<Tensor> values, Run<T> run) {
         try (Arena scratch = Arena.ofConfined()) {
             Map<String, OnnxTensor> fed = new LinkedHashMap<>();
             try {
                 for (Tensor value : values) {
                     fed.put(value.name(), feed(value, scratch));
                 }
-                try (OrtSession.Result result = session.run(fed, new LinkedHashSet<>(wanted))) {
-                    Map<String, Tensor> fetched = new LinkedHashMap<>();
-                    for (String output : wanted) {
-                        fetched.put(output, copy(output, result.get(output).orElseThrow()));
-                    }
-                    return fetched;
-                }
+                return run.on(fed);
             } finally {
                 fed.values().forEach(OnnxTensor::close);
             }
@@ -139,9 +175,14 @@ public final class OnnxSession implements AutoCloseable {
     private OnnxTensor feed(Tensor value, Arena arena) throws OrtException {
         MemorySegment direct = arena.allocate(value.data().byteSize(), Long.BYTES);
         direct.copyFrom(value.data());
+        return over(new Tensor(value.name(), value.dtype(), value.shape(), direct));
+    }
+
+    /** A tensor over the value's own memory, which is native and must outlive it. */
+    private OnnxTensor over(Tensor value) throws OrtException {
         return OnnxTensor.createTensor(
                 environment,
-                direct.asByteBuffer().order(ByteOrder.nativeOrder()),
+                value.data().asByteBuffer().order(ByteOrder.nativeOrder()),
                 value.shape().toArray(),
                 javaType(value));
     }
@@ -181,7 +222,10 @@ public final class OnnxSession implements AutoCloseable {
         if (bytes == null) {
             throw notReadable(output, tensor.getInfo().toString());
         }
-        return new Tensor(output, dtype, Shape.of(tensor.getInfo().getShape()), MemorySegment.ofBuffer(bytes));
+        // Native memory, which the next run can write to.
+        MemorySegment data = Arena.ofAuto().allocate(bytes.remaining(), Long.BYTES);
+        data.copyFrom(MemorySegment.ofBuffer(bytes));
+        return new Tensor(output, dtype, Shape.of(tensor.getInfo().getShape()), data);
     }
 
     private ModelException notReadable(String output, String type) {

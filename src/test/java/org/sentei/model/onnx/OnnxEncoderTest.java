@@ -12,7 +12,10 @@ import static org.sentei.format.OnnxGraphs.save;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.function.Consumer;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -84,6 +87,38 @@ class OnnxEncoderTest {
                 .hasMessageContaining("no tokens");
     }
 
+    /** What runs in the memory of the batch before is read before the next one: here, as it comes. */
+    @ParameterizedTest
+    @ValueSource(strings = {"tokens", "flat", "pooled"})
+    void batchesAsLongAsTheFirstShareItsMemory(String value) {
+        List<int[]> windows = List.of(
+                new int[] {2, 0}, new int[] {1, 1}, new int[] {0, 1}, new int[] {2, 2}, new int[] {1, 0}, new int[] {0
+                });
+        List<double[]> rows = new ArrayList<>();
+        List<Long> addresses = new ArrayList<>();
+
+        run(INT64, value, 2, windows, batch -> {
+            Tensor tensor = batch.rows().get(value);
+            rows.add(IntStream.range(0, (int) tensor.shape().elements())
+                    .mapToDouble(i -> Floats.get(tensor.dtype(), tensor.data(), i))
+                    .toArray());
+            addresses.add(tensor.data().address());
+        });
+
+        boolean pooled = value.equals("pooled");
+        assertThat(rows.get(0)).containsExactly(pooled ? table(2, 1) : table(2, 0, 1, 1));
+        assertThat(rows.get(1)).containsExactly(pooled ? table(0, 2) : table(0, 1, 2, 2));
+        assertThat(rows.get(2)).containsExactly(pooled ? table(1, 0) : table(1, 0, 0));
+        assertThat(addresses.get(1)).isEqualTo(addresses.get(0));
+    }
+
+    private static double[] table(int... ids) {
+        return Arrays.stream(ids)
+                .boxed()
+                .flatMapToDouble(id -> Arrays.stream(TABLE[id]))
+                .toArray();
+    }
+
     private static void assertRows(Tensor rows, int... ids) {
         assertThat(rows.dtype()).isEqualTo(DType.F32);
         assertThat(rows.shape()).isEqualTo(Shape.of(ids.length, 2));
@@ -98,6 +133,12 @@ class OnnxEncoderTest {
     }
 
     private List<Batch> run(int type, String value, int batch, List<int[]> windows) {
+        List<Batch> batches = new ArrayList<>();
+        run(type, value, batch, windows, batches::add);
+        return batches;
+    }
+
+    private void run(int type, String value, int batch, List<int[]> windows, Consumer<Batch> consumer) {
         GraphProto.Builder graph = graph(
                         node("Gather", "table input_ids", "tokens"),
                         node("Reshape", "tokens shape", "flat"),
@@ -113,14 +154,12 @@ class OnnxEncoderTest {
                 .addInitializer(integers("shape", -1, 2))
                 .addInitializer(integers("last", 2))
                 .addInitializer(integers("zero", 0).toBuilder().clearDims());
-        List<Batch> batches = new ArrayList<>();
         try (OnnxFile file = OnnxFile.open(save(folder, model(graph)));
                 Arena arena = Arena.ofConfined();
                 OnnxSession session = OnnxSession.open(
                         file.path().toString(), file.tapped(List.of(value), List.of(), arena), file.folder(), 1)) {
-            new OnnxEncoder(session).run(windows, batch, List.of(value), batches::add);
+            new OnnxEncoder(session).run(windows, batch, List.of(value), consumer);
         }
-        return batches;
     }
 
     private static ValueInfoProto input(String name, int type) {

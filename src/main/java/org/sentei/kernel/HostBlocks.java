@@ -1,0 +1,85 @@
+package org.sentei.kernel;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.Iterator;
+
+/**
+ * The memory of one backend on the host. Large blocks that are given back are kept for who asks for as many bytes next: to
+ * clear fresh memory and to map it page by page takes as long as most ops that fill it.
+ */
+final class HostBlocks implements AutoCloseable {
+    private static final long ALIGNMENT = 64;
+    /** Smaller blocks are cheap enough to make. */
+    private static final long SMALLEST_KEPT = 1 << 16;
+    /** Bytes that are kept at most; what was given back first goes first. */
+    private static final long MOST_KEPT = 1L << 28;
+
+    /** Memory from the system, freed with its arena. */
+    record Block(Arena arena, MemorySegment memory) {}
+
+    private final Deque<Block> kept = new ArrayDeque<>();
+    private long keptBytes;
+    private boolean closed;
+
+    /**
+     * A block of exactly {@code bytes} bytes with unspecified content.
+     *
+     * @throws OutOfMemoryError when the system has none, even without what is kept
+     */
+    Block take(long bytes) {
+        for (Iterator<Block> blocks = kept.iterator(); blocks.hasNext(); ) {
+            Block block = blocks.next();
+            if (block.memory().byteSize() == bytes) {
+                blocks.remove();
+                keptBytes -= bytes;
+                return block;
+            }
+        }
+        try {
+            return fresh(bytes);
+        } catch (OutOfMemoryError e) {
+            shrink(0);
+            return fresh(bytes);
+        }
+    }
+
+    private static Block fresh(long bytes) {
+        Arena arena = Arena.ofConfined();
+        try {
+            return new Block(arena, arena.allocate(bytes, ALIGNMENT));
+        } catch (OutOfMemoryError e) {
+            arena.close();
+            throw e;
+        }
+    }
+
+    /** Takes a block back that nobody uses any more. */
+    void give(Block block) {
+        long bytes = block.memory().byteSize();
+        if (closed || bytes < SMALLEST_KEPT || bytes > MOST_KEPT) {
+            block.arena().close();
+            return;
+        }
+        shrink(MOST_KEPT - bytes);
+        kept.add(block);
+        keptBytes += bytes;
+    }
+
+    private void shrink(long most) {
+        while (keptBytes > most) {
+            Block oldest = kept.remove();
+            keptBytes -= oldest.memory().byteSize();
+            oldest.arena().close();
+        }
+    }
+
+    /** Frees what is kept, and from now on what is given back. */
+    @Override
+    public void close() {
+        closed = true;
+        shrink(0);
+    }
+}
