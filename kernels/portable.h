@@ -147,21 +147,28 @@ DEVICE uint score_key(float weight, float scale) {
     return bits > 0x7f800000u ? 0x7fffffffu : bits;
 }
 
-/* The sum of `count` neighbouring work-items' values, a power of two, in `values`, one for each work-item of the group; every
- * one of them gets it. The values may change again when all have returned from here and passed a barrier. */
+/* The sum of `count` neighbouring work-items' values, a multiple of SUMMANDS that divides GROUP, by way of `values`, one for
+ * each work-item of the group; every one of them gets it. Sums of SUMMANDS values first, then the sum of these. */
+#define SUMMANDS 16
 #define DEFINE_SUM(name, type) \
     DEVICE type name(LOCAL_ARG type *values, type value, int count) { \
-        const int id = LOCAL_ID; \
+        const int partials = count / SUMMANDS, place = LOCAL_ID % count; \
+        LOCAL_ARG type *own = values + (LOCAL_ID - place); \
         BARRIER; \
-        values[id] = value; \
+        own[place] = value; \
         BARRIER; \
-        for (int step = count / 2; step > 0; step /= 2) { \
-            if ((id & (count - 1)) < step) { \
-                values[id] += values[id + step]; \
+        if (place < partials) { \
+            for (int i = 1; i < SUMMANDS; i++) { \
+                value += own[place + i * partials]; \
             } \
-            BARRIER; \
+            own[place] = value; \
         } \
-        return values[id & ~(count - 1)]; \
+        BARRIER; \
+        value = own[0]; \
+        for (int i = 1; i < partials; i++) { \
+            value += own[i]; \
+        } \
+        return value; \
     }
 
 DEFINE_SUM(sum_float, float)

@@ -2,7 +2,7 @@
  * Sentei, the neural-network compression engine, for those who embed it on the module path.
  *
  * <p>What is {@code requires static} is optional at run time: ONNX Runtime for ONNX models, DJL's tokenizer for calibration
- * on text, picocli for the command line.
+ * on text, LWJGL for OpenCL devices, picocli for the command line.
  */
 module org.sentei {
     requires com.fasterxml.jackson.databind;
@@ -12,6 +12,8 @@ module org.sentei {
     requires static ai.djl.tokenizers;
     requires static com.microsoft.onnxruntime;
     requires static info.picocli;
+    requires static org.lwjgl;
+    requires static org.lwjgl.opencl;
 
     exports org.sentei.tensor;
     exports org.sentei.kernel;
@@ -37,5 +39,6 @@ module org.sentei {
 
     provides org.sentei.kernel.Backend.Provider with
             org.sentei.backend.cpu.NativeProvider,
+            org.sentei.backend.opencl.OpenClProvider,
             org.sentei.backend.reference.ReferenceProvider;
 }

@@ -36,20 +36,24 @@ import org.sentei.tensor.DType;
  * <p>How work is split depends on the op's shape alone, so that sums run in the same order every time.
  */
 final class LaunchTable {
-    /** Rows and columns of a tile of a matrix product: TILE of {@code gemm.inc} and {@code gram.inc}. */
-    private static final int TILE = 64;
+    /** Rows and columns of a tile of a matrix product: TILE of {@code gemm.inc}, and of {@code gram.inc}. */
+    private static final int GEMM_TILE = 128;
+
+    private static final int GRAM_TILE = 64;
     /** Edge of a block of a factorization, and of a transposed tile: BLOCK of the kernel files. */
     private static final int BLOCK = 32;
     /** Rows that a group takes of an op with few columns a row: LANE_ROWS of {@code portable.h}. */
     private static final int LANE_ROWS = 4;
     /** Vectors that are multiplied with weights at a time: VECTORS of {@code gemv.inc} and {@code sparse_gemv.inc}. */
     private static final int VECTORS = 4;
+    /** Rows of a product up to which it is one with vectors: beyond, tiles of it are filled well enough. */
+    private static final int FEW_VECTORS = 8;
     /** Columns of a group that sums over rows: COLUMNS of {@code column_moments.inc}. */
     private static final int COLUMNS = 32;
     /** Queries, and columns of the values, of a group: QUERIES and VALUES of {@code attention.inc}. */
     private static final int QUERIES = 16;
 
-    private static final int VALUES = 128;
+    private static final int VALUES = 64;
 
     /** Ranges of rows that a sum over rows is split into at most, and rows that one has at least. */
     private static final int RANGES = 64;
@@ -265,6 +269,10 @@ final class LaunchTable {
     }
 
     private void gemm(Gemm op) {
+        if (op.transposeB() && !op.accumulate() && op.a().rows() <= FEW_VECTORS) {
+            gemv(new Gemv(op.b(), op.a(), op.bias(), op.c()));
+            return;
+        }
         gemm(op.a(), op.b(), op.transposeB(), op.bias(), op.c(), op.accumulate());
     }
 
@@ -278,7 +286,7 @@ final class LaunchTable {
                 .integer(c.cols())
                 .integer(a.cols())
                 .integer(accumulate ? 1 : 0)
-                .run(tiles(c.rows(), TILE) * tiles(c.cols(), TILE));
+                .run(tiles(c.rows(), GEMM_TILE) * tiles(c.cols(), GEMM_TILE));
     }
 
     private void gemv(Gemv op) {
@@ -294,7 +302,7 @@ final class LaunchTable {
     }
 
     private void gram(Gram op) {
-        long tiles = tiles(op.x().cols(), TILE);
+        long tiles = tiles(op.x().cols(), GRAM_TILE);
         kernel("gram_f32")
                 .fp64()
                 .matrix(op.x())
@@ -308,7 +316,8 @@ final class LaunchTable {
     private void inverseCholesky(InverseCholesky op) {
         long size = op.gram().rows();
         long blocks = tiles(size, BLOCK);
-        // The factor L of the reversed matrix, the inverses of its diagonal blocks, and its inverse.
+        // The factor L of the reversed matrix, the inverses of its diagonal blocks (before, the shift), and its
+        // inverse.
         View lower = memory.scratch(DType.F64, size, size);
         View diagonal = memory.scratch(DType.F64, blocks * BLOCK, BLOCK);
         View inverse = memory.scratch(DType.F64, size, size);
@@ -317,13 +326,14 @@ final class LaunchTable {
                 .matrix(op.gram())
                 .integer(size)
                 .real(op.damping())
-                .matrix(lower)
+                .matrix(diagonal)
                 .matrix(op.status())
                 .run(1);
         kernel("inverse_cholesky_load_f64")
                 .fp64()
                 .matrix(op.gram())
                 .integer(size)
+                .matrix(diagonal)
                 .matrix(lower)
                 .run(size * tiles(size, Launch.GROUP));
         for (long block = 0; block < blocks; block++) {

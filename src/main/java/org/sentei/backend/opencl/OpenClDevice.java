@@ -1,0 +1,371 @@
+package org.sentei.backend.opencl;
+
+import static org.lwjgl.opencl.CL10.CL_MEM_READ_WRITE;
+import static org.lwjgl.opencl.CL10.CL_PROGRAM_BUILD_LOG;
+import static org.lwjgl.opencl.CL10.CL_SUCCESS;
+import static org.lwjgl.opencl.CL10.CL_TRUE;
+import static org.lwjgl.opencl.CL10.clFinish;
+import static org.lwjgl.opencl.CL10.clReleaseCommandQueue;
+import static org.lwjgl.opencl.CL10.clReleaseContext;
+import static org.lwjgl.opencl.CL10.clReleaseKernel;
+import static org.lwjgl.opencl.CL10.clReleaseMemObject;
+import static org.lwjgl.opencl.CL10.clReleaseProgram;
+import static org.lwjgl.opencl.CL10.nclBuildProgram;
+import static org.lwjgl.opencl.CL10.nclCreateBuffer;
+import static org.lwjgl.opencl.CL10.nclCreateCommandQueue;
+import static org.lwjgl.opencl.CL10.nclCreateContext;
+import static org.lwjgl.opencl.CL10.nclCreateKernel;
+import static org.lwjgl.opencl.CL10.nclCreateProgramWithSource;
+import static org.lwjgl.opencl.CL10.nclEnqueueNDRangeKernel;
+import static org.lwjgl.opencl.CL10.nclEnqueueReadBuffer;
+import static org.lwjgl.opencl.CL10.nclEnqueueWriteBuffer;
+import static org.lwjgl.opencl.CL10.nclGetProgramBuildInfo;
+import static org.lwjgl.opencl.CL10.nclSetKernelArg;
+import static org.lwjgl.opencl.CL11.nclEnqueueReadBufferRect;
+import static org.lwjgl.opencl.CL11.nclEnqueueWriteBufferRect;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.sentei.backend.gpu.GpuDevice;
+import org.sentei.backend.gpu.KernelSource;
+import org.sentei.backend.gpu.Launch;
+import org.sentei.backend.gpu.Launch.Argument;
+import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.DeviceInfo;
+
+/**
+ * An OpenCL device with a context and one queue, which runs commands in their order.
+ *
+ * <p>Each kernel file is a program of its own, built when it is needed first: a run uses a few of them.
+ */
+final class OpenClDevice implements GpuDevice {
+    private static final String OPTIONS = "-cl-std=CL1.2";
+
+    private final DeviceInfo info;
+    private final OpenClLibrary.Found found;
+    /** For what is passed by address: a kernel argument, an error code, sizes of a copy. */
+    private final Arena arena = Arena.ofConfined();
+
+    private final MemorySegment argument = arena.allocate(ValueLayout.JAVA_LONG);
+    private final MemorySegment code = arena.allocate(ValueLayout.JAVA_INT);
+    private final MemorySegment sizes = arena.allocate(ValueLayout.JAVA_LONG, 2);
+    private final MemorySegment bufferOrigin = arena.allocate(ValueLayout.JAVA_LONG, 3);
+    private final MemorySegment hostOrigin = arena.allocate(ValueLayout.JAVA_LONG, 3);
+    private final MemorySegment extent = arena.allocate(ValueLayout.JAVA_LONG, 3);
+
+    private final Map<String, Long> programs = new HashMap<>();
+    private final Map<String, Long> kernels = new HashMap<>();
+    private final Set<Long> buffers = new HashSet<>();
+    private final long context;
+    private final long queue;
+
+    OpenClDevice(OpenClLibrary.Found found) {
+        this.found = found;
+        this.info = new DeviceInfo(
+                OpenClProvider.NAME,
+                found.name(),
+                found.version() + ", driver " + found.driver(),
+                found.memoryBytes(),
+                "");
+        MemorySegment device = arena.allocateFrom(ValueLayout.JAVA_LONG, found.id());
+        long created = 0;
+        try {
+            created = nclCreateContext(0, 1, device.address(), 0, 0, code.address());
+            checkCode("clCreateContext");
+            context = created;
+            queue = nclCreateCommandQueue(context, found.id(), 0, code.address());
+            checkCode("clCreateCommandQueue");
+        } catch (RuntimeException e) {
+            if (created != 0) {
+                clReleaseContext(created);
+            }
+            arena.close();
+            throw e;
+        }
+    }
+
+    private void checkCode(String call) {
+        OpenClException.check(call, code.get(ValueLayout.JAVA_INT, 0));
+    }
+
+    @Override
+    public DeviceInfo info() {
+        return info;
+    }
+
+    @Override
+    public boolean hasFp64() {
+        return found.fp64();
+    }
+
+    @Override
+    public long allocate(long bytes) {
+        long buffer = nclCreateBuffer(context, CL_MEM_READ_WRITE, bytes, 0, code.address());
+        checkCode("clCreateBuffer of " + bytes + " bytes");
+        buffers.add(buffer);
+        return buffer;
+    }
+
+    @Override
+    public void free(long handle) {
+        buffers.remove(handle);
+        OpenClException.check("clReleaseMemObject", clReleaseMemObject(handle));
+    }
+
+    @Override
+    public void copyIn(MemorySegment source, Region target) {
+        if (target.isPacked()) {
+            OpenClException.check(
+                    "clEnqueueWriteBuffer",
+                    nclEnqueueWriteBuffer(
+                            queue,
+                            target.handle(),
+                            CL_TRUE,
+                            target.offset(),
+                            target.rows() * target.rowBytes(),
+                            source.address(),
+                            0,
+                            0,
+                            0));
+            return;
+        }
+        rectangle(target);
+        OpenClException.check(
+                "clEnqueueWriteBufferRect",
+                nclEnqueueWriteBufferRect(
+                        queue,
+                        target.handle(),
+                        CL_TRUE,
+                        bufferOrigin.address(),
+                        hostOrigin.address(),
+                        extent.address(),
+                        target.strideBytes(),
+                        0,
+                        target.rowBytes(),
+                        0,
+                        source.address(),
+                        0,
+                        0,
+                        0));
+    }
+
+    @Override
+    public void copyOut(Region source, MemorySegment target) {
+        if (source.isPacked()) {
+            OpenClException.check(
+                    "clEnqueueReadBuffer",
+                    nclEnqueueReadBuffer(
+                            queue,
+                            source.handle(),
+                            CL_TRUE,
+                            source.offset(),
+                            source.rows() * source.rowBytes(),
+                            target.address(),
+                            0,
+                            0,
+                            0));
+            return;
+        }
+        rectangle(source);
+        OpenClException.check(
+                "clEnqueueReadBufferRect",
+                nclEnqueueReadBufferRect(
+                        queue,
+                        source.handle(),
+                        CL_TRUE,
+                        bufferOrigin.address(),
+                        hostOrigin.address(),
+                        extent.address(),
+                        source.strideBytes(),
+                        0,
+                        source.rowBytes(),
+                        0,
+                        target.address(),
+                        0,
+                        0,
+                        0));
+    }
+
+    /** Where a region begins and how far it reaches, bytes across and rows down. */
+    private void rectangle(Region region) {
+        bufferOrigin.setAtIndex(ValueLayout.JAVA_LONG, 0, region.offset() % region.strideBytes());
+        bufferOrigin.setAtIndex(ValueLayout.JAVA_LONG, 1, region.offset() / region.strideBytes());
+        extent.setAtIndex(ValueLayout.JAVA_LONG, 0, region.rowBytes());
+        extent.setAtIndex(ValueLayout.JAVA_LONG, 1, region.rows());
+        extent.setAtIndex(ValueLayout.JAVA_LONG, 2, 1);
+    }
+
+    @Override
+    public void launch(Launch launch) {
+        Long kernel = kernels.get(launch.entry());
+        if (kernel == null) {
+            kernel = kernel(launch);
+            kernels.put(launch.entry(), kernel);
+        }
+        setArguments(kernel, launch);
+        enqueue(kernel, launch);
+    }
+
+    private long kernel(Launch launch) {
+        Long program = programs.get(launch.file());
+        if (program == null) {
+            program = build(launch.file());
+            programs.put(launch.file(), program);
+        }
+        try (Arena name = Arena.ofConfined()) {
+            long kernel =
+                    nclCreateKernel(program, name.allocateFrom(launch.entry()).address(), code.address());
+            checkCode("clCreateKernel of " + launch.entry());
+            return kernel;
+        }
+    }
+
+    private long build(String file) {
+        try (Arena text = Arena.ofConfined()) {
+            MemorySegment source = text.allocateFrom(KernelSource.of(file));
+            long program = nclCreateProgramWithSource(
+                    context,
+                    1,
+                    text.allocateFrom(ValueLayout.JAVA_LONG, source.address()).address(),
+                    0,
+                    code.address());
+            checkCode("clCreateProgramWithSource of " + file);
+            MemorySegment device = text.allocateFrom(ValueLayout.JAVA_LONG, found.id());
+            int status = nclBuildProgram(
+                    program, 1, device.address(), text.allocateFrom(OPTIONS).address(), 0, 0);
+            if (status != CL_SUCCESS) {
+                String log = buildLog(program);
+                clReleaseProgram(program);
+                DeviceException failure = OpenClException.of("clBuildProgram of " + file, status);
+                throw new DeviceException(
+                        OpenClProvider.NAME,
+                        "building the kernels of " + file + " for " + info.device(),
+                        "the compiler of " + info.driver() + " says: " + log,
+                        failure.kind(),
+                        failure);
+            }
+            return program;
+        }
+    }
+
+    private String buildLog(long program) {
+        try (Arena text = Arena.ofConfined()) {
+            if (nclGetProgramBuildInfo(program, found.id(), CL_PROGRAM_BUILD_LOG, 0, 0, sizes.address())
+                    != CL_SUCCESS) {
+                return "nothing";
+            }
+            MemorySegment log = text.allocate(Math.max(1, sizes.get(ValueLayout.JAVA_LONG, 0)));
+            nclGetProgramBuildInfo(program, found.id(), CL_PROGRAM_BUILD_LOG, log.byteSize(), log.address(), 0);
+            return log.getString(0, StandardCharsets.UTF_8).strip();
+        }
+    }
+
+    private void setArguments(long kernel, Launch launch) {
+        int index = 0;
+        for (Argument value : launch.arguments()) {
+            switch (value) {
+                case Argument.Matrix(long handle, long first, long stride) -> {
+                    index = setLong(kernel, launch, index, handle);
+                    index = setLong(kernel, launch, index, first);
+                    index = setLong(kernel, launch, index, stride);
+                }
+                case Argument.Int32(int number) -> {
+                    argument.set(ValueLayout.JAVA_INT, 0, number);
+                    index = set(kernel, launch, index, Integer.BYTES);
+                }
+                case Argument.Int64(long number) -> index = setLong(kernel, launch, index, number);
+                case Argument.Fp32(float number) -> {
+                    argument.set(ValueLayout.JAVA_FLOAT, 0, number);
+                    index = set(kernel, launch, index, Float.BYTES);
+                }
+                case Argument.Fp64(double number) -> {
+                    argument.set(ValueLayout.JAVA_DOUBLE, 0, number);
+                    index = set(kernel, launch, index, Double.BYTES);
+                }
+            }
+        }
+    }
+
+    /** An integer, or the handle of a buffer, of which 0 is none. */
+    private int setLong(long kernel, Launch launch, int index, long value) {
+        argument.set(ValueLayout.JAVA_LONG, 0, value);
+        return set(kernel, launch, index, Long.BYTES);
+    }
+
+    private int set(long kernel, Launch launch, int index, long bytes) {
+        int status = nclSetKernelArg(kernel, index, bytes, argument.address());
+        if (status != CL_SUCCESS) {
+            throw OpenClException.of("clSetKernelArg " + index + " of " + launch.entry(), status);
+        }
+        return index + 1;
+    }
+
+    private void enqueue(long kernel, Launch launch) {
+        sizes.setAtIndex(ValueLayout.JAVA_LONG, 0, (long) launch.groups() * Launch.GROUP);
+        sizes.setAtIndex(ValueLayout.JAVA_LONG, 1, Launch.GROUP);
+        int status =
+                nclEnqueueNDRangeKernel(queue, kernel, 1, 0, sizes.address(), sizes.address() + Long.BYTES, 0, 0, 0);
+        if (status != CL_SUCCESS) {
+            throw OpenClException.of("clEnqueueNDRangeKernel of " + launch.entry(), status);
+        }
+    }
+
+    @Override
+    public Prepared prepare(List<Launch> launches) {
+        KernelList list = new KernelList();
+        try {
+            for (Launch launch : launches) {
+                long kernel = kernel(launch);
+                list.ready.add(new Ready(kernel, launch));
+                setArguments(kernel, launch);
+            }
+            return list;
+        } catch (RuntimeException e) {
+            list.close();
+            throw e;
+        }
+    }
+
+    /** A kernel object that has its arguments. */
+    private record Ready(long kernel, Launch launch) {}
+
+    private final class KernelList implements Prepared {
+        private final List<Ready> ready = new ArrayList<>();
+
+        @Override
+        public void run() {
+            ready.forEach(each -> enqueue(each.kernel(), each.launch()));
+        }
+
+        @Override
+        public void close() {
+            ready.forEach(each -> clReleaseKernel(each.kernel()));
+            ready.clear();
+        }
+    }
+
+    @Override
+    public void sync() {
+        OpenClException.check("clFinish", clFinish(queue));
+    }
+
+    /** Releases everything, whatever the driver says about parts of it. */
+    @Override
+    public void close() {
+        clFinish(queue);
+        kernels.values().forEach(kernel -> clReleaseKernel(kernel));
+        programs.values().forEach(program -> clReleaseProgram(program));
+        buffers.forEach(buffer -> clReleaseMemObject(buffer));
+        clReleaseCommandQueue(queue);
+        clReleaseContext(context);
+        arena.close();
+    }
+}
