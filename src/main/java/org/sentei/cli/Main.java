@@ -3,8 +3,11 @@ package org.sentei.cli;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import java.util.List;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Set;
 import java.util.function.BooleanSupplier;
+import java.util.function.Supplier;
 import org.sentei.engine.Version;
 import org.sentei.engine.recipe.Nearest;
 import picocli.CommandLine;
@@ -62,9 +65,12 @@ public final class Main implements Runnable {
     /** Runs one command and returns its exit code. */
     static int run(String[] args, Terminal terminal, BooleanSupplier cancelled) {
         CommandLine line = new CommandLine(new Main());
-        for (Object command : commands(terminal, cancelled)) {
-            line.addSubcommand(command);
+        Map<String, Supplier<Object>> commands = commands(terminal, cancelled);
+        // To read what all of them take is slower than most of them: one that is named is enough.
+        if (args.length > 0 && commands.containsKey(args[0])) {
+            commands.keySet().retainAll(Set.of(args[0]));
         }
+        commands.forEach((name, command) -> line.addSubcommand(name, command.get()));
         line.setOut(new PrintWriter(terminal.out(), true, StandardCharsets.UTF_8));
         line.setErr(new PrintWriter(terminal.err(), true, StandardCharsets.UTF_8));
         line.setUsageHelpWidth(100);
@@ -84,19 +90,20 @@ public final class Main implements Runnable {
         return command.getMixins().get("common") instanceof CommonOptions common && common.verbose;
     }
 
-    private static List<Object> commands(Terminal terminal, BooleanSupplier cancelled) {
-        return List.of(
-                new DemoCommand(terminal, cancelled),
-                new DoctorCommand(terminal, cancelled),
-                new ModelsCommand(terminal),
-                new RecipesCommand(terminal),
-                new InspectCommand(terminal),
-                new PlanCommand(terminal),
-                new CompressCommand(terminal, cancelled),
-                new ForwardCommand(terminal),
-                new EvalCommand(terminal, cancelled),
-                new UnpackCommand(terminal, cancelled),
-                new BenchCommand(terminal, cancelled));
+    private static Map<String, Supplier<Object>> commands(Terminal terminal, BooleanSupplier cancelled) {
+        Map<String, Supplier<Object>> commands = new LinkedHashMap<>();
+        commands.put("demo", () -> new DemoCommand(terminal, cancelled));
+        commands.put("doctor", () -> new DoctorCommand(terminal, cancelled));
+        commands.put("models", () -> new ModelsCommand(terminal));
+        commands.put("recipes", () -> new RecipesCommand(terminal));
+        commands.put("inspect", () -> new InspectCommand(terminal));
+        commands.put("plan", () -> new PlanCommand(terminal));
+        commands.put("compress", () -> new CompressCommand(terminal, cancelled));
+        commands.put("forward", () -> new ForwardCommand(terminal));
+        commands.put("eval", () -> new EvalCommand(terminal, cancelled));
+        commands.put("unpack", () -> new UnpackCommand(terminal, cancelled));
+        commands.put("bench", () -> new BenchCommand(terminal, cancelled));
+        return commands;
     }
 
     /** Without a command: the usage. */

@@ -25,6 +25,8 @@ final class WeightHistograms {
     private static final int HALF = Report.Weights.BINS / 2;
     /** Elements read at a time. */
     private static final int CHUNK = 1 << 16;
+
+    private static final int LANES = 4;
     /** Every how many elements the spread is sampled. */
     private static final int STRIDE = 31;
     /** The range holds at least so many root mean squares: all but 0.3 % of normally distributed weights. */
@@ -82,18 +84,28 @@ final class WeightHistograms {
 
     /** The values bin by bin, and behind them the zeros of either sign. */
     private long[] count(Tensor tensor, double limit) {
+        // Neighbours count into different lanes: two in one bin would wait for each other.
+        int[] counts = new int[LANES * (Report.Weights.BINS + 1)];
         long[] bins = new long[Report.Weights.BINS + 1];
         double scale = HALF / limit;
         long elements = tensor.shape().elements();
         for (long first = 0; first < elements; first += CHUNK) {
             int length = (int) Math.min(CHUNK, elements - first);
             read(tensor.dtype(), tensor.data(), first, length);
-            for (int i = 0; i < length; i++) {
-                int bin = Math.clamp((int) (values[i] * scale + HALF), 0, Report.Weights.BINS - 1);
-                bins[values[i] == 0 ? Report.Weights.BINS : bin]++;
+            count(values, length, scale, counts);
+            for (int i = 0; i < counts.length; i++) {
+                bins[i / LANES] += counts[i];
+                counts[i] = 0;
             }
         }
         return bins;
+    }
+
+    private static void count(float[] values, int length, double scale, int[] counts) {
+        for (int i = 0; i < length; i++) {
+            int bin = Math.min(Math.max((int) (values[i] * scale + HALF), 0), Report.Weights.BINS - 1);
+            counts[(values[i] == 0 ? Report.Weights.BINS : bin) * LANES + (i & (LANES - 1))]++;
+        }
     }
 
     private static List<Long> bins(long[] counts) {

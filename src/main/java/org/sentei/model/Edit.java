@@ -18,10 +18,6 @@ import org.sentei.tensor.Tensor;
  * @param bias the new bias of each output, F32 under the name it has or gets in the file; null leaves the bias as it is
  */
 public record Edit(Site site, BitMask pruned, Tensor weight, Tensor bias) {
-    private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED;
-    private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
-    private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED;
-
     /** Checks that mask, weight and bias have the shape of the site; otherwise an {@link IllegalArgumentException}. */
     public Edit {
         if (pruned.rows() != site.rows() || pruned.cols() != site.cols()) {
@@ -77,34 +73,43 @@ public record Edit(Site site, BitMask pruned, Tensor weight, Tensor bias) {
      * @throws ModelException when the type cannot hold a value
      */
     public void applyTo(DType dtype, long first, MemorySegment elements) {
-        int[] words = pruned.words();
-        int wordsPerRow = BitMask.wordsPerRow(site.cols());
         long lineLength = site.transposed() ? site.rows() : site.cols();
-        long line = first / lineLength;
-        long at = first % lineLength;
         long count = elements.byteSize() / dtype.bytes();
-        for (long i = 0; i < count; i++) {
-            long row = site.transposed() ? at : line;
-            long col = site.transposed() ? line : at;
-            int keep = ((words[(int) (row * wordsPerRow + (col >>> 5))] >>> (int) (col & 31)) & 1) - 1;
-            if (weight == null) {
-                // Half of the weights go, in no order: to branch on each would take longer than to write all.
-                switch (dtype) {
-                    case F64 -> elements.set(LONG, i * 8, elements.get(LONG, i * 8) & keep);
-                    case F32 -> elements.set(INT, i * 4, elements.get(INT, i * 4) & keep);
-                    case F16, BF16 -> elements.set(SHORT, i * 2, (short) (elements.get(SHORT, i * 2) & keep));
-                    default -> throw new IllegalArgumentException(dtype + " is no floating type");
-                }
-            } else if (keep == 0) {
-                Floats.set(dtype, elements, i, 0);
-            } else {
-                store("weight", weight, row * site.cols() + col, dtype, elements, i);
+        for (long done = 0; done < count; ) {
+            long line = (first + done) / lineLength;
+            long from = (first + done) % lineLength;
+            int length = Math.toIntExact(Math.min(lineLength - from, count - done));
+            MemorySegment part = elements.asSlice(dtype.bytesFor(done), dtype.bytesFor(length));
+            if (weight != null) {
+                store(dtype, line, from, part, length);
             }
-            at++;
-            if (at == lineLength) {
-                at = 0;
-                line++;
+            clear(line, from, part, length);
+            done += length;
+        }
+    }
+
+    /** Half of the weights go, in no order: to branch on each would take longer than to write them all, in units of 16 bits. */
+    private void clear(long line, long from, MemorySegment part, int length) {
+        short[] units = part.toArray(ValueLayout.JAVA_SHORT_UNALIGNED);
+        int each = units.length / length;
+        int[] words = pruned.words();
+        long rowBits = 32L * BitMask.wordsPerRow(site.cols());
+        long bit = site.transposed() ? from * rowBits + line : line * rowBits + from;
+        long step = site.transposed() ? rowBits : 1;
+        for (int unit = 0; unit < units.length; bit += step) {
+            int keep = ((words[(int) (bit >>> 5)] >>> (int) bit) & 1) - 1;
+            for (int end = unit + each; unit < end; unit++) {
+                units[unit] &= (short) keep;
             }
+        }
+        MemorySegment.copy(units, 0, part, ValueLayout.JAVA_SHORT_UNALIGNED, 0, units.length);
+    }
+
+    private void store(DType dtype, long line, long from, MemorySegment part, int length) {
+        for (int i = 0; i < length; i++) {
+            long row = site.transposed() ? from + i : line;
+            long col = site.transposed() ? line : from + i;
+            store("weight", weight, row * site.cols() + col, dtype, part, i);
         }
     }
 
