@@ -2,7 +2,7 @@
  * Sentei, the neural-network compression engine, for those who embed it on the module path.
  *
  * <p>What is {@code requires static} is optional at run time: ONNX Runtime for ONNX models, DJL's tokenizer for calibration
- * on text, LWJGL for OpenCL devices, picocli for the command line.
+ * on text, LWJGL for OpenCL devices, JCuda for NVIDIA GPUs, picocli for the command line.
  */
 module org.sentei {
     requires com.fasterxml.jackson.databind;
@@ -12,6 +12,7 @@ module org.sentei {
     requires static ai.djl.tokenizers;
     requires static com.microsoft.onnxruntime;
     requires static info.picocli;
+    requires static jcuda;
     requires static org.lwjgl;
     requires static org.lwjgl.opencl;
 
@@ -39,6 +40,7 @@ module org.sentei {
 
     provides org.sentei.kernel.Backend.Provider with
             org.sentei.backend.cpu.NativeProvider,
+            org.sentei.backend.cuda.CudaProvider,
             org.sentei.backend.opencl.OpenClProvider,
             org.sentei.backend.reference.ReferenceProvider;
 }

@@ -76,6 +76,14 @@ public interface Backend extends AutoCloseable {
         Optional<String> unavailableBecause();
 
         /**
+         * Whether its device seems to be here, so that {@code auto} says when it cannot use it; false where a machine simply
+         * has no such device.
+         */
+        default boolean isExpected() {
+            return true;
+        }
+
+        /**
          * Opens the device.
          *
          * @throws DeviceException when it is not available

@@ -56,8 +56,8 @@ public final class Backends {
     }
 
     /**
-     * What {@link #AUTO} passes over: for each backend that is faster than the one it finds, the name and why it is not
-     * available. Empty for every other name.
+     * What {@link #AUTO} passes over: for each backend that is faster than the one it finds and whose device seems to be
+     * here, the name and why it is not available. Empty for every other name.
      */
     public static List<String> passedOver(String name) {
         if (!name.equals(AUTO)) {
@@ -65,6 +65,7 @@ public final class Backends {
         }
         return providers().stream()
                 .takeWhile(provider -> provider.unavailableBecause().isPresent())
+                .filter(Backend.Provider::isExpected)
                 .map(provider -> "the faster backend " + provider.name() + " is not available: "
                         + provider.unavailableBecause().orElseThrow())
                 .toList();

@@ -124,6 +124,7 @@ class ArchitectureTest {
                 "org.sentei.bench",
                 "org.sentei.cli");
         confine("picocli..", "org.sentei.cli");
+        confine("jcuda..", "org.sentei.backend.cuda");
         confine("org.openjdk.jmh..");
     }
 
@@ -136,10 +137,12 @@ class ArchitectureTest {
     }
 
     @Test
-    void nativeCodeIsCalledFromOneClassOnly() {
+    void nativeCodeIsCalledFromOneClassOfABackendOnly() {
         noClasses()
                 .that()
                 .doNotHaveFullyQualifiedName("org.sentei.backend.cpu.NativeLibrary")
+                .and()
+                .doNotHaveFullyQualifiedName("org.sentei.backend.cuda.CudaDriver")
                 .should()
                 .dependOnClassesThat()
                 .haveFullyQualifiedName("java.lang.foreign.Linker")
@@ -169,7 +172,7 @@ class ArchitectureTest {
                 .check(CLASSES);
     }
 
-    /** The two that switch a library by properties do so while it loads, and put them back. */
+    /** The three that switch a library by properties do so while it loads, and put them back. */
     @Test
     void nothingOutsideTheCommandLineConfiguresTheProcess() {
         noClasses()
@@ -179,6 +182,8 @@ class ArchitectureTest {
                 .doNotHaveFullyQualifiedName("org.sentei.format.TextTokenizer$Library")
                 .and()
                 .doNotHaveFullyQualifiedName("org.sentei.model.onnx.OnnxRuntimeLibrary$Loaded")
+                .and()
+                .doNotHaveFullyQualifiedName("org.sentei.backend.cuda.Jcuda")
                 .should()
                 .callMethod(System.class, "setProperty", String.class, String.class)
                 .orShould()

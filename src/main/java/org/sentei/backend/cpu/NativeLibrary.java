@@ -22,6 +22,8 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
+import org.sentei.backend.LibraryCache;
+import org.sentei.backend.Settings;
 import org.sentei.kernel.DeviceException;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;

@@ -17,6 +17,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.sentei.backend.LibraryCache;
+import org.sentei.backend.Settings;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.DeviceException;
@@ -164,7 +166,8 @@ class NativeLibraryTest {
     void aCacheThatCannotBeMadeIsAnErrorWithARemedy() throws IOException {
         Path file = Files.createFile(directory.resolve("file"));
 
-        assertThatThrownBy(() -> new LibraryCache(file.resolve("below")).extract(resource(), "libsentei.so"))
+        assertThatThrownBy(() ->
+                        new LibraryCache(NativeBackend.NAME, file.resolve("below")).extract(resource(), "libsentei.so"))
                 .isInstanceOf(DeviceException.class)
                 .hasMessageContaining("sentei.native.dir");
     }
@@ -190,7 +193,7 @@ class NativeLibraryTest {
     }
 
     private LibraryCache cache() {
-        return new LibraryCache(directory.resolve("cache"));
+        return new LibraryCache(NativeBackend.NAME, directory.resolve("cache"));
     }
 
     private Path extract() {

@@ -1,4 +1,4 @@
-package org.sentei.backend.cpu;
+package org.sentei.backend;
 
 import java.io.IOException;
 import java.io.InputStream;
@@ -26,20 +26,21 @@ import org.sentei.kernel.DeviceException;
  * file that is found there is used only when its content has that checksum, and a new one appears by an atomic move, so
  * that processes may race.
  *
+ * @param backend on whose behalf, for messages
  * @param directory parent of those directories; created when missing
  */
-record LibraryCache(Path directory) {
+public record LibraryCache(String backend, Path directory) {
     private static final Set<PosixFilePermission> PRIVATE = PosixFilePermissions.fromString("rwx------");
 
     /**
      * The cache of this user: {@code sentei.native.dir} or {@code SENTEI_NATIVE_DIR} where given, otherwise
      * {@code .cache/sentei/native} in the home directory.
      */
-    static LibraryCache ofUser() {
-        return Settings.find(Settings.NATIVE_DIR)
-                .map(path -> new LibraryCache(Path.of(path)))
-                .orElseGet(
-                        () -> new LibraryCache(Path.of(System.getProperty("user.home"), ".cache", "sentei", "native")));
+    public static LibraryCache ofUser(String backend) {
+        Path directory = Settings.find(Settings.NATIVE_DIR)
+                .map(Path::of)
+                .orElseGet(() -> Path.of(System.getProperty("user.home"), ".cache", "sentei", "native"));
+        return new LibraryCache(backend, directory);
     }
 
     /**
@@ -48,7 +49,7 @@ record LibraryCache(Path directory) {
      * @param fileName what the file is called
      * @throws DeviceException when the cache cannot be written or is not this user's own
      */
-    Path extract(URL resource, String fileName) {
+    public Path extract(URL resource, String fileName) {
         try {
             String content = content(resource);
             Path home = directory.resolve(content);
@@ -61,7 +62,7 @@ record LibraryCache(Path directory) {
             return file;
         } catch (IOException | UnsupportedOperationException e) {
             throw new DeviceException(
-                    NativeBackend.NAME,
+                    backend,
                     "extracting " + fileName + " to " + directory,
                     e + "; set " + Settings.NATIVE_DIR + " or " + Settings.environmentName(Settings.NATIVE_DIR)
                             + " to a private directory that can be written",

@@ -1,0 +1,46 @@
+package org.sentei.backend.cuda;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.io.TempDir;
+
+/**
+ * Every case of the catalogue through the whole CUDA backend against the reference, with the shipped kernels on an emulated
+ * GPU that runs threads in a hostile order.
+ */
+class CudaConformanceTest {
+    @TempDir
+    private static Path folder;
+
+    @TestFactory
+    Stream<DynamicTest> everyKernelAgreesWithTheReference() throws Exception {
+        EmulatedDriver driver = EmulatedDriver.build(folder);
+        List<String> stems = EmulatedDriver.stems();
+        EmulatedDriver.Outcome outcome = driver.run(
+                Map.of(),
+                Stream.concat(Stream.of("conformance"), stems.stream()).toArray(String[]::new));
+
+        return Stream.concat(
+                Stream.of(DynamicTest.dynamicTest("nothing leaks or strays", () -> {
+                    assertThat(outcome.exit()).as(outcome.errors()).isZero();
+                    for (String kind : List.of("contexts", "damaged", "leaked")) {
+                        assertThat(outcome.count(kind)).as(kind).isZero();
+                    }
+                })),
+                stems.stream()
+                        .map(stem -> DynamicTest.dynamicTest(stem, () -> {
+                            assertThat(outcome.of("failure"))
+                                    .filteredOn(line -> line.startsWith(stem + " "))
+                                    .isEmpty();
+                            assertThat(outcome.of("checked"))
+                                    .as(outcome.errors())
+                                    .anySatisfy(line -> assertThat(line).matches(stem + " [1-9][0-9]*"));
+                        })));
+    }
+}

@@ -1,0 +1,132 @@
+package org.sentei.backend.cuda;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.SymbolLookup;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+import java.net.URL;
+import java.net.URLClassLoader;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.stream.Stream;
+import org.sentei.backend.Settings;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Backends;
+import org.sentei.kernel.Conformance;
+import org.sentei.kernel.CountValues;
+import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.Op;
+import org.sentei.kernel.OpCase;
+import org.sentei.kernel.OpCases;
+import org.sentei.kernel.Scope;
+import org.sentei.kernel.Sequence;
+import org.sentei.kernel.View;
+import org.sentei.tensor.DType;
+
+/**
+ * What {@link EmulatedDriver} runs in a process of its own, where the emulated driver is the only one. Says on standard
+ * output what happened, a line each: {@code failure ...}, {@code checked OP CASES}, {@code count NAME NUMBER}.
+ */
+final class EmulatedCuda {
+    private static final List<String> COUNTERS = List.of("contexts", "launches", "damaged", "leaked");
+
+    private EmulatedCuda() {}
+
+    /** Takes the folder of the kernels' images, which are made when it is empty, what to do, and ops where it takes some. */
+    public static void main(String[] arguments) throws Throwable {
+        Path images = Path.of(arguments[0]);
+        if (!Files.exists(images.resolve("org"))) {
+            EmulatedDriver.images(images);
+        }
+        try (URLClassLoader resources =
+                new URLClassLoader(new URL[] {images.toUri().toURL()}, null)) {
+            List<String> ops = Arrays.asList(arguments).subList(2, arguments.length);
+            try {
+                switch (arguments[1]) {
+                    case "conformance" ->
+                        conformance(
+                                resources,
+                                Stream.concat(OpCases.all().stream(), TunedCases.all().stream())
+                                        .filter(opCase -> ops.contains(Op.stem(opCase.op())))
+                                        .toList());
+                    case "work" -> work(resources);
+                    default -> throw new IllegalArgumentException(arguments[1]);
+                }
+            } catch (DeviceException e) {
+                say("failure " + e.kind() + " " + e.getMessage());
+                for (Throwable suppressed : e.getSuppressed()) {
+                    say("suppressed " + suppressed.getMessage());
+                }
+            }
+            counters();
+        }
+    }
+
+    private static void conformance(ClassLoader resources, List<OpCase> cases) {
+        Map<String, Integer> checked = new TreeMap<>();
+        try (Backend candidate = CudaProvider.open(Backend.Options.defaults(), resources);
+                Backend reference = Backends.find("reference").open(Backend.Options.defaults())) {
+            Conformance conformance = new Conformance(candidate, reference);
+            for (OpCase opCase : cases) {
+                String op = Op.stem(opCase.op());
+                conformance.check(opCase, 3).failure().ifPresent(failure -> say("failure " + op + " " + failure));
+                checked.merge(op, 1, Integer::sum);
+            }
+        }
+        checked.forEach((op, number) -> say("checked " + op + " " + number));
+    }
+
+    /** Everything a device is asked for: memory, copies of all shapes, launches, a sequence. */
+    private static void work(ClassLoader resources) {
+        try (Backend backend = CudaProvider.open(Backend.Options.defaults(), resources);
+                Scope scope = new Scope(backend);
+                Arena arena = Arena.ofConfined()) {
+            View x = scope.matrix(64, 100).cols(3, 95);
+            View counts = scope.matrix(DType.I64, 1, 3);
+            var values = arena.allocate(x.bytes());
+            for (long i = 0; i < x.elements(); i++) {
+                values.setAtIndex(ValueLayout.JAVA_FLOAT, i, i % 4 == 0 ? 0 : Float.NaN);
+            }
+            CountValues count = new CountValues(x, counts);
+            var result = arena.allocate(counts.bytes());
+            backend.copyIn(values, x);
+            backend.run(count);
+            backend.copyOut(counts, result);
+            say("zeros " + result.getAtIndex(ValueLayout.JAVA_LONG, 0));
+            // The memory of a copy may change as soon as it returns, long before anything on the device has run.
+            backend.copyIn(values.fill((byte) 0), x);
+            values.fill((byte) 0xFF);
+            try (Sequence sequence = backend.prepare(List.of(count))) {
+                backend.run(sequence, 3);
+                backend.copyOut(counts, result);
+            }
+            say("zeros " + result.getAtIndex(ValueLayout.JAVA_LONG, 0));
+            backend.copyOut(x, values);
+            say("mismatch " + values.mismatch(arena.allocate(x.bytes())));
+            backend.sync();
+        }
+    }
+
+    @SuppressWarnings("restricted") // the counters are the driver's own
+    private static void counters() throws Throwable {
+        SymbolLookup driver = SymbolLookup.libraryLookup(
+                Path.of(Settings.find(Settings.CUDA_DRIVER).orElseThrow()), Arena.global());
+        MethodHandle count = Linker.nativeLinker()
+                .downcallHandle(
+                        driver.find("sentei_emulated_count").orElseThrow(),
+                        FunctionDescriptor.of(ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT));
+        for (int i = 0; i < COUNTERS.size(); i++) {
+            say("count " + COUNTERS.get(i) + " " + (long) count.invokeExact(i));
+        }
+    }
+
+    private static void say(String line) {
+        System.out.println(line);
+    }
+}

@@ -1,0 +1,118 @@
+package org.sentei.backend.cuda;
+
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.function.ToDoubleFunction;
+import org.sentei.kernel.ColumnMoments;
+import org.sentei.kernel.OpCase;
+import org.sentei.kernel.OpCase.Operand;
+import org.sentei.kernel.OpCase.Role;
+import org.sentei.kernel.ScoreSelect;
+import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.Tolerance;
+import org.sentei.tensor.BitMask;
+import org.sentei.tensor.DType;
+
+/**
+ * Cases for what {@link TunedKernels} does beyond the portable kernels: groups that take many rows, so that a threshold is
+ * predicted and the prediction misses; rows at the limits of a kernel's width, with loads of four and without; sums of so
+ * many rows that a thread merges several chunks.
+ */
+final class TunedCases {
+    private TunedCases() {}
+
+    static List<OpCase> all() {
+        List<OpCase> cases = new ArrayList<>();
+        for (int cols : new int[] {255, 1024, 4095, 4096, 4097, 11264, 11265}) {
+            int rows = cols > 4096 ? 9 : 21;
+            for (int prune : new int[] {1, cols / 2, cols - 1, cols}) {
+                cases.add(select("alike", rows, cols, prune, cols % 4, row -> 1, SplittableRandom::nextGaussian));
+            }
+            int half = cols / 2;
+            cases.add(select(
+                    "far apart", rows, cols, half, 0, row -> Math.pow(9, row % 5), SplittableRandom::nextGaussian));
+            cases.add(select("ties", rows, cols, half, 4, row -> 1, random -> random.nextInt(-3, 4)));
+            cases.add(select("zeros", rows, cols, half, 1, row -> 1, random -> random.nextInt(8) == 0 ? 1.5 : 0));
+            cases.add(select("equal", rows, cols, half, 0, row -> row % 3, random -> 0.5));
+            cases.add(select("narrow", rows, cols, half, 0, row -> 1, random -> 1 + 1e-3 * random.nextDouble()));
+        }
+        for (int cols : new int[] {4, 1020, 1024, 1028, 5000}) {
+            for (int prune = 0; prune <= 4; prune++) {
+                Selection groups = new Selection.Groups(prune, 4);
+                cases.add(select(
+                        "groups of " + prune, 5, cols, groups, cols % 8, row -> 1, SplittableRandom::nextGaussian));
+                cases.add(select("tied groups of " + prune, 5, cols, groups, 3, row -> 1, random -> random.nextInt(3)));
+            }
+        }
+        for (double mean : new double[] {0, 100}) {
+            cases.add(moments(150_000, 5, 3, mean));
+            cases.add(moments(135_000, 8, 0, mean));
+        }
+        return cases;
+    }
+
+    private static OpCase select(
+            String label,
+            int rows,
+            int cols,
+            int prune,
+            int gap,
+            ToDoubleFunction<Integer> scale,
+            ToDoubleFunction<SplittableRandom> values) {
+        return select(label + " " + prune + " of", rows, cols, new Selection.Row(prune), gap, scale, values);
+    }
+
+    private static OpCase select(
+            String label,
+            int rows,
+            int cols,
+            Selection selection,
+            int gap,
+            ToDoubleFunction<Integer> scale,
+            ToDoubleFunction<SplittableRandom> values) {
+        OpCase.Fill weights = (random, packed, ignored, width) -> {
+            for (int i = 0; i < rows * cols; i++) {
+                put(packed, i, scale.applyAsDouble(i / cols) * values.applyAsDouble(random));
+            }
+        };
+        OpCase.Fill scales = (random, packed, one, width) -> {
+            for (int i = 0; i < cols; i++) {
+                put(packed, i, 0.5 + random.nextInt(2));
+            }
+        };
+        return new OpCase(
+                ScoreSelect.class,
+                label + " " + rows + "x" + cols + " gap " + gap,
+                new Tolerance.Exact(),
+                List.of(
+                        new Operand("weights", Role.READ, DType.F32, rows, cols, gap, weights),
+                        new Operand("mask", Role.WRITE, DType.I32, rows, BitMask.wordsPerRow(cols), 1, weights),
+                        new Operand("scale", Role.READ, DType.F32, 1, cols, 0, scales)),
+                views -> new ScoreSelect(views.get(0), views.get(2), views.get(1), selection));
+    }
+
+    private static OpCase moments(int rows, int cols, int gap, double mean) {
+        OpCase.Fill values = (random, packed, height, width) -> {
+            for (int i = 0; i < rows * cols; i++) {
+                put(packed, i, mean + random.nextGaussian());
+            }
+        };
+        OpCase.Fill zeros = (random, packed, height, width) -> packed.fill((byte) 0);
+        return new OpCase(
+                ColumnMoments.class,
+                rows + "x" + cols + " around " + mean,
+                new Tolerance.Rounding(64, 1),
+                List.of(
+                        new Operand("x", Role.READ, DType.F32, rows, cols, gap, values),
+                        new Operand("count", Role.UPDATE, DType.I64, 1, 1, 0, zeros),
+                        new Operand("moments", Role.UPDATE, DType.F64, 3, cols, 1, zeros)),
+                views -> new ColumnMoments(views.get(0), views.get(1), views.get(2)));
+    }
+
+    private static void put(MemorySegment packed, long index, double value) {
+        packed.setAtIndex(ValueLayout.JAVA_FLOAT, index, (float) value);
+    }
+}
