@@ -13,7 +13,8 @@ Included on both sides: loading the model, tokenizing the text, calibration, pru
 output error of every layer, weight and quality figures of the report, syncing the files to disk.
 
   compress_minilm.py make MODEL.onnx TOKENIZER.json FOLDER     the model as a Hugging Face folder, once, not timed
-  compress_minilm.py compress FOLDER TEXT OUT THREADS LENGTH   prints one line of JSON with the seconds after the imports
+  compress_minilm.py compress FOLDER TEXT OUT THREADS LENGTH TIMES
+                       prints the seconds after the imports of the first and of the last time, into folders OUT0, OUT1, ...
   compress_minilm.py check MODEL.onnx OUT OUR.onnx             prints how many of the masks' bits agree
   compress_minilm.py report FOLDER RESULTS COMMIT LENGTH...    medians, as compress_minilm.json and .md in RESULTS
 """
@@ -74,13 +75,23 @@ class Moments:
         self.count = total
 
 
-def compress(folder, text, out, threads, length):
+def compress(folder, text, out, threads, length, times):
+    import torch
+    from transformers import AutoModel, AutoTokenizer  # noqa: F401, loaded here, before the clock runs
+
+    torch.set_num_threads(int(threads))
+    seconds = []
+    for i in range(int(times)):
+        start = time.perf_counter()
+        compress_once(folder, text, f"{out}{i}", int(length))
+        seconds.append(time.perf_counter() - start)
+    print(json.dumps({"inside": seconds[0], "again": seconds[-1]}))
+
+
+def compress_once(folder, text, out, length):
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    torch.set_num_threads(int(threads))
-    length = int(length)
-    start = time.perf_counter()
     model = AutoModel.from_pretrained(folder, attn_implementation="sdpa").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.no_truncation()
@@ -116,7 +127,6 @@ def compress(folder, text, out, threads, length):
             layer.bias += pruned @ mean
             layer.weight -= pruned
     model.save_pretrained(out)
-    print(json.dumps({"seconds": time.perf_counter() - start, "torch": torch.__version__}))
 
 
 def check(model, theirs, ours):
@@ -146,15 +156,16 @@ def measured(folder, length):
     """Medians of one length, the ratio of each round's pair, and how the masks agree."""
     lines = (folder / f"rounds.{length}").read_text().splitlines()
     rounds = [json.loads(line) for line in lines]
-    seconds = {key: [one[key] for one in rounds] for key in rounds[0]}
+    kinds = ("process", "inside", "again")
+    seconds = {side: {kind: [one[side][kind] for one in rounds] for kind in kinds} for side in ("sentei", "torch")}
     return {
         "windows": WINDOWS,
         "length": length,
-        "median_seconds": {key: statistics.median(values) for key, values in seconds.items()},
-        "ratio": {
-            kind: statistics.median(one[f"torch_{kind}"] / one[f"sentei_{kind}"] for one in rounds)
-            for kind in ("process", "inside")
+        "median_seconds": {
+            side: {kind: statistics.median(values) for kind, values in all_kinds.items()}
+            for side, all_kinds in seconds.items()
         },
+        "ratio": {kind: statistics.median(one["torch"][kind] / one["sentei"][kind] for one in rounds) for kind in kinds},
         "masks": json.loads((folder / f"check.{length}").read_text()),
         "all_seconds": seconds,
     }
@@ -179,11 +190,12 @@ def report(folder, results, commit, *lengths):
         "| what | tokens a window | Sentei s | PyTorch s | ratio of pairs |",
         "|---|---:|---:|---:|---:|",
         *(
-            f"| {label} | {case['length']} | {case['median_seconds']['sentei_' + kind]:.2f}"
-            f" | {case['median_seconds']['torch_' + kind]:.2f} | {case['ratio'][kind]:.2f} |"
+            f"| {label} | {case['length']} | {case['median_seconds']['sentei'][kind]:.2f}"
+            f" | {case['median_seconds']['torch'][kind]:.2f} | {case['ratio'][kind]:.2f} |"
             for kind, label in (
                 ("process", "whole process: start, load, calibrate, prune, save"),
                 ("inside", "the same after JVM start, or after the imports"),
+                ("again", "the sixth in one process, as a service does it"),
             )
             for case in cases
         ),
@@ -195,7 +207,7 @@ def report(folder, results, commit, *lengths):
             for case in cases
         ),
         f"{processor()}, {os.cpu_count()} cores, load average {record['machine']['load_average']:.1f}; medians of"
-        f" {len(cases[0]['all_seconds']['sentei_process'])} interleaved rounds; {record['date']}, commit {commit};"
+        f" {len(cases[0]['all_seconds']['torch']['process'])} interleaved rounds; {record['date']}, commit {commit};"
         f" `{record['command']}`.",
     ]
     (results / "compress_minilm.md").write_text("\n".join(text) + "\n")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A whole compression, ours against a PyTorch program: the same model, text, threads and machine, interleaved rounds. Timed
-# are the whole processes, and both after JVM start and imports. Needs a built project (mvn package), a JDK 25 and a Python
-# with torch, transformers, safetensors, onnx.
+# are the whole processes, both after JVM start and imports, and both again in the same process, as a service compresses one
+# model after the other. Needs a built project (mvn package), a JDK 25 and a Python with torch, transformers, safetensors, onnx.
 #
 #   bench/peers/compress_minilm.sh [rounds]     PYTHON and JAVA choose the interpreters, OUT the folder of the results
 #
@@ -15,6 +15,8 @@ java=${JAVA:-java}
 threads=$(nproc)
 # Of a window: about a sentence, and what the built-in recipes take.
 lengths=(32 256)
+# Compressions in one process; the last one counts as the one of a service.
+times=6
 model=target/models/all-minilm-l6-v2/model.onnx
 text=src/main/resources/org/sentei/cli/demo/glosses.txt
 
@@ -44,19 +46,21 @@ steps: [{method: stade, sparsity: 0.5, bias: paper, ignore: [pooler.dense]}]
 calibration: {samples: 64, length: $length}
 EOF
     for ((round = 1; round <= rounds; round++)); do
-        rm -rf "$folder/ours" "$folder/inside" "$folder/theirs"
+        rm -rf "$folder/ours" "$folder/theirs"* "$folder/inside"*
         ours=$(seconds "$folder/log" bin/sentei compress all-minilm-l6-v2 --recipe "$folder/recipe.yaml" \
             --calibration $text --threads "$threads" --out "$folder/ours")
         theirs=$(seconds "$folder/torch" "$python" bench/peers/compress_minilm.py compress \
-            "$folder/minilm" $text "$folder/theirs" "$threads" "$length")
+            "$folder/minilm" $text "$folder/theirs" "$threads" "$length" 1)
         "$java" --enable-native-access=ALL-UNNAMED -cp "$jar:target/lib/*" bench/peers/CompressMiniLm.java \
-            $model "$folder/recipe.yaml" $text "$folder/inside" >"$folder/java" 2>"$folder/errors" \
+            $model "$folder/recipe.yaml" $text "$folder/inside" $times >"$folder/java" 2>"$folder/errors" \
             || { cat "$folder/errors" >&2; exit 1; }
-        torch=$(sed -n 's/.*"seconds": \([0-9.]*\).*/\1/p' "$folder/torch")
-        echo "{\"sentei_process\": $ours, \"torch_process\": $theirs, \"sentei_inside\": $(cat "$folder/java")," \
-            "\"torch_inside\": $torch}" | tee -a "$folder/rounds.$length" >&2
+        "$python" bench/peers/compress_minilm.py compress \
+            "$folder/minilm" $text "$folder/theirs" "$threads" "$length" $times >"$folder/torch" 2>"$folder/errors" \
+            || { cat "$folder/errors" >&2; exit 1; }
+        echo "{\"sentei\": {\"process\": $ours, $(sed 's/^{//' "$folder/java"), \"torch\": {\"process\": $theirs," \
+            "$(sed 's/^{//' "$folder/torch")}" | tee -a "$folder/rounds.$length" >&2
     done
-    "$python" bench/peers/compress_minilm.py check $model "$folder/theirs" "$folder/ours/model.onnx" >"$folder/check.$length"
+    "$python" bench/peers/compress_minilm.py check $model "$folder/theirs0" "$folder/ours/model.onnx" >"$folder/check.$length"
 done
 commit=$(git rev-parse --short=10 HEAD)
 git diff --quiet HEAD -- src native bench/peers pom.xml || commit+=-changed

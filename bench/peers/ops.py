@@ -16,7 +16,7 @@ attention        scaled_dot_product_attention on views of the token-major matric
 layer_norm,      torch.nn.functional.layer_norm and rms_norm, which allocate their results; ONNX Runtime's
 rms_norm         LayerNormalization.
 gemm             torch.mm and addmm with out=, torch.mv for one row (oneMKL or oneDNN below); ONNX Runtime's Gemm.
-cast             out.copy_(x), which is x.to(dtype) without the allocation; ONNX Runtime's Cast.
+cast             out.copy_(x), which is x.to(dtype) without the allocation.
 activate         torch.nn.functional.gelu and silu; the product of the gated form in place. ONNX Runtime's Gelu.
 embedding        torch.index_select with out=; functional.embedding allocates.
 rotary           the expression of transformers' apply_rotary_pos_emb.

@@ -11,6 +11,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.report.Report;
@@ -157,7 +158,7 @@ final class OnnxModel implements OpenModel {
     }
 
     @Override
-    public Walk walk(List<Site> targeted, Calibration calibration, boolean sequential, Scope scope) {
+    public Walk walk(List<Site> targeted, Supplier<Calibration> calibration, boolean sequential, Scope scope) {
         return new OnnxWalk(file, threads, targeted, calibration, sequential, scope);
     }
 

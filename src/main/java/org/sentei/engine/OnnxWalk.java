@@ -7,6 +7,7 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Supplier;
 import org.sentei.format.OnnxFile;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
@@ -24,7 +25,7 @@ import org.sentei.tensor.Tensor;
 final class OnnxWalk implements Walk {
     private final OnnxFile file;
     private final int threads;
-    private final Calibration calibration;
+    private final Supplier<Calibration> calibration;
     private final boolean sequential;
     private final Scope scope;
     private final List<List<Site>> groups;
@@ -32,7 +33,12 @@ final class OnnxWalk implements Walk {
     private final List<Edit> committed = new ArrayList<>();
 
     OnnxWalk(
-            OnnxFile file, int threads, List<Site> targeted, Calibration calibration, boolean sequential, Scope scope) {
+            OnnxFile file,
+            int threads,
+            List<Site> targeted,
+            Supplier<Calibration> calibration,
+            boolean sequential,
+            Scope scope) {
         this.file = file;
         this.threads = threads;
         this.calibration = calibration;
@@ -82,13 +88,14 @@ final class OnnxWalk implements Walk {
                 session = session(values);
                 encoder = new OnnxEncoder(session);
             }
-            observe(calibration.fitting(), observer, false);
-            observe(calibration.heldOut(), observer, true);
+            Calibration data = calibration.get();
+            observe(data.fitting(), data.windowsPerBatch(), observer, false);
+            observe(data.heldOut(), data.windowsPerBatch(), observer, true);
         }
 
-        private void observe(List<int[]> windows, InputObserver observer, boolean heldOut) {
-            encoder.run(windows, calibration.windowsPerBatch(), values, batch -> {
-                for (Map.Entry<String, Tensor> value : batch.rows().entrySet()) {
+        private void observe(List<int[]> windows, int batch, InputObserver observer, boolean heldOut) {
+            encoder.run(windows, batch, values, tapped -> {
+                for (Map.Entry<String, Tensor> value : tapped.rows().entrySet()) {
                     View view = rows(value.getKey(), value.getValue().shape());
                     scope().backend().copyIn(value.getValue().data(), view);
                     observer.input(value.getKey(), view, heldOut);

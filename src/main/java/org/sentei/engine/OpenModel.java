@@ -9,6 +9,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
@@ -118,7 +119,7 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
      * @param targeted sites that will be edited
      * @param sequential whether a group sees what the groups before it committed
      */
-    Walk walk(List<Site> targeted, Calibration calibration, boolean sequential, Scope scope);
+    Walk walk(List<Site> targeted, Supplier<Calibration> calibration, boolean sequential, Scope scope);
 
     /** One forward pass: every output of the model by name, F32, in memory of the arena. */
     List<Tensor> forward(TokenBatch batch, Backend backend, Arena arena);

@@ -374,26 +374,37 @@ public final class Plan implements AutoCloseable {
         model.checkOutput(output);
         Optional<TextData> text = request.calibration().map(TextData::read);
         Optional<TextData> data = request.data().map(TextData::read);
-        String weights;
-        Optional<Calibration> calibration;
         try (ExecutorService aside = Executors.newSingleThreadExecutor()) {
-            // Both take long, and neither waits for the other.
-            Future<String> hash = aside.submit(model::sha256);
-            calibration = text.map(this::calibration);
-            weights = OwnThread.await(hash);
+            // To tokenize takes as long as to hash and load a small model, which wait for no tokens.
+            Optional<Supplier<Calibration>> calibration = text.map(read -> {
+                Future<Calibration> windows = aside.submit(() -> calibration(read));
+                return () -> OwnThread.await(windows);
+            });
+            return run(folder, output, journaling, watch, progress, new Read(text, data, calibration));
         }
+    }
+
+    /** What the request's files of data hold; calibration windows may still be in the making. */
+    private record Read(
+            Optional<TextData> text, Optional<TextData> data, Optional<Supplier<Calibration>> calibration) {}
+
+    private Report run(
+            Path folder, OutputFolder output, Journaling journaling, Stopwatch watch, Progress progress, Read read)
+            throws IOException {
+        String weights = model.sha256();
         try (Journal journal = journaling == Journaling.OFF
                 ? Journal.off(watch)
-                : Journal.open(output, fingerprint(weights, text, data), steps, watch, progress)) {
+                : Journal.open(output, fingerprint(weights, read), steps, watch, progress)) {
             if (journaling == Journaling.RESUME) {
                 progress.resumed(journal.decided().size());
             }
-            Optional<QualityCheck> quality = data.map(read -> new QualityCheck(
-                    recipe.quality(),
-                    model,
-                    request.tokenizer(),
-                    new Evaluation(read, Optional.empty(), backend, progress)));
-            List<Compressor.Outcome> outcomes = compress(calibration, journal, progress);
+            Optional<QualityCheck> quality = read.data()
+                    .map(data -> new QualityCheck(
+                            recipe.quality(),
+                            model,
+                            request.tokenizer(),
+                            new Evaluation(data, Optional.empty(), backend, progress)));
+            List<Compressor.Outcome> outcomes = compress(read.calibration(), journal, progress);
             List<String> said = new ArrayList<>(warnings);
             outcomes.forEach(outcome -> outcome.warning().ifPresent(said::add));
             List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
@@ -435,7 +446,10 @@ public final class Plan implements AutoCloseable {
                             model.architecture(),
                             model.parameters(),
                             model.bytes()),
-                    calibration.map(Calibration::reported).orElse(null),
+                    read.calibration()
+                            .map(Supplier::get)
+                            .map(Calibration::reported)
+                            .orElse(null),
                     bindings,
                     results,
                     Report.Totals.of(results, model.bytes(), bytesAfter),
@@ -455,12 +469,12 @@ public final class Plan implements AutoCloseable {
         }
     }
 
-    private Fingerprint fingerprint(String weights, Optional<TextData> text, Optional<TextData> data) {
-        boolean running = text.isPresent() || data.isPresent();
+    private Fingerprint fingerprint(String weights, Read read) {
+        boolean running = read.text().isPresent() || read.data().isPresent();
         Map<String, String> fields = new HashMap<>(model.traits(running));
         fields.put("model.weights", weights);
-        text.ifPresent(read -> fields.put("calibration", read.sha256()));
-        data.ifPresent(read -> fields.put("data", read.sha256()));
+        read.text().ifPresent(text -> fields.put("calibration", text.sha256()));
+        read.data().ifPresent(data -> fields.put("data", data.sha256()));
         if (running) {
             Path tokenizer = request.tokenizer().orElseGet(model::defaultTokenizer);
             fields.put("tokenizer", new Sha256().add(tokenizer).hex());
@@ -484,7 +498,8 @@ public final class Plan implements AutoCloseable {
         }
     }
 
-    private List<Compressor.Outcome> compress(Optional<Calibration> calibration, Journal journal, Progress progress) {
+    private List<Compressor.Outcome> compress(
+            Optional<Supplier<Calibration>> calibration, Journal journal, Progress progress) {
         List<Site> targeted = List.copyOf(steps.keySet());
         try (Scope scope = new Scope(backend)) {
             Supplier<Walk> walk = () -> calibration.isEmpty()

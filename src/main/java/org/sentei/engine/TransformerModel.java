@@ -14,6 +14,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.sentei.engine.report.Report;
@@ -178,12 +179,13 @@ final class TransformerModel implements OpenModel {
     }
 
     @Override
-    public Walk walk(List<Site> targeted, Calibration calibration, boolean sequential, Scope scope) {
+    public Walk walk(List<Site> targeted, Supplier<Calibration> calibration, boolean sequential, Scope scope) {
+        Calibration windows = calibration.get();
         return new TransformerWalk(
                 transformer,
                 targeted,
-                Calibration.batches(calibration.fitting()),
-                Calibration.batches(calibration.heldOut()),
+                Calibration.batches(windows.fitting()),
+                Calibration.batches(windows.heldOut()),
                 sequential,
                 scope);
     }
