@@ -4,17 +4,15 @@ import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
-import java.nio.file.Files;
+import java.net.URL;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.locks.ReadWriteLock;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
-import java.util.stream.Stream;
-import org.slf4j.LoggerFactory;
+import org.sentei.platform.LibraryCache;
 
 /**
  * Text to token ids by a {@code tokenizer.json}.
@@ -44,8 +42,8 @@ public final class TextTokenizer implements AutoCloseable {
         byte[] json = TokenizerFile.checked(Json.bytes(file, MAX_FILE_BYTES), file);
         if (!Library.FAILURE.isEmpty()) {
             throw new FormatException(file + " cannot be used, the tokenizer library does not load (" + Library.FAILURE
-                    + "): it needs ai.djl.huggingface:tokenizers on the class path, a supported system and a"
-                    + " java.io.tmpdir that allows execution");
+                    + "): it needs ai.djl.huggingface:tokenizers on the class path, a supported system, and a file"
+                    + " system that allows execution");
         }
         Map<String, String> whole = Map.of("padding", "false", "truncation", "false");
         try {
@@ -123,29 +121,46 @@ public final class TextTokenizer implements AutoCloseable {
      * uses DJL is not ours to say.
      */
     private static final class Library {
-        /** Why the native library did not load; empty when it did, from a private folder that is gone afterwards. */
+        /** Where DJL looks first for its library, property or environment. */
+        private static final String PATH = "RUST_LIBRARY_PATH";
+        /** Why the native library did not load; empty when it did. */
         static final String FAILURE = load();
 
         private static String load() {
-            Path folder = null;
             try {
-                folder = Files.createTempDirectory("sentei-tokenizers-");
-                confined(Map.of("ENGINE_CACHE_DIR", folder.toString()), () -> {
-                    LibUtils.checkStatus();
-                    return null;
-                });
+                URL resource = resource();
+                if (System.getenv(PATH) == null && System.getProperty(PATH) == null && resource != null) {
+                    Path copy = LibraryCache.ofUser().extract(resource, System.mapLibraryName("tokenizers"));
+                    loadFrom(Map.of(PATH, copy.toString()));
+                } else {
+                    loadFrom(Map.of());
+                }
                 return "";
-            } catch (IOException | RuntimeException | LinkageError e) {
+            } catch (IOException e) {
+                return e.getMessage();
+            } catch (RuntimeException | LinkageError e) {
                 Throwable cause = e;
                 while (cause.getCause() != null) {
                     cause = cause.getCause();
                 }
                 return cause.toString();
-            } finally {
-                if (folder != null) {
-                    delete(folder);
-                }
             }
+        }
+
+        /** By itself DJL unpacks its library into a folder of its own in the home directory, elsewhere than on Linux. */
+        private static URL resource() {
+            String arch = System.getProperty("os.arch").equals("amd64") ? "x86_64" : System.getProperty("os.arch");
+            return System.getProperty("os.name").equals("Linux")
+                    ? LibUtils.class.getResource(
+                            "/native/lib/linux-" + arch + "/cpu/" + System.mapLibraryName("tokenizers"))
+                    : null;
+        }
+
+        private static void loadFrom(Map<String, String> settings) throws IOException {
+            confined(settings, () -> {
+                LibUtils.checkStatus();
+                return null;
+            });
         }
 
         private interface Call<T> {
@@ -169,15 +184,6 @@ public final class TextTokenizer implements AutoCloseable {
                         System.setProperty(name, value);
                     }
                 });
-            }
-        }
-
-        private static void delete(Path folder) {
-            try (Stream<Path> files = Files.walk(folder)) {
-                files.sorted(Comparator.reverseOrder())
-                        .forEach(file -> file.toFile().delete());
-            } catch (IOException e) {
-                LoggerFactory.getLogger(TextTokenizer.class).warn("{} could not be removed", folder, e);
             }
         }
     }

@@ -7,6 +7,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -22,9 +23,9 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
-import org.sentei.backend.LibraryCache;
-import org.sentei.backend.Settings;
 import org.sentei.kernel.DeviceException;
+import org.sentei.platform.LibraryCache;
+import org.sentei.platform.Settings;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -222,7 +223,13 @@ final class NativeLibrary {
     }
 
     private static SymbolLookup load(LibraryCache cache, URL resource, String file) {
-        Path path = cache.extract(resource, file);
+        Path path;
+        try {
+            path = cache.extract(resource, file);
+        } catch (IOException e) {
+            throw new DeviceException(
+                    NativeBackend.NAME, "loading " + file, e.getMessage(), DeviceException.Kind.UNSUPPORTED, e);
+        }
         try {
             SymbolLookup library = SymbolLookup.libraryLookup(path, Arena.global());
             LOG.debug("loaded {}", path);

@@ -1,10 +1,10 @@
 package org.sentei.backend.cpu;
 
 import java.util.Optional;
-import org.sentei.backend.LibraryCache;
-import org.sentei.backend.Settings;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.DeviceException;
+import org.sentei.platform.LibraryCache;
+import org.sentei.platform.Settings;
 
 /** Provides the {@link NativeBackend} where its libraries are present. */
 public final class NativeProvider implements Backend.Provider {
@@ -47,8 +47,8 @@ public final class NativeProvider implements Backend.Provider {
                     "the processor is device 0, there is no other",
                     DeviceException.Kind.UNSUPPORTED);
         }
-        NativeLibrary library = NativeLibrary.open(
-                LibraryCache.ofUser(NativeBackend.NAME), NativeProvider.class.getClassLoader(), maxIsa, interceptor);
+        NativeLibrary library =
+                NativeLibrary.open(LibraryCache.ofUser(), NativeProvider.class.getClassLoader(), maxIsa, interceptor);
         return new NativeBackend(library, options.threads(), interceptor);
     }
 }

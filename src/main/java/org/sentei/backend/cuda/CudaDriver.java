@@ -15,8 +15,8 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
-import org.sentei.backend.Settings;
 import org.sentei.kernel.DeviceException;
+import org.sentei.platform.Settings;
 
 /**
  * The CUDA driver's library, and the only place that looks for it or binds it. Every function that this backend calls, here

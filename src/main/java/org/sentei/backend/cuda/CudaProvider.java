@@ -3,10 +3,10 @@ package org.sentei.backend.cuda;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
-import org.sentei.backend.LibraryCache;
-import org.sentei.backend.Settings;
 import org.sentei.backend.gpu.GpuBackend;
 import org.sentei.kernel.Backend;
+import org.sentei.platform.LibraryCache;
+import org.sentei.platform.Settings;
 
 /** Provides the backend of NVIDIA GPUs where there is a driver with a GPU, JCuda, and kernels in this build. */
 public final class CudaProvider implements Backend.Provider {
@@ -43,7 +43,7 @@ public final class CudaProvider implements Backend.Provider {
         missing(search, resources).ifPresent(reason -> {
             throw CudaDriver.unsupported("opening the backend", reason);
         });
-        Jcuda.load(LibraryCache.ofUser(CudaDriver.NAME), CudaProvider.class.getClassLoader());
+        Jcuda.load(LibraryCache.ofUser(), CudaProvider.class.getClassLoader());
         KernelImages images = KernelImages.of(resources).orElseThrow();
         return new GpuBackend(new CudaDevice(search.driver(), options.device(), search.version(), images));
     }

@@ -1,5 +1,6 @@
 package org.sentei.backend.cuda;
 
+import java.io.IOException;
 import java.net.URL;
 import java.nio.file.Path;
 import java.util.Optional;
@@ -9,8 +10,8 @@ import jcuda.driver.CUfunction;
 import jcuda.driver.CUgraphExec;
 import jcuda.driver.CUstream;
 import jcuda.driver.JCudaDriver;
-import org.sentei.backend.LibraryCache;
 import org.sentei.kernel.DeviceException;
+import org.sentei.platform.LibraryCache;
 
 /** Loads JCuda's binding of the driver, and turns its handles into addresses and back. */
 final class Jcuda {
@@ -43,7 +44,13 @@ final class Jcuda {
      * @throws DeviceException UNSUPPORTED when the system refuses to load it
      */
     static synchronized void load(LibraryCache cache, ClassLoader resources) {
-        Path copy = cache.extract(resource(resources), FILE);
+        Path copy;
+        try {
+            copy = cache.extract(resource(resources), FILE);
+        } catch (IOException e) {
+            throw new DeviceException(
+                    CudaDriver.NAME, "loading " + FILE, e.getMessage(), DeviceException.Kind.UNSUPPORTED, e);
+        }
         String before = System.setProperty(TEMPORARY, copy.getParent().toString());
         try {
             JCudaDriver.setExceptionsEnabled(false);

@@ -2,25 +2,25 @@ package org.sentei.model.onnx;
 
 import ai.onnxruntime.OrtEnvironment;
 import java.io.IOException;
-import java.io.InputStream;
-import java.nio.file.Files;
-import java.nio.file.Path;
+import java.net.URL;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import org.sentei.kernel.DeviceException;
+import org.sentei.platform.LibraryCache;
 
 /**
  * ONNX Runtime itself, which may be absent. Ask for it before the first use of {@link OnnxSession}, whose class does not load
  * without it.
  *
  * <p>Its own loader unpacks its libraries into a folder of {@code java.io.tmpdir} until the process ends, and then fails to
- * remove the folder, or everything when the process is killed. Here, on Linux, they are loaded from a private folder that is
- * gone afterwards, unless {@code onnxruntime.native.path} is set, or the jar brings libraries that are loaded later.
+ * remove the folder, or everything when the process is killed. Here, on Linux, they are loaded from {@link LibraryCache},
+ * unless {@code onnxruntime.native.path} is set, or the jar brings libraries that are loaded later.
  */
 public final class OnnxRuntimeLibrary {
     private static final String BACKEND = "onnxruntime";
     private static final String PATH = "onnxruntime.native.path";
     private static final String LOADED_LATER = "onnxruntime_providers_shared";
-    /** In the order in which they need each other. */
     private static final List<String> LIBRARIES = List.of("onnxruntime", "onnxruntime4j_jni");
 
     private OnnxRuntimeLibrary() {}
@@ -38,7 +38,7 @@ public final class OnnxRuntimeLibrary {
                     0,
                     Loaded.FAILURE
                             + "; running an ONNX graph needs com.microsoft.onnxruntime:onnxruntime on the class or"
-                            + " module path, a supported system and a java.io.tmpdir that allows execution",
+                            + " module path, a supported system, and a file system that allows execution",
                     DeviceException.Kind.UNSUPPORTED);
         }
     }
@@ -61,12 +61,14 @@ public final class OnnxRuntimeLibrary {
         private static String load() {
             try {
                 if (System.getProperty(PATH) == null && isPlainLinux()) {
-                    loadFromPrivateFolder();
+                    loadPrivateCopies();
                 } else {
                     OrtEnvironment.getEnvironment();
                 }
                 return "";
-            } catch (IOException | RuntimeException | LinkageError e) {
+            } catch (IOException e) {
+                return e.getMessage();
+            } catch (RuntimeException | LinkageError e) {
                 Throwable cause = e;
                 while (cause.getCause() != null) {
                     cause = cause.getCause();
@@ -79,38 +81,28 @@ public final class OnnxRuntimeLibrary {
             return System.getProperty("os.name").equals("Linux") && resource(LOADED_LATER) == null;
         }
 
-        private static String resource(String library) {
+        private static URL resource(String library) {
             String arch = System.getProperty("os.arch").equals("amd64") ? "x64" : System.getProperty("os.arch");
-            String name = "/ai/onnxruntime/native/linux-" + arch + "/" + System.mapLibraryName(library);
-            return OrtEnvironment.class.getResource(name) == null ? null : name;
+            return OrtEnvironment.class.getResource(
+                    "/ai/onnxruntime/native/linux-" + arch + "/" + System.mapLibraryName(library));
         }
 
         /** The system property is read once, while loading; whoever loads another copy later finds it as it was. */
-        private static void loadFromPrivateFolder() throws IOException {
-            Path folder = Files.createTempDirectory("sentei-onnxruntime-");
-            try {
-                for (String library : LIBRARIES) {
-                    copy(library, folder);
+        private static void loadPrivateCopies() throws IOException {
+            Map<String, URL> libraries = new HashMap<>();
+            for (String library : LIBRARIES) {
+                URL resource = resource(library);
+                if (resource == null) {
+                    throw new IOException("the jar has no " + System.mapLibraryName(library) + " for "
+                            + System.getProperty("os.arch"));
                 }
-                System.setProperty(PATH, folder.toString());
+                libraries.put(System.mapLibraryName(library), resource);
+            }
+            System.setProperty(PATH, LibraryCache.ofUser().extract(libraries).toString());
+            try {
                 OrtEnvironment.getEnvironment();
             } finally {
                 System.clearProperty(PATH);
-                for (String library : LIBRARIES) {
-                    Files.deleteIfExists(folder.resolve(System.mapLibraryName(library)));
-                }
-                Files.delete(folder);
-            }
-        }
-
-        private static void copy(String library, Path folder) throws IOException {
-            String name = resource(library);
-            if (name == null) {
-                throw new IOException(
-                        "the jar has no " + System.mapLibraryName(library) + " for " + System.getProperty("os.arch"));
-            }
-            try (InputStream in = OrtEnvironment.class.getResourceAsStream(name)) {
-                Files.copy(in, folder.resolve(System.mapLibraryName(library)));
             }
         }
     }

@@ -8,7 +8,6 @@ import java.net.URL;
 import java.net.URLClassLoader;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.attribute.PosixFilePermissions;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -17,12 +16,12 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
-import org.sentei.backend.LibraryCache;
-import org.sentei.backend.Settings;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.Op;
+import org.sentei.platform.LibraryCache;
+import org.sentei.platform.Settings;
 
 /** Extraction, loading and the choice of the instruction set, most of all where they go wrong. */
 class NativeLibraryTest {
@@ -128,61 +127,15 @@ class NativeLibraryTest {
     }
 
     @Test
-    void aPlantedFileIsReplacedAndNeverLoaded() throws IOException {
-        Path real = extract();
-        byte[] content = Files.readAllBytes(real);
-        Files.writeString(real, "junk");
-
-        assertThat(extract()).isEqualTo(real).hasBinaryContent(content);
-        assertThat(NativeLibrary.open(cache(), RESOURCES, "", Interceptor.NONE).isa())
-                .isNotEmpty();
-    }
-
-    @Test
-    void aPlantedLinkIsReplacedByAFile() throws IOException {
-        Path real = extract();
-        Path elsewhere = directory.resolve("elsewhere");
-        Files.move(real, elsewhere);
-        Files.createSymbolicLink(real, elsewhere);
-
-        extract();
-
-        assertThat(Files.isSymbolicLink(real)).isFalse();
-        assertThat(real).hasSameBinaryContentAs(elsewhere);
-    }
-
-    @Test
-    void aDirectoryThatOthersCanEnterIsRefused() throws IOException {
-        Path real = extract();
-        Files.setPosixFilePermissions(real.getParent(), PosixFilePermissions.fromString("rwxrwxrwx"));
-
-        assertThatThrownBy(this::extract)
-                .isInstanceOf(DeviceException.class)
-                .hasMessageContaining("this user alone")
-                .hasMessageContaining("SENTEI_NATIVE_DIR");
-    }
-
-    @Test
     void aCacheThatCannotBeMadeIsAnErrorWithARemedy() throws IOException {
-        Path file = Files.createFile(directory.resolve("file"));
+        LibraryCache broken =
+                new LibraryCache(Files.createFile(directory.resolve("file")).resolve("below"));
 
-        assertThatThrownBy(() ->
-                        new LibraryCache(NativeBackend.NAME, file.resolve("below")).extract(resource(), "libsentei.so"))
-                .isInstanceOf(DeviceException.class)
+        assertThatThrownBy(() -> NativeLibrary.open(broken, RESOURCES, "", Interceptor.NONE))
+                .isInstanceOfSatisfying(
+                        DeviceException.class,
+                        failure -> assertThat(failure.kind()).isEqualTo(DeviceException.Kind.UNSUPPORTED))
                 .hasMessageContaining("sentei.native.dir");
-    }
-
-    @Test
-    void nothingTemporaryStaysBehindAndFilesArePrivate() throws IOException {
-        Path real = extract();
-
-        try (Stream<Path> files = Files.list(real.getParent())) {
-            assertThat(files).containsExactly(real);
-        }
-        assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(real)))
-                .isEqualTo("rwx------");
-        assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(real.getParent())))
-                .isEqualTo("rwx------");
     }
 
     @Test
@@ -193,14 +146,6 @@ class NativeLibraryTest {
     }
 
     private LibraryCache cache() {
-        return new LibraryCache(NativeBackend.NAME, directory.resolve("cache"));
-    }
-
-    private Path extract() {
-        return cache().extract(resource(), "libsentei.so");
-    }
-
-    private static URL resource() {
-        return RESOURCES.getResource("org/sentei/backend/cpu/linux-x86_64/libsentei.so");
+        return new LibraryCache(directory.resolve("cache"));
     }
 }

@@ -9,10 +9,10 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
-import org.sentei.backend.Settings;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.DeviceException;
+import org.sentei.platform.Settings;
 
 /** A machine without a GPU, as most that build Sentei are. */
 class CudaProviderTest {

@@ -15,7 +15,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.Stream;
-import org.sentei.backend.Settings;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.Conformance;
@@ -27,6 +26,7 @@ import org.sentei.kernel.OpCases;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.Sequence;
 import org.sentei.kernel.View;
+import org.sentei.platform.Settings;
 import org.sentei.tensor.DType;
 
 /**

@@ -1,9 +1,9 @@
-package org.sentei.backend;
+package org.sentei.platform;
 
 import java.util.Locale;
 import java.util.Optional;
 
-/** Process-wide settings of the backends: a system property, or else the environment variable of the same words. */
+/** Process-wide settings: a system property, or else the environment variable of the same words. */
 public final class Settings {
     /** Directory for native libraries. */
     public static final String NATIVE_DIR = "sentei.native.dir";

@@ -1,4 +1,4 @@
-package org.sentei.backend;
+package org.sentei.platform;
 
 import java.io.IOException;
 import java.io.InputStream;
@@ -13,60 +13,75 @@ import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.PosixFileAttributes;
 import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.util.Map;
 import java.util.Set;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.zip.CRC32;
 import java.util.zip.CheckedInputStream;
-import org.sentei.kernel.DeviceException;
 
 /**
  * Private copies of the native libraries that travel in jars.
  *
- * <p>A library lies in a directory named by the size and CRC-32 of its content, which a jar notes of every entry, so that
- * nothing is unpacked to find a copy again. Both are readable by their owner alone: nobody else's file is ever loaded. A
- * file that is found there is used only when its content has that checksum, and a new one appears by an atomic move, so
- * that processes may race.
+ * <p>Libraries that belong together lie in a directory named by the size and CRC-32 of their contents, which a jar notes of
+ * every entry, so that nothing is unpacked to find copies again. All are readable by their owner alone: nobody else's file is
+ * ever loaded. A file that is found there is used only when its content has that checksum, and a new one appears by an atomic
+ * move, so that processes may race.
  *
- * @param backend on whose behalf, for messages
  * @param directory parent of those directories; created when missing
  */
-public record LibraryCache(String backend, Path directory) {
+public record LibraryCache(Path directory) {
     private static final Set<PosixFilePermission> PRIVATE = PosixFilePermissions.fromString("rwx------");
 
     /**
      * The cache of this user: {@code sentei.native.dir} or {@code SENTEI_NATIVE_DIR} where given, otherwise
      * {@code .cache/sentei/native} in the home directory.
      */
-    public static LibraryCache ofUser(String backend) {
-        Path directory = Settings.find(Settings.NATIVE_DIR)
+    public static LibraryCache ofUser() {
+        return new LibraryCache(Settings.find(Settings.NATIVE_DIR)
                 .map(Path::of)
-                .orElseGet(() -> Path.of(System.getProperty("user.home"), ".cache", "sentei", "native"));
-        return new LibraryCache(backend, directory);
+                .orElseGet(() -> Path.of(System.getProperty("user.home"), ".cache", "sentei", "native")));
     }
 
     /**
      * A file with exactly the content of {@code resource}.
      *
      * @param fileName what the file is called
-     * @throws DeviceException when the cache cannot be written or is not this user's own
+     * @throws IOException with a remedy, when the cache cannot be written or is not this user's own
      */
-    public Path extract(URL resource, String fileName) {
+    public Path extract(URL resource, String fileName) throws IOException {
+        return extract(Map.of(fileName, resource)).resolve(fileName);
+    }
+
+    /**
+     * A folder of files with exactly the contents of these resources.
+     *
+     * @param resources by the names that the files get
+     * @throws IOException with a remedy, when the cache cannot be written or is not this user's own
+     */
+    public Path extract(Map<String, URL> resources) throws IOException {
         try {
-            String content = content(resource);
-            Path home = directory.resolve(content);
-            Path file = home.resolve(fileName);
-            createPrivate(home);
-            if (!Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)
-                    || !content(Files.newInputStream(file)).equals(content)) {
-                write(resource, file);
+            SortedMap<String, String> contents = new TreeMap<>();
+            for (Map.Entry<String, URL> resource : resources.entrySet()) {
+                contents.put(resource.getKey(), content(resource.getValue()));
             }
-            return file;
+            Path home = directory.resolve(String.join("_", contents.values()));
+            createPrivate(home);
+            for (Map.Entry<String, String> content : contents.entrySet()) {
+                Path file = home.resolve(content.getKey());
+                if (!Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)
+                        || !content(Files.newInputStream(file)).equals(content.getValue())) {
+                    write(resources.get(content.getKey()), file);
+                }
+            }
+            return home;
         } catch (IOException | UnsupportedOperationException e) {
-            throw new DeviceException(
-                    backend,
-                    "extracting " + fileName + " to " + directory,
-                    e + "; set " + Settings.NATIVE_DIR + " or " + Settings.environmentName(Settings.NATIVE_DIR)
+            throw new IOException(
+                    "extracting " + String.join(", ", new TreeSet<>(resources.keySet())) + " to " + directory
+                            + " failed: " + e + "; set " + Settings.NATIVE_DIR + " or "
+                            + Settings.environmentName(Settings.NATIVE_DIR)
                             + " to a private directory that can be written",
-                    DeviceException.Kind.UNSUPPORTED,
                     e);
         }
     }
