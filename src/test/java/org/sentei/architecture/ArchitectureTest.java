@@ -129,6 +129,7 @@ class ArchitectureTest {
                 "org.sentei.cli");
         confine("picocli..", "org.sentei.cli");
         confine("jcuda..", "org.sentei.backend.cuda");
+        confine("org.lwjgl..", "org.sentei.backend.opencl");
         confine("org.openjdk.jmh..");
     }
 

@@ -37,23 +37,23 @@ import org.sentei.tensor.DType;
  */
 final class LaunchTable {
     /** Rows and columns of a tile of a matrix product: TILE of {@code gemm.inc}, and of {@code gram.inc}. */
-    private static final int GEMM_TILE = 128;
+    static final int GEMM_TILE = 128;
 
-    private static final int GRAM_TILE = 64;
+    static final int GRAM_TILE = 64;
     /** Edge of a block of a factorization, and of a transposed tile: BLOCK of the kernel files. */
-    private static final int BLOCK = 32;
+    static final int BLOCK = 32;
     /** Rows that a group takes of an op with few columns a row: LANE_ROWS of {@code portable.h}. */
-    private static final int LANE_ROWS = 4;
+    static final int LANE_ROWS = 4;
     /** Vectors that are multiplied with weights at a time: VECTORS of {@code gemv.inc} and {@code sparse_gemv.inc}. */
-    private static final int VECTORS = 4;
+    static final int VECTORS = 4;
     /** Rows of a product up to which it is one with vectors: beyond, tiles of it are filled well enough. */
     private static final int FEW_VECTORS = 8;
     /** Columns of a group that sums over rows: COLUMNS of {@code column_moments.inc}. */
-    private static final int COLUMNS = 32;
+    static final int COLUMNS = 32;
     /** Queries, and columns of the values, of a group: QUERIES and VALUES of {@code attention.inc}. */
-    private static final int QUERIES = 16;
+    static final int QUERIES = 16;
 
-    private static final int VALUES = 64;
+    static final int VALUES = 64;
 
     /** Ranges of rows that a sum over rows is split into at most, and rows that one has at least. */
     private static final int RANGES = 64;

@@ -34,6 +34,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.UnaryOperator;
 import org.sentei.backend.gpu.GpuDevice;
 import org.sentei.backend.gpu.KernelSource;
 import org.sentei.backend.gpu.Launch;
@@ -51,6 +52,7 @@ final class OpenClDevice implements GpuDevice {
 
     private final DeviceInfo info;
     private final OpenClLibrary.Found found;
+    private final UnaryOperator<String> sources;
     /** For what is passed by address: a kernel argument, an error code, sizes of a copy. */
     private final Arena arena = Arena.ofConfined();
 
@@ -68,7 +70,13 @@ final class OpenClDevice implements GpuDevice {
     private final long queue;
 
     OpenClDevice(OpenClLibrary.Found found) {
+        this(found, KernelSource::of);
+    }
+
+    /** A device whose kernel files have these sources. */
+    OpenClDevice(OpenClLibrary.Found found, UnaryOperator<String> sources) {
         this.found = found;
+        this.sources = sources;
         this.info = new DeviceInfo(
                 OpenClProvider.NAME,
                 found.name(),
@@ -230,7 +238,7 @@ final class OpenClDevice implements GpuDevice {
 
     private long build(String file) {
         try (Arena text = Arena.ofConfined()) {
-            MemorySegment source = text.allocateFrom(KernelSource.of(file));
+            MemorySegment source = text.allocateFrom(sources.apply(file));
             long program = nclCreateProgramWithSource(
                     context,
                     1,

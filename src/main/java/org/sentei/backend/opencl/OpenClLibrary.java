@@ -42,6 +42,7 @@ import java.util.stream.Stream;
 import org.lwjgl.opencl.CL;
 import org.lwjgl.system.Configuration;
 import org.lwjgl.system.Platform;
+import org.lwjgl.system.linux.DynamicLinkLoader;
 import org.sentei.backend.gpu.Launch;
 import org.sentei.kernel.DeviceException;
 
@@ -50,6 +51,7 @@ final class OpenClLibrary {
     /** Local memory that kernels take at most. */
     private static final long LOCAL_BYTES = 32 << 10;
 
+    /** Names of the loader, with and without the package for developers. */
     private static final List<String> LOADERS = List.of("libOpenCL.so.1", "libOpenCL.so");
 
     private OpenClLibrary() {}
@@ -140,18 +142,23 @@ final class OpenClLibrary {
             }
         }
 
+        /** LWJGL complains on the terminal about a library that is not there, so the system is asked first. */
         private static String create() {
-            String last = "";
-            for (String loader : LOADERS) {
-                try {
-                    CL.create(loader);
-                    return "";
-                } catch (LinkageError | RuntimeException e) {
-                    last = String.valueOf(e.getMessage());
+            String named = Configuration.OPENCL_LIBRARY_NAME.get();
+            List<String> loaders = named == null ? LOADERS : List.of(named);
+            try {
+                for (String loader : loaders) {
+                    if (DynamicLinkLoader.dlopen(loader, DynamicLinkLoader.RTLD_LAZY) != 0) {
+                        CL.create(loader);
+                        return "";
+                    }
                 }
+                return "there is no OpenCL loader (" + String.join(" or ", loaders)
+                        + "); install ocl-icd-libopencl1 and the OpenCL driver of the device";
+            } catch (LinkageError | RuntimeException e) {
+                return "OpenCL does not load: " + e + "; install another OpenCL loader, or let java.io.tmpdir name a"
+                        + " folder that allows execution";
             }
-            return "there is no OpenCL loader (" + String.join(" or ", LOADERS) + ": " + last.strip()
-                    + "); install ocl-icd-libopencl1 and the OpenCL driver of the device";
         }
     }
 

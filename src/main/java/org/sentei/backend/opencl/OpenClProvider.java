@@ -79,7 +79,9 @@ public final class OpenClProvider implements Backend.Provider {
 
     private static Optional<String> missing() {
         try {
-            Class.forName("org.lwjgl.opencl.CL", false, OpenClProvider.class.getClassLoader());
+            for (String name : List.of("org.lwjgl.system.Configuration", "org.lwjgl.opencl.CL")) {
+                Class.forName(name, false, OpenClProvider.class.getClassLoader());
+            }
             return Optional.empty();
         } catch (ClassNotFoundException e) {
             return Optional.of("LWJGL is not on the class or module path; add org.lwjgl:lwjgl with its natives and"
