@@ -61,9 +61,8 @@ final class BenchCommand implements Callable<Integer> {
     @Option(
             names = "--backend",
             paramLabel = "NAME",
-            description =
-                    "auto, reference, cpu, cuda or opencl; may be repeated. Default: all that are available but the"
-                            + " reference, which is there to be right.")
+            description = "auto, reference, cpu, cuda or opencl; may be repeated. Default: all that are available down"
+                    + " to cpu; slower ones are there to be right.")
     private List<String> backends = List.of();
 
     @Option(
