@@ -46,6 +46,7 @@ class WithoutOptionalPartsTest {
     @ValueSource(
             strings = {
                 "ai.onnxruntime.OrtEnvironment",
+                "org.lwjgl.opencl.CL",
                 "ai.djl.huggingface.tokenizers.HuggingFaceTokenizer",
                 "picocli.CommandLine",
                 "org.slf4j.simple.SimpleLogger"
