@@ -44,6 +44,12 @@ SENTEI_API const char *sentei_isa_names(void);
  * unknown name: bindings are made from it and cannot disagree with the library. */
 SENTEI_API const char *sentei_parameters(const char *name);
 
+/* Zeroed memory of `bytes` bytes, more than none, on a page boundary, or NULL when there is no more. */
+SENTEI_API void *sentei_map(int64_t bytes);
+
+/* Gives back what sentei_map gave; SENTEI_BAD_ARGUMENT when it did not. */
+SENTEI_API int sentei_unmap(void *memory, int64_t bytes);
+
 /* The kernels: int sentei_<name>(parameters). */
 #define SENTEI_KERNEL(name, parameters, arguments) SENTEI_API int sentei_##name parameters;
 #include "../kernels.def"

@@ -693,7 +693,18 @@ static void test_probes(void) {
     release(x), release(y);
 }
 
+static void test_memory(void) {
+    const int64_t bytes = (1 << 22) + 8;
+    char *memory = sentei_map(bytes);
+    EXPECT(memory != NULL && memory[0] == 0 && memory[bytes - 1] == 0, "mapped memory");
+    memory[0] = memory[bytes - 1] = 1;
+    OK(sentei_unmap(memory, bytes));
+    EXPECT(sentei_map(INT64_MAX / 2) == NULL, "more memory than there is");
+    EXPECT(sentei_unmap((char *)0 + 1, 8) == SENTEI_BAD_ARGUMENT, "memory that was not mapped");
+}
+
 int main(void) {
+    test_memory();
     EXPECT(sentei_init("avx") == SENTEI_UNKNOWN_ISA, "an unknown tier was accepted");
     EXPECT(sentei_parameters("activate_f32") != NULL && sentei_parameters("nothing") == NULL, "parameters");
     char names[64];

@@ -1,6 +1,5 @@
 package org.sentei.engine;
 
-import java.lang.foreign.MemorySegment;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -78,14 +77,7 @@ record InputStatistics(Moments fitting, Moments heldOut, Moments all, View gram)
 
     private static Map<String, View> grams(Map<String, Site> readers, Scope scope) {
         Map<String, View> grams = new HashMap<>();
-        readers.forEach((key, site) -> {
-            View gram = scope.matrix(DType.F64, site.cols(), site.cols());
-            MemorySegment zeros = MemorySegment.ofArray(new double[Math.toIntExact(site.cols())]);
-            for (long row = 0; row < gram.rows(); row++) {
-                scope.backend().copyIn(zeros, gram.rows(row, row + 1));
-            }
-            grams.put(key, gram);
-        });
+        readers.forEach((key, site) -> grams.put(key, scope.zeros(DType.F64, site.cols(), site.cols())));
         return grams;
     }
 

@@ -3,6 +3,7 @@ package org.sentei.kernel;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Optional;
+import org.sentei.tensor.DType;
 
 /**
  * Runs ops on one device.
@@ -24,6 +25,26 @@ public interface Backend extends AutoCloseable {
      * @throws DeviceException OUT_OF_MEMORY with the size
      */
     Buffer allocate(long bytes);
+
+    /**
+     * As {@link #allocate}, all zeros.
+     *
+     * @throws DeviceException OUT_OF_MEMORY with the size
+     */
+    default Buffer allocateZeros(long bytes) {
+        Buffer buffer = allocate(bytes);
+        try {
+            MemorySegment zeros = MemorySegment.ofArray(new byte[(int) Math.min(bytes, 1 << 20)]);
+            for (long done = 0; done < bytes; done += zeros.byteSize()) {
+                long part = Math.min(bytes - done, zeros.byteSize());
+                copyIn(zeros.asSlice(0, part), new View(buffer, done, 1, part, part, DType.U8));
+            }
+            return buffer;
+        } catch (RuntimeException e) {
+            buffer.close();
+            throw e;
+        }
+    }
 
     /** Copies packed rows from host memory into a view; {@code source} holds exactly {@code target.bytes()} bytes. */
     void copyIn(MemorySegment source, View target);

@@ -7,12 +7,18 @@ import java.util.List;
 public abstract class HostBackend implements Backend {
     private final String name;
     private final Thread owner = Thread.currentThread();
-    private final HostBlocks blocks = new HostBlocks();
+    private final HostBlocks blocks;
     private boolean closed;
 
     /** A backend that belongs to the calling thread. */
     protected HostBackend(String name) {
+        this(name, HostAllocator.JAVA);
+    }
+
+    /** As {@link #HostBackend(String)}, with memory from elsewhere. */
+    protected HostBackend(String name, HostAllocator memory) {
         this.name = name;
+        this.blocks = new HostBlocks(memory);
     }
 
     /** Runs one op to its end; the thread and the backend's state have been checked. */
@@ -32,7 +38,13 @@ public abstract class HostBackend implements Backend {
     @Override
     public final Buffer allocate(long bytes) {
         check("allocating");
-        return new HostBuffer(name, blocks, bytes);
+        return new HostBuffer(name, blocks, bytes, false);
+    }
+
+    @Override
+    public final Buffer allocateZeros(long bytes) {
+        check("allocating");
+        return new HostBuffer(name, blocks, bytes, true);
     }
 
     @Override

@@ -8,10 +8,9 @@ import java.util.Iterator;
 
 /**
  * The memory of one backend on the host. Large blocks that are given back are kept for who asks for as many bytes next: to
- * clear fresh memory and to map it page by page takes as long as most ops that fill it.
+ * get fresh memory page by page takes as long as most ops that fill it.
  */
 final class HostBlocks implements AutoCloseable {
-    private static final long ALIGNMENT = 64;
     /** Smaller blocks are cheap enough to make. */
     private static final long SMALLEST_KEPT = 1 << 16;
     /** Bytes that are kept at most; what was given back first goes first. */
@@ -20,9 +19,14 @@ final class HostBlocks implements AutoCloseable {
     /** Memory from the system, freed with its arena. */
     record Block(Arena arena, MemorySegment memory) {}
 
+    private final HostAllocator source;
     private final Deque<Block> kept = new ArrayDeque<>();
     private long keptBytes;
     private boolean closed;
+
+    HostBlocks(HostAllocator source) {
+        this.source = source;
+    }
 
     /**
      * A block of exactly {@code bytes} bytes with unspecified content.
@@ -38,6 +42,11 @@ final class HostBlocks implements AutoCloseable {
                 return block;
             }
         }
+        return zeros(bytes);
+    }
+
+    /** As {@link #take}, a block that is all zeros. */
+    Block zeros(long bytes) {
         try {
             return fresh(bytes);
         } catch (OutOfMemoryError e) {
@@ -46,10 +55,10 @@ final class HostBlocks implements AutoCloseable {
         }
     }
 
-    private static Block fresh(long bytes) {
+    private Block fresh(long bytes) {
         Arena arena = Arena.ofConfined();
         try {
-            return new Block(arena, arena.allocate(bytes, ALIGNMENT));
+            return new Block(arena, source.zeros(bytes, arena));
         } catch (OutOfMemoryError e) {
             arena.close();
             throw e;

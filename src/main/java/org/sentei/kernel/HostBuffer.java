@@ -10,15 +10,16 @@ public final class HostBuffer implements Buffer {
     private boolean closed;
 
     /**
-     * Memory of {@code bytes} bytes with unspecified content.
+     * Memory of {@code bytes} bytes.
      *
+     * @param zeros whether it is all zeros; unspecified otherwise
      * @throws DeviceException OUT_OF_MEMORY with the size
      */
-    HostBuffer(String backend, HostBlocks blocks, long bytes) {
+    HostBuffer(String backend, HostBlocks blocks, long bytes, boolean zeros) {
         this.backend = backend;
         this.blocks = blocks;
         try {
-            block = blocks.take(bytes);
+            block = zeros ? blocks.zeros(bytes) : blocks.take(bytes);
         } catch (OutOfMemoryError e) {
             throw new DeviceException(
                     backend,

@@ -43,8 +43,16 @@ public final class Scope implements AutoCloseable {
     /** A packed matrix with unspecified content. */
     public View matrix(DType dtype, long rows, long cols) {
         check();
-        long bytes = dtype.bytesFor(Math.multiplyExact(rows, cols));
-        Buffer buffer = backend.allocate(bytes);
+        return own(backend.allocate(dtype.bytesFor(Math.multiplyExact(rows, cols))), dtype, rows, cols);
+    }
+
+    /** A packed matrix of zeros. */
+    public View zeros(DType dtype, long rows, long cols) {
+        check();
+        return own(backend.allocateZeros(dtype.bytesFor(Math.multiplyExact(rows, cols))), dtype, rows, cols);
+    }
+
+    private View own(Buffer buffer, DType dtype, long rows, long cols) {
         buffers.push(buffer);
         return View.of(buffer, dtype, rows, cols);
     }

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
@@ -29,6 +30,26 @@ class ScopeTest {
                     .isInstanceOf(DeviceException.class);
             assertThatThrownBy(() -> backend.run(new Activate(Activate.Function.RELU, view, null, view)))
                     .isInstanceOf(DeviceException.class);
+        }
+    }
+
+    /** Sizes below, at and above those from which backends keep memory or get it otherwise; their bytes are used before. */
+    @ParameterizedTest
+    @MethodSource("backends")
+    void zerosAreZeroWhateverLayThereBefore(String name) {
+        try (Backend backend = AvailableBackends.open(name)) {
+            for (long bytes : new long[] {0, 8, 1 << 16, (1 << 20) + 8, 1 << 22, (1 << 22) + 8}) {
+                try (Scope scope = new Scope(backend)) {
+                    byte[] ones = new byte[(int) bytes];
+                    Arrays.fill(ones, (byte) -1);
+                    backend.copyIn(MemorySegment.ofArray(ones), scope.matrix(DType.F64, 1, bytes / 8));
+                }
+                try (Scope scope = new Scope(backend)) {
+                    byte[] found = new byte[(int) bytes];
+                    backend.copyOut(scope.zeros(DType.F64, 1, bytes / 8), MemorySegment.ofArray(found));
+                    assertThat(found).as("%d bytes", bytes).isEqualTo(new byte[(int) bytes]);
+                }
+            }
         }
     }
 

@@ -83,7 +83,7 @@ final class NativeBackend extends HostBackend {
     private final DeviceInfo info;
 
     NativeBackend(NativeLibrary library, int threads, Interceptor interceptor) {
-        super(NAME);
+        super(NAME, library);
         this.library = library;
         this.interceptor = interceptor;
         this.info = new DeviceInfo(

@@ -24,6 +24,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.HostAllocator;
 import org.sentei.platform.LibraryCache;
 import org.sentei.platform.Settings;
 import org.slf4j.Logger;
@@ -37,7 +38,7 @@ import org.slf4j.LoggerFactory;
  * them alike, and a worker thread may then use memory that is confined to the thread which waits for it.
  */
 @SuppressWarnings("restricted") // loading and binding native code is this class's purpose
-final class NativeLibrary {
+final class NativeLibrary implements HostAllocator {
     private static final Logger LOG = LoggerFactory.getLogger(NativeLibrary.class);
 
     /** Instruction-set tiers of this machine's processor family, lowest first: what {@code sentei_isa_names} names. */
@@ -48,6 +49,8 @@ final class NativeLibrary {
     };
 
     private static final String FILE = "libsentei.so";
+    /** Bytes from which memory comes from the system itself: some of its huge pages. */
+    private static final long LARGE = 1 << 22;
     /** In the order in which they need each other; only on x86-64 does Fortran's runtime need libquadmath. */
     private static final List<String> OPENBLAS_FILES = architecture().equals("x86_64")
             ? List.of("libquadmath.so.0", "libgfortran.so.5", "libopenblas.so.0")
@@ -161,6 +164,41 @@ final class NativeLibrary {
      */
     MethodHandle kernel(String name) {
         return bound.computeIfAbsent(name, this::bindKernel);
+    }
+
+    @Override
+    public MemorySegment zeros(long bytes, Arena arena) {
+        if (bytes < LARGE) {
+            return HostAllocator.JAVA.zeros(bytes, arena);
+        }
+        try {
+            MemorySegment memory = (MemorySegment) function("sentei_map", FunctionDescriptor.of(ADDRESS, JAVA_LONG))
+                    .invokeExact(bytes);
+            if (memory.equals(MemorySegment.NULL)) {
+                throw new OutOfMemoryError("the system maps no " + bytes + " bytes more");
+            }
+            return memory.reinterpret(bytes, arena, this::unmap);
+        } catch (OutOfMemoryError e) {
+            throw e;
+        } catch (Throwable e) {
+            throw broken("sentei_map", e);
+        }
+    }
+
+    private void unmap(MemorySegment memory) {
+        try {
+            int status = (int) function("sentei_unmap", FunctionDescriptor.of(JAVA_INT, ADDRESS, JAVA_LONG))
+                    .invokeExact(memory, memory.byteSize());
+            if (status != OK) {
+                throw new IllegalStateException("status " + status + " for " + memory);
+            }
+        } catch (Throwable e) {
+            throw broken("sentei_unmap", e);
+        }
+    }
+
+    private MethodHandle function(String name, FunctionDescriptor descriptor) {
+        return bound.computeIfAbsent(name, function -> bind(kernels, function, descriptor));
     }
 
     MethodHandle sgemm() {
