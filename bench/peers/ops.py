@@ -21,7 +21,9 @@ activate         torch.nn.functional.gelu and silu; the product of the gated for
 embedding        torch.index_select with out=; functional.embedding allocates.
 rotary           the expression of transformers' apply_rotary_pos_emb.
 
-  ops.py time THREADS OUT            one round of every case, to a JSON file
+  ops.py time THREADS OUT [DEVICE]   one round of every case, to a JSON file; on another device of PyTorch's, for example cuda,
+                                     without ONNX Runtime, and a case that fails there is noted with its reason
+  ops.py ceilings DEVICE             what a GPU does at best by PyTorch's operations, as JSON on stdout
   ops.py report OUT FOLDER COMMIT    medians of all rounds as kernels.json and kernels.md in FOLDER
 """
 
@@ -40,7 +42,7 @@ SECONDS = 0.3
 MAX_CALLS = 200
 
 
-def cases(threads):
+def cases(threads, device):
     """Yields case, peer, and a function that makes one set of operands and returns the call and its bytes."""
     import torch
     import torch.nn.functional as functional
@@ -163,7 +165,8 @@ def cases(threads):
 
     yield "rotary/2048 tokens, 32 heads of 128", "torch expression", rotary
 
-    yield from onnx_cases(threads, gemms)
+    if device == "cpu":
+        yield from onnx_cases(threads, gemms)
 
 
 def onnx_cases(threads, gemms):
@@ -220,29 +223,111 @@ def onnx_cases(threads, gemms):
     yield "activate/GELU 16384x1536", "ONNX Runtime", gelu
 
 
-def measure(threads, out):
+def waiting(device):
+    """What returns when the device has done all that it was given."""
+    import torch
+
+    return (lambda: None) if device == "cpu" else torch.cuda.synchronize
+
+
+def mean_time(calls, wait):
+    start = time.perf_counter()
+    calls[-1]()  # warm up
+    wait()
+    once = time.perf_counter() - start
+    if once < SECONDS:
+        for call in calls:
+            call()
+    wait()
+    count, start = 0, time.perf_counter()
+    while count < 1 or (time.perf_counter() - start < SECONDS and count < MAX_CALLS):
+        calls[count % len(calls)]()
+        count += 1
+    wait()
+    return (time.perf_counter() - start) / count
+
+
+def measure(threads, out, device="cpu"):
     import torch
 
     torch.set_num_threads(threads)
+    torch.set_default_device(device)
     torch.manual_seed(1)
-    times = {}
+    times, failed = {}, {}
     with torch.inference_mode():
-        for case, peer, make in cases(threads):
-            call, size = make()
-            calls = [call] + [make()[0] for _ in range(max(0, -(-ROTATED_BYTES // size) - 1))]
-            start = time.perf_counter()
-            calls[-1]()  # warm up
-            once = time.perf_counter() - start
-            if once < SECONDS:
-                for call in calls:
-                    call()
-            count, start = 0, time.perf_counter()
-            while count < 1 or (time.perf_counter() - start < SECONDS and count < MAX_CALLS):
-                calls[count % len(calls)]()
-                count += 1
-            times.setdefault(case, {})[peer] = (time.perf_counter() - start) / count
-            print(f"{case}  {peer}  {1e3 * times[case][peer]:.3f} ms", file=sys.stderr, flush=True)
-    out.write_text(json.dumps({"torch": torch.__version__, "threads": threads, "times": times}, indent=1))
+        for case, peer, make in cases(threads, device):
+            try:
+                call, size = make()
+                calls = [call] + [make()[0] for _ in range(max(0, -(-ROTATED_BYTES // size) - 1))]
+                times.setdefault(case, {})[peer] = mean_time(calls, waiting(device))
+            except RuntimeError as error:
+                if device == "cpu":
+                    raise
+                failed.setdefault(case, {})[peer] = str(error).splitlines()[0]
+                print(f"{case}  {peer}  failed: {error}", file=sys.stderr, flush=True)
+            else:
+                print(f"{case}  {peer}  {1e3 * times[case][peer]:.3f} ms", file=sys.stderr, flush=True)
+            # After every case, so that a run that is stopped leaves what it has.
+            record = {"torch": torch.__version__, "threads": threads, "times": times} | ({"failed": failed} if failed else {})
+            out.write_text(json.dumps(record, indent=1))
+
+
+def ceilings(device):
+    """Prints the ceilings of a GPU: bytes read and written count, a multiply-add is two operations."""
+    import torch
+
+    if not torch.cuda.is_available():
+        sys.exit("PyTorch finds no GPU: " + ("it was built without CUDA" if torch.version.cuda is None else "no device"))
+    wait = waiting(device)
+    size = 1 << 30
+    found = []
+
+    def ceiling(name, unit, how, work, make):
+        try:
+            found.append({"name": name, "unit": unit, "value": work / mean_time([make()], wait), "how": how})
+        except (RuntimeError, AttributeError) as error:
+            found.append({"name": name, "reason": str(error).splitlines()[0]})
+        torch.cuda.empty_cache()
+
+    def square(dtype, tf32=False):
+        def make():
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+            a, b = (torch.randn(8192, 8192, device=device).to(dtype) for _ in range(2))
+            out = torch.empty(8192, 8192, dtype=dtype, device=device)
+            return lambda: torch.mm(a, b, out=out)
+
+        return make
+
+    def copy(source, target):
+        def make():
+            a, b = (torch.empty(size, dtype=torch.int8, device=where, pin_memory=where == "cpu") for where in (source, target))
+            return lambda: b.copy_(a, non_blocking=True)
+
+        return make
+
+    def read():
+        x = torch.ones(size // 4, device=device)
+        return lambda: x.sum()
+
+    def int8():
+        a, b = (torch.randint(-128, 128, (8192, 8192), dtype=torch.int8, device=device) for _ in range(2))
+        return lambda: torch._int_mm(a, b.T)
+
+    def launch():
+        x = torch.zeros(1, device=device)
+        return lambda: x.add_(1)
+
+    operations = 2 * 8192**3 / 1e12
+    ceiling("read", "GB/s", "sum of 1 GiB of fp32", size / 1e9, read)
+    ceiling("copy", "GB/s", "copy of 1 GiB on the device", 2 * size / 1e9, copy(device, device))
+    ceiling("to the device", "GB/s", "1 GiB from pinned memory", size / 1e9, copy("cpu", device))
+    ceiling("from the device", "GB/s", "1 GiB to pinned memory", size / 1e9, copy(device, "cpu"))
+    ceiling("bf16", "TFLOP/s", "product of 8192 x 8192", operations, square(torch.bfloat16))
+    ceiling("tf32", "TFLOP/s", "product of 8192 x 8192", operations, square(torch.float32, tf32=True))
+    ceiling("fp32", "TFLOP/s", "product of 8192 x 8192, TF32 off", operations, square(torch.float32))
+    ceiling("int8", "TOP/s", "product of 8192 x 8192", operations, int8)
+    ceiling("PyTorch launches", "a second", "add_ on one element, many in flight", 1, launch)
+    print(json.dumps({"torch": torch.__version__, "device": torch.cuda.get_device_name(), "ceilings": found}))
 
 
 def processor():
@@ -322,8 +407,10 @@ def report(out, folder, commit):
 
 
 def main():
-    if sys.argv[1:2] == ["time"] and len(sys.argv) == 4:
-        measure(int(sys.argv[2]), pathlib.Path(sys.argv[3]))
+    if sys.argv[1:2] == ["time"] and len(sys.argv) in (4, 5):
+        measure(int(sys.argv[2]), pathlib.Path(sys.argv[3]), *sys.argv[4:])
+    elif sys.argv[1:2] == ["ceilings"] and len(sys.argv) == 3:
+        ceilings(sys.argv[2])
     elif sys.argv[1:2] == ["report"] and len(sys.argv) == 5:
         report(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]), sys.argv[4])
     else:

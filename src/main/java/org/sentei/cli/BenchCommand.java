@@ -11,6 +11,7 @@ import org.sentei.bench.Bench;
 import org.sentei.bench.BenchFiles;
 import org.sentei.bench.BenchReport;
 import org.sentei.bench.Comparison;
+import org.sentei.bench.GpuTable;
 import org.sentei.bench.Harness;
 import org.sentei.engine.recipe.Nearest;
 import org.sentei.engine.recipe.Targets;
@@ -119,6 +120,13 @@ final class BenchCommand implements Callable<Integer> {
             description = "Time nothing: compare two bench.json, or folders of --out; above 1 the second is faster.")
     private List<Path> compare = List.of();
 
+    @Option(
+            names = "--gpu-table",
+            paramLabel = "FILE",
+            hidden = true,
+            description = "Time nothing: print the table of what bench/gpu.sh has appended to this file.")
+    private Path gpuTable;
+
     BenchCommand(Terminal terminal, BooleanSupplier cancelled) {
         this.terminal = terminal;
         this.cancelled = cancelled;
@@ -126,6 +134,10 @@ final class BenchCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
+        if (gpuTable != null) {
+            terminal.out().print(GpuTable.of(gpuTable));
+            return ExitCode.OK;
+        }
         if (!compare.isEmpty()) {
             if (!(ops.isEmpty() && patterns.isEmpty() && backends.isEmpty() && profilers.isEmpty()) || out != null) {
                 throw wrong("--compare times nothing and writes nothing: give it two results and at most --json");

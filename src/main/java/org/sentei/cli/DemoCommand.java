@@ -22,10 +22,12 @@ import picocli.CommandLine.Option;
 @Command(
         name = "demo",
         description = "Prunes half of the weights of a real sentence encoder (all-MiniLM-L6-v2) with STADE, measures it"
-                + " before and after on 600 WordNet nouns, and writes model and report. Takes about a minute or two.",
+                + " before and after on 600 WordNet nouns, and writes model and report. Takes about a minute or two. In a"
+                + " pack, which is too small for that model, a language model trained on Jane Austen takes its place.",
         footer = {"", "Example: write somewhere else", "  sentei demo --out pruned"})
 final class DemoCommand implements Callable<Integer> {
     private static final String MODEL = "all-minilm-l6-v2";
+    private static final String PACKED = "austen-llama";
     private static final String RECIPE = "stade-50";
     private static final String FOLDER = "sentei-demo";
 
@@ -53,23 +55,41 @@ final class DemoCommand implements Callable<Integer> {
     public Integer call() {
         Backend.Options options = compute.options(common);
         compute.check();
-        Path model = ModelZoo.configured().locate(MODEL);
+        Subject subject = subject(ModelZoo.configured());
         Path folder = out == null ? free() : out;
-        terminal.err().println("pruning " + MODEL + " with recipe " + RECIPE + " into " + folder);
+        terminal.err().println("pruning " + subject.name() + " with recipe " + RECIPE + " into " + folder);
         CompressionRequest request = new CompressionRequest(
-                model,
+                subject.model(),
                 Recipes.load(RECIPE),
-                Optional.of(bring("glosses.txt", model)),
-                Optional.of(bring("nouns.tsv", model)),
+                Optional.of(subject.calibration()),
+                Optional.of(subject.data()),
                 Optional.empty(),
                 compute.backend,
                 options);
         CompressCommand.run(request, plan -> {}, folder, Journaling.OFF, common.json, terminal, cancelled);
         if (!common.json) {
-            terminal.out().println("next:   sentei inspect " + folder.resolve(model.getFileName()));
+            Path written = Files.isDirectory(subject.model())
+                    ? folder
+                    : folder.resolve(subject.model().getFileName());
+            terminal.out().println("next:   sentei inspect " + written);
             terminal.out().println("        sentei recipes, and sentei compress --help for models of your own");
         }
         return ExitCode.OK;
+    }
+
+    private record Subject(String name, Path model, Path calibration, Path data) {}
+
+    /** The encoder where it is or can be asked for; in a pack without it, the model that the pack carries with its texts. */
+    private Subject subject(ModelZoo zoo) {
+        Path packed = zoo.folder().resolve(PACKED);
+        if (!zoo.has(ModelZoo.find(MODEL).orElseThrow()) && Files.isDirectory(packed)) {
+            terminal.err()
+                    .println(MODEL + " is not in " + zoo.folder() + " (sentei models says how to fetch it); using "
+                            + PACKED);
+            return new Subject(PACKED, packed, packed.resolve("calibration.txt"), packed.resolve("heldout.txt"));
+        }
+        Path model = zoo.locate(MODEL);
+        return new Subject(MODEL, model, bring("glosses.txt", model), bring("nouns.tsv", model));
     }
 
     private static Path free() {

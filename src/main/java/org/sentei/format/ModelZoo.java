@@ -109,6 +109,11 @@ public final class ModelZoo {
                         + PROPERTY + "=FOLDER or " + VARIABLE + "=FOLDER, or name a file")));
     }
 
+    /** Where the jars are and the models get unpacked. */
+    public Path folder() {
+        return folder;
+    }
+
     /** All models with a name; the first is the default. */
     public static List<Model> models() {
         return MODELS;

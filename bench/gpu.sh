@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Everything about the speed of this machine's GPU, in one command of at most nine minutes: conformance of all kernels, the
+# device's ceilings, every kernel on cuda and on opencl beside PyTorch, and compute-sanitizer. What is missing here (a GPU,
+# OpenCL, PyTorch, a tool) becomes a row with its reason; the exit code is 0 whenever the table could be written.
+#
+#   bench/gpu.sh OUT     writes, while it goes, OUT/gpu.jsonl (a line a part), OUT/gpu.md (the table), OUT/gpu.log
+#
+#   PYTHON     a Python with torch; default python3
+#   MINUTES    for everything; default 9
+set -uo pipefail
+[ $# -eq 1 ] || { echo "usage: $0 OUT" >&2; exit 2; }
+mkdir -p "$1" || exit 3
+out=$(cd "$1" && pwd)
+cd "$(dirname "$0")/.." || exit 1
+
+python=${PYTHON:-python3}
+# The table at the end needs some seconds of its own.
+deadline=$((SECONDS + ${MINUTES:-9} * 60 - 15))
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+: >"$out/gpu.jsonl"
+: >"$out/gpu.log"
+
+table() {
+    bin/sentei bench --gpu-table "$out/gpu.jsonl" >"$work/table" 2>>"$out/gpu.log" && cp "$work/table" "$out/gpu.md"
+}
+
+# One line: part LABELS EXIT_CODE REASON; the result is what lies in $work/result, if it is a JSON document.
+append() {
+    local outcome
+    if [ "$(head -c 1 "$work/result")" = "{" ]; then
+        outcome="\"result\":$(tr -d '\n' <"$work/result")"
+    else
+        outcome="\"reason\":\"$(printf %s "$3" | tr '\n\t' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g')\""
+    fi
+    printf '{%s,"seconds":%d,"exit_code":%d,%s}\n' "$1" "$4" "$2" "$outcome" >>"$out/gpu.jsonl"
+}
+
+# skip LABELS REASON: a part that cannot run here.
+skip() {
+    : >"$work/result"
+    echo "== $1: $2" | tee -a "$out/gpu.log"
+    append "$1" 0 "$2" 0
+}
+
+# part LABELS SECONDS COMMAND...: runs it for at most so long, and no longer than to the end.
+part() {
+    local labels=$1 limit=$2 code=0 start=$SECONDS reason
+    shift 2
+    [ "$limit" -le $((deadline - SECONDS)) ] || limit=$((deadline - SECONDS))
+    if [ "$limit" -le 0 ]; then
+        skip "$labels" "the time was over"
+        return
+    fi
+    echo "== $labels: $*" | tee -a "$out/gpu.log"
+    timeout --kill-after=5 "$limit" "$@" >"$work/result" 2>"$work/messages" || code=$?
+    cat "$work/messages" >>"$out/gpu.log"
+    reason=$(grep -v '^ *$' "$work/messages" | tail -n 1)
+    [ "$code" -ne 124 ] || reason="stopped after $limit s"
+    append "$labels" "$code" "${reason:-exit code $code}" $((SECONDS - start))
+}
+
+# Whether the doctor found the backend.
+available() {
+    tr -d '\n ' <"$work/doctor" | grep -q "\"name\":\"$1\",\"available\":true"
+}
+
+part '"part":"doctor"' 180 bin/sentei doctor --json
+cp "$work/result" "$work/doctor"
+table
+
+# Whether PyTorch can be a peer; why not, otherwise.
+peer=
+if ! command -v "$python" >/dev/null; then
+    peer="there is no $python: set PYTHON to one with torch"
+elif ! "$python" -c 'import torch' 2>>"$out/gpu.log"; then
+    peer="$python has no torch"
+elif ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>>"$out/gpu.log"; then
+    peer="the torch of $python finds no GPU"
+fi
+
+if [ -n "$peer" ]; then
+    skip '"part":"ceilings"' "$peer"
+else
+    part '"part":"ceilings"' 45 "$python" bench/peers/ops.py ceilings cuda
+fi
+
+# The ops, by what the doctor looked at; one run an op, so that every one is kept as soon as it is there.
+ops=$(tr -d '\n ' <"$work/doctor" | grep -o '"op":"[a-z0-9_]*"' | cut -d '"' -f 4 | awk '!seen[$0]++')
+kernels() {
+    local backend=$1 until=$((SECONDS + $2)) op
+    if ! available "$backend"; then
+        skip "\"part\":\"bench\",\"backend\":\"$backend\"" "not run on a GPU: the doctor finds no backend $backend here"
+        return
+    fi
+    for op in $ops; do
+        part "\"part\":\"bench\",\"backend\":\"$backend\",\"op\":\"$op\"" $((until - SECONDS)) \
+            bin/sentei bench --backend "$backend" --op "$op" --forks 0 --warmup 2 --iterations 5 --time 0.05 --json
+    done
+}
+kernels cuda 180
+table
+
+if [ -n "$peer" ]; then
+    skip '"part":"peers"' "$peer"
+else
+    # It writes its file case by case, so what it had when it was stopped counts.
+    part '"part":"peers"' 75 sh -c "timeout 70 '$python' bench/peers/ops.py time $(nproc) '$work/peers' cuda >&2
+        code=\$?; cat '$work/peers'; exit \$code"
+fi
+kernels opencl 120
+table
+
+if ! available cuda; then
+    skip '"part":"compute-sanitizer","backend":"cuda"' "the doctor finds no backend cuda here"
+elif ! command -v compute-sanitizer >/dev/null; then
+    skip '"part":"compute-sanitizer","backend":"cuda"' "there is no compute-sanitizer: it comes with the CUDA toolkit"
+else
+    part '"part":"compute-sanitizer","backend":"cuda"' 540 compute-sanitizer --target-processes all \
+        bin/sentei doctor --backend cuda --json
+fi
+
+table || { echo "the table could not be written: see $out/gpu.log" >&2; exit 1; }
+cat "$out/gpu.md"
