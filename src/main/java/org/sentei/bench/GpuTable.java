@@ -146,7 +146,7 @@ public final class GpuTable {
             if (part.path("part").asText().equals(name)
                     && (backend == null || part.path("backend").asText().equals(backend))
                     && (op == null || part.path("op").asText(op).equals(op))) {
-                return "not measured: " + outcome(part);
+                return outcome(part);
             }
         }
         return "not measured: the run did not come so far";
