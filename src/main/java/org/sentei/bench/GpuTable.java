@@ -66,9 +66,8 @@ public final class GpuTable {
         lines.add("| part | backend | outcome |").add("|---|---|---|");
         for (JsonNode part : parts) {
             if (part.path("part").asText().equals("doctor")) {
-                for (String backend : BACKENDS) {
-                    lines.add(row("conformance", backend, conformance(part, backend)));
-                }
+                String backend = part.path("backend").asText();
+                lines.add(row("conformance", backend, conformance(part, backend)));
             } else if (part.path("op").isMissingNode()) {
                 lines.add(row(part.path("part").asText(), part.path("backend").asText("-"), outcome(part)));
             }
@@ -107,7 +106,7 @@ public final class GpuTable {
         for (JsonNode health : doctor.path("result").path("backends")) {
             if (health.path("name").asText().equals(backend)) {
                 if (!health.path("available").asBoolean()) {
-                    return "not available: " + health.path("reason").asText();
+                    return health.path("reason").asText();
                 }
                 int wrong = health.path("failures").size();
                 String where = health.path("device").asText() + ", "
@@ -235,10 +234,11 @@ public final class GpuTable {
     }
 
     private String error(String op, String backend) {
-        for (JsonNode health : result("doctor").path("backends")) {
-            if (health.path("name").asText().equals(backend)) {
+        for (JsonNode part : parts) {
+            for (JsonNode health : part.path("result").path("backends")) {
                 for (JsonNode one : health.path("ops")) {
-                    if (one.path("op").asText().equals(op)) {
+                    if (health.path("name").asText().equals(backend)
+                            && one.path("op").asText().equals(op)) {
                         return one.path("worst_error").isNumber()
                                 ? figure(one.path("worst_error").asDouble())
                                 : "WRONG";
