@@ -32,10 +32,12 @@ bin/sentei inspect all-minilm-l6-v2 >"$folder/sites"
 "$python" bench/peers/compress_minilm.py make $model "$(dirname $model)/tokenizer.json" "$folder/minilm"
 jar=$(ls target/sentei-*.jar)
 
-# Seconds of a command, whose output goes to a file.
+# Seconds of a command, whose output goes to a file. We wait until our files are on the disk: not also for those of others.
 seconds() {
-    local out=$1 start=$EPOCHREALTIME
+    local out=$1 start
     shift
+    sync
+    start=$EPOCHREALTIME
     "$@" >"$out" 2>"$folder/errors" || { cat "$folder/errors" >&2; exit 1; }
     echo "$start $EPOCHREALTIME" | awk '{ printf "%.4f", $2 - $1 }'
 }
