@@ -115,7 +115,7 @@ public record BenchReport(
                     op.operations() / time,
                     least,
                     least == null ? null : Double.valueOf(100 * least / time),
-                    least == null ? null : least > ceilings.memorySeconds(read, written) ? "compute" : "memory",
+                    least == null ? null : ceilings.limit(read, written, op.operations()),
                     measured.profile());
         }
 

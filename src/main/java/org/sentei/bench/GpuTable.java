@@ -202,12 +202,12 @@ public final class GpuTable {
                 new Ceilings(1e9 * measured.get("read"), 1e9 * measured.get("copy"), 1e12 * measured.get("fp32"));
         long read = result.path("bytes_read").asLong();
         long written = result.path("bytes_written").asLong();
-        double least = ceilings.seconds(read, written, result.path("operations").asLong());
+        long operations = result.path("operations").asLong();
         return String.format(
                 Locale.ROOT,
                 "%.0f %% of %s",
-                100 * least / time,
-                least > ceilings.memorySeconds(read, written) ? "compute" : "memory");
+                100 * ceilings.seconds(read, written, operations) / time,
+                ceilings.limit(read, written, operations));
     }
 
     private String peers(String name, double time) {

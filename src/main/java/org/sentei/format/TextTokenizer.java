@@ -13,6 +13,7 @@ import java.util.Map;
 import java.util.concurrent.locks.ReadWriteLock;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
 import org.sentei.platform.LibraryCache;
+import org.sentei.platform.SystemProperties;
 
 /**
  * Text to token ids by a {@code tokenizer.json}.
@@ -163,28 +164,13 @@ public final class TextTokenizer implements AutoCloseable {
             });
         }
 
-        private interface Call<T> {
-            T run() throws IOException;
-        }
-
         /** Calls DJL without downloads and without telemetry. */
-        private static synchronized <T> T confined(Map<String, String> settings, Call<T> call) throws IOException {
+        private static <T> T confined(Map<String, String> settings, SystemProperties.Call<T, IOException> call)
+                throws IOException {
             Map<String, String> all = new HashMap<>(settings);
             all.put("ai.djl.offline", "true");
             all.put("OPT_OUT_TRACKING", "true");
-            Map<String, String> before = new HashMap<>();
-            all.forEach((name, value) -> before.put(name, System.setProperty(name, value)));
-            try {
-                return call.run();
-            } finally {
-                before.forEach((name, value) -> {
-                    if (value == null) {
-                        System.clearProperty(name);
-                    } else {
-                        System.setProperty(name, value);
-                    }
-                });
-            }
+            return SystemProperties.during(all, call);
         }
     }
 }

@@ -34,6 +34,11 @@ public record Ceilings(double readBandwidth, double copyBandwidth, double operat
         return read * readTime + written * writeTime;
     }
 
+    /** What {@link #seconds} are spent on: {@code compute}, or {@code memory}. */
+    public String limit(long read, long written, long operations) {
+        return operations / this.operations > memorySeconds(read, written) ? "compute" : "memory";
+    }
+
     /** The higher of each. */
     public Ceilings or(Ceilings other) {
         return new Ceilings(

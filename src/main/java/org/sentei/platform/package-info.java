@@ -1,2 +1,2 @@
-/** What the process and its user bring: settings, and private copies of the native libraries that travel in jars. */
+/** What the process and its user bring: settings, system properties, private copies of the native libraries in jars. */
 package org.sentei.platform;

@@ -177,18 +177,14 @@ class ArchitectureTest {
                 .check(CLASSES);
     }
 
-    /** The three that switch a library by properties do so while it loads, and put them back. */
+    /** Libraries that are switched by properties are so while they load, in one place that puts them back. */
     @Test
     void nothingOutsideTheCommandLineConfiguresTheProcess() {
         noClasses()
                 .that()
                 .resideOutsideOfPackage("org.sentei.cli")
                 .and()
-                .doNotHaveFullyQualifiedName("org.sentei.format.TextTokenizer$Library")
-                .and()
-                .doNotHaveFullyQualifiedName("org.sentei.model.onnx.OnnxRuntimeLibrary$Loaded")
-                .and()
-                .doNotHaveFullyQualifiedName("org.sentei.backend.cuda.Jcuda")
+                .doNotHaveFullyQualifiedName("org.sentei.platform.SystemProperties")
                 .should()
                 .callMethod(System.class, "setProperty", String.class, String.class)
                 .orShould()

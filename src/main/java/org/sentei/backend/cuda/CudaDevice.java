@@ -526,22 +526,34 @@ final class CudaDevice implements GpuDevice {
                 failure = e;
             }
         }
-        release(failure);
+        failure = release(failure);
         if (failure != null) {
             throw failure;
         }
     }
 
-    /** Gives everything back; what fails on the way is noted in {@code failure}, for which it is no news. */
-    private void release(DeviceException failure) {
+    /**
+     * Gives everything back.
+     *
+     * @param failure why, or null
+     * @return that, or else the first that failed on the way, with what failed after it; null when nothing did
+     */
+    private DeviceException release(DeviceException failure) {
         closed = true;
+        DeviceException first = failure;
         for (Release release : releases.reversed()) {
             int code = release.run();
-            if (code != 0 && !poisoned && failure != null) {
-                failure.addSuppressed(new DeviceException(
-                        CudaDriver.NAME, "closing", code, driver.symbol(code), DeviceException.Kind.INTERNAL));
+            if (code != 0 && !poisoned) {
+                DeviceException next = new DeviceException(
+                        CudaDriver.NAME, "closing", code, driver.symbol(code), DeviceException.Kind.INTERNAL);
+                if (first == null) {
+                    first = next;
+                } else {
+                    first.addSuppressed(next);
+                }
             }
         }
         arena.close();
+        return first;
     }
 }

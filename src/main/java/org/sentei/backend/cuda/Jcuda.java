@@ -3,6 +3,7 @@ package org.sentei.backend.cuda;
 import java.io.IOException;
 import java.net.URL;
 import java.nio.file.Path;
+import java.util.Map;
 import java.util.Optional;
 import jcuda.Pointer;
 import jcuda.driver.CUdeviceptr;
@@ -12,6 +13,7 @@ import jcuda.driver.CUstream;
 import jcuda.driver.JCudaDriver;
 import org.sentei.kernel.DeviceException;
 import org.sentei.platform.LibraryCache;
+import org.sentei.platform.SystemProperties;
 
 /** Loads JCuda's binding of the driver, and turns its handles into addresses and back. */
 final class Jcuda {
@@ -43,7 +45,7 @@ final class Jcuda {
      *
      * @throws DeviceException UNSUPPORTED when the system refuses to load it
      */
-    static synchronized void load(LibraryCache cache, ClassLoader resources) {
+    static void load(LibraryCache cache, ClassLoader resources) {
         Path copy;
         try {
             copy = cache.extract(resource(resources), FILE);
@@ -51,9 +53,11 @@ final class Jcuda {
             throw new DeviceException(
                     CudaDriver.NAME, "loading " + FILE, e.getMessage(), DeviceException.Kind.UNSUPPORTED, e);
         }
-        String before = System.setProperty(TEMPORARY, copy.getParent().toString());
         try {
-            JCudaDriver.setExceptionsEnabled(false);
+            SystemProperties.during(Map.of(TEMPORARY, copy.getParent().toString()), () -> {
+                JCudaDriver.setExceptionsEnabled(false);
+                return null;
+            });
         } catch (LinkageError e) {
             throw new DeviceException(
                     CudaDriver.NAME,
@@ -62,8 +66,6 @@ final class Jcuda {
                             + "; the driver is too old for JCuda 12.6, or the file system does not allow execution",
                     DeviceException.Kind.UNSUPPORTED,
                     e);
-        } finally {
-            System.setProperty(TEMPORARY, before);
         }
     }
 

@@ -60,11 +60,11 @@ public final class GpuBackend implements Backend {
                         || LaunchTable.of(op, new Unplaced(), 0).stream().noneMatch(Launch::fp64));
     }
 
-    /** Views that need not exist, for asking what an op is made of. */
-    private static final class Unplaced implements LaunchTable.Memory, Buffer {
+    /** Memory that need not exist, for asking what an op is made of. */
+    static final class Unplaced implements LaunchTable.Memory, Buffer {
         @Override
         public long handle(View view) {
-            return 0;
+            return 1;
         }
 
         @Override

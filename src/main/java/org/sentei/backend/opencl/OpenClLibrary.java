@@ -25,12 +25,10 @@ import static org.lwjgl.opencl.CL10.nclGetPlatformIDs;
 import static org.lwjgl.opencl.KHRICD.CL_PLATFORM_NOT_FOUND_KHR;
 
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -38,13 +36,14 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.lwjgl.opencl.CL;
 import org.lwjgl.system.Configuration;
 import org.lwjgl.system.Platform;
 import org.lwjgl.system.linux.DynamicLinkLoader;
 import org.sentei.backend.gpu.Launch;
 import org.sentei.kernel.DeviceException;
+import org.sentei.platform.LibraryCache;
+import org.sentei.platform.Settings;
 
 /** OpenCL's loader, which may be absent, and the devices that it knows of. */
 final class OpenClLibrary {
@@ -101,10 +100,9 @@ final class OpenClLibrary {
                 Configuration.MEMORY_BACKEND.set("ffm");
             }
             try {
-                return isLoaded() ? "" : loadFromPrivateFolder();
-            } catch (IOException | UncheckedIOException e) {
-                return "LWJGL's native library cannot be unpacked: " + e.getMessage()
-                        + "; let java.io.tmpdir name a folder that can be written to";
+                return isLoaded() ? "" : loadPrivateCopy();
+            } catch (IOException e) {
+                return e.getMessage();
             }
         }
 
@@ -123,22 +121,17 @@ final class OpenClLibrary {
             return "linux/" + arch + "/org/lwjgl/liblwjgl.so";
         }
 
-        /** What LWJGL unpacks is gone once it is loaded. */
-        private static String loadFromPrivateFolder() throws IOException {
+        /** LWJGL unpacks its library where it lies already, and so loads our copy. */
+        private static String loadPrivateCopy() throws IOException {
             if (Configuration.SHARED_LIBRARY_EXTRACT_PATH.get() != null || Configuration.LIBRARY_PATH.get() != null) {
                 return create();
             }
-            Path folder = Files.createTempDirectory("sentei-lwjgl-");
+            Path copy = LibraryCache.ofUser().extract(CL.class.getResource("/" + nativeLibrary()), "liblwjgl.so");
+            Configuration.SHARED_LIBRARY_EXTRACT_PATH.set(copy.getParent().toString());
             try {
-                Configuration.SHARED_LIBRARY_EXTRACT_PATH.set(folder.toString());
                 return create();
             } finally {
                 Configuration.SHARED_LIBRARY_EXTRACT_PATH.set(null);
-                try (Stream<Path> files = Files.walk(folder)) {
-                    for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
-                        Files.deleteIfExists(file);
-                    }
-                }
             }
         }
 
@@ -156,8 +149,8 @@ final class OpenClLibrary {
                 return "there is no OpenCL loader (" + String.join(" or ", loaders)
                         + "); install ocl-icd-libopencl1 and the OpenCL driver of the device";
             } catch (LinkageError | RuntimeException e) {
-                return "OpenCL does not load: " + e + "; install another OpenCL loader, or let java.io.tmpdir name a"
-                        + " folder that allows execution";
+                return "OpenCL does not load: " + e + "; install another OpenCL loader, or let " + Settings.NATIVE_DIR
+                        + " name a folder that allows execution";
             }
         }
     }

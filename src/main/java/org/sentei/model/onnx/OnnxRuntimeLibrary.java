@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Map;
 import org.sentei.kernel.DeviceException;
 import org.sentei.platform.LibraryCache;
+import org.sentei.platform.SystemProperties;
 
 /**
  * ONNX Runtime itself, which may be absent. Ask for it before the first use of {@link OnnxSession}, whose class does not load
@@ -98,12 +99,8 @@ public final class OnnxRuntimeLibrary {
                 }
                 libraries.put(System.mapLibraryName(library), resource);
             }
-            System.setProperty(PATH, LibraryCache.ofUser().extract(libraries).toString());
-            try {
-                OrtEnvironment.getEnvironment();
-            } finally {
-                System.clearProperty(PATH);
-            }
+            String folder = LibraryCache.ofUser().extract(libraries).toString();
+            SystemProperties.during(Map.of(PATH, folder), OrtEnvironment::getEnvironment);
         }
     }
 }

@@ -20,11 +20,8 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.sentei.backend.gpu.Launch.Argument;
-import org.sentei.kernel.Buffer;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCases;
-import org.sentei.kernel.View;
-import org.sentei.tensor.DType;
 
 /** The kernel files and the table of launches say the same. */
 class KernelFilesTest {
@@ -64,7 +61,7 @@ class KernelFilesTest {
         }
         Map<String, Set<String>> launched = new TreeMap<>();
         OpCases.all().stream()
-                .flatMap(opCase -> LaunchTable.of(OpCases.unbacked(opCase), new Nowhere(), 1).stream())
+                .flatMap(opCase -> LaunchTable.of(OpCases.unbacked(opCase), new GpuBackend.Unplaced(), 1).stream())
                 .forEach(launch -> launched.computeIfAbsent(launch.file() + "/" + launch.entry(), _ -> new TreeSet<>())
                         .add(types(launch)));
         assertThat(launched.keySet()).isEqualTo(declared.keySet());
@@ -125,31 +122,5 @@ class KernelFilesTest {
         return CONSTANT.matcher(Files.readString(KERNELS.resolve(file)))
                 .results()
                 .collect(Collectors.toMap(match -> match.group(1), match -> Integer.valueOf(match.group(2))));
-    }
-
-    /** Memory for an op that is only looked at. */
-    private static final class Nowhere implements LaunchTable.Memory, Buffer {
-        @Override
-        public long handle(View view) {
-            return 1;
-        }
-
-        @Override
-        public View scratch(DType dtype, long rows, long cols) {
-            return View.of(this, dtype, rows, cols);
-        }
-
-        @Override
-        public View fault() {
-            return scratch(DType.I32, 1, 1);
-        }
-
-        @Override
-        public long bytes() {
-            return Long.MAX_VALUE;
-        }
-
-        @Override
-        public void close() {}
     }
 }
