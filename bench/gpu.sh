@@ -88,7 +88,11 @@ else
     part '"part":"ceilings"' 45 "$python" bench/peers/ops.py ceilings cuda
 fi
 
-skip '"part":"launch cost of FFM and of JCuda"' "not measured: there is no benchmark of a single launch yet"
+if ! available cuda; then
+    skip '"part":"launch","backend":"cuda"' "not run on a GPU: the doctor finds no backend cuda here"
+else
+    part '"part":"launch","backend":"cuda"' 30 sh -c "TIME=0.4 bench/launch.sh '$work/launch' >&2 && cat '$work/launch/launch.json'"
+fi
 
 # The ops, by what the doctor looked at; one run an op, so that every one is kept as soon as it is there.
 kernels() {

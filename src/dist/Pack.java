@@ -77,7 +77,9 @@ final class Pack {
         }
         copy(built.resolve("bench/classes"), pack.resolve("bench/classes"));
         copy(project.resolve("bench/peers"), pack.resolve("bench/peers"));
-        copy(project.resolve("bench/gpu.sh"), pack.resolve("bench/gpu.sh"));
+        for (String script : List.of("gpu.sh", "launch.sh")) {
+            copy(project.resolve("bench").resolve(script), pack.resolve("bench").resolve(script));
+        }
         copy(project.resolve("bin"), pack.resolve("bin"));
         copy(project.resolve("LICENSE"), pack.resolve("LICENSE"));
         copy(project.resolve("src/dist/NOTICE"), pack.resolve("NOTICE"));

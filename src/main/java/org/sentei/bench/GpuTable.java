@@ -73,19 +73,20 @@ public final class GpuTable {
             }
         }
         lines.add("");
-        JsonNode measured = result("ceilings");
         lines.add("| ceiling | measured | |").add("|---|---:|---|");
-        if (measured.path("ceilings").isEmpty()) {
-            lines.add(row("all", "-", reason("ceilings", null, null)));
+        for (String part : List.of("ceilings", "launch")) {
+            JsonNode measured = result(part).path("ceilings");
+            if (measured.isEmpty()) {
+                lines.add(row(part.equals("launch") ? part : "all", "-", reason(part, null, null)));
+            }
+            measured.forEach(one -> lines.add(row(
+                    one.path("name").asText(),
+                    one.path("value").isNumber()
+                            ? figure(one.path("value").asDouble()) + " "
+                                    + one.path("unit").asText()
+                            : "-",
+                    one.path("how").asText(one.path("reason").asText()))));
         }
-        measured.path("ceilings")
-                .forEach(one -> lines.add(row(
-                        one.path("name").asText(),
-                        one.path("value").isNumber()
-                                ? figure(one.path("value").asDouble()) + " "
-                                        + one.path("unit").asText()
-                                : "-",
-                        one.path("how").asText(one.path("reason").asText()))));
         lines.add("");
         lines.add("| kernel | shape | backend | ms | GB/s | TFLOP/s | of ceiling | peers: ms, ratio | error |");
         lines.add("|---|---|---|---:|---:|---:|---:|---|---|");

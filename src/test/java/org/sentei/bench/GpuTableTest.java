@@ -23,6 +23,9 @@ class GpuTableTest {
             {"part":"ceilings","exit_code":0,"result":{"ceilings":[
             {"name":"read","unit":"GB/s","value":4000,"how":"sum"},{"name":"copy","unit":"GB/s","value":4000,"how":"copy"},
             {"name":"fp32","unit":"TFLOP/s","value":50,"how":"product"},{"name":"int8","reason":"no such operator"}]}}""";
+    private static final String LAUNCH = """
+            {"part":"launch","backend":"cuda","exit_code":0,"result":{"ceilings":[
+            {"name":"launch by FFM","unit":"ns","value":2500.5,"error":9.5,"how":"5 samples"}]}}""";
     private static final String MEASURED = """
             {"part":"bench","backend":"cuda","op":"apply_mask","exit_code":0,"result":{"results":[
             {"op":"apply_mask","case":"4096x4096","backend":"cuda","time":5e-5,"bytes_read":60000000,"bytes_written":60000000,
@@ -48,9 +51,10 @@ class GpuTableTest {
 
     @Test
     void holdsTimesAgainstCeilingsAndPeers() throws IOException {
-        assertThat(table(DOCTOR, CEILINGS, MEASURED, PEERS))
+        assertThat(table(DOCTOR, CEILINGS, LAUNCH, MEASURED, PEERS))
                 .contains("| conformance | cuda | GPU 0, CUDA 13.0: 300 cases, all right |")
                 .contains("| read | 4000 GB/s | sum |", "| int8 | - | no such operator |")
+                .contains("| launch | cuda | done |", "| launch by FFM | 2501 ns | 5 samples |")
                 .contains("| apply_mask | 4096x4096 | cuda | 0.0500 | 2400 | 0.0000 | 60 % of memory"
                         + " | torch mul_ 0.1000, **2.00**; other failed: out of memory | 0.5000 |");
     }

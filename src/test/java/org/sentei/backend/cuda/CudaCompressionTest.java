@@ -15,9 +15,6 @@ class CudaCompressionTest {
 
     @Test
     void aModelIsCompressedToTheBytesThatTheReferenceWrites() throws Exception {
-        if (KernelImages.of(KernelImages.class.getClassLoader()).isEmpty()) {
-            EmulatedDriver.skipUnlessRequired("nvcc", "which compiles the CUDA kernels");
-        }
         EmulatedDriver driver = EmulatedDriver.build(folder.resolve("driver"));
         for (String backend : List.of("cuda", "reference")) {
             EmulatedDriver.Outcome outcome = driver.run(

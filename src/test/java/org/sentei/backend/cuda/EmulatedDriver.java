@@ -149,7 +149,7 @@ final class EmulatedDriver {
                         .toList());
     }
 
-    /** Runs a class with this driver. */
+    /** Runs a class with this driver, and with the images where a build has its kernels. */
     Outcome run(List<String> options, Map<String, String> environment, String main, List<String> arguments)
             throws IOException, InterruptedException {
         Path output = Files.createTempFile(images, "run", ".out");
@@ -162,7 +162,9 @@ final class EmulatedDriver {
                 "-Dsentei.native.dir=" + images.resolve("native"),
                 "-Dsentei.cuda.driver=" + library,
                 "-cp",
-                System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"))));
+                images
+                        + File.pathSeparator
+                        + System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"))));
         command.addAll(options);
         command.add(main);
         command.addAll(arguments);
