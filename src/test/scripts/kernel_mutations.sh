@@ -13,7 +13,7 @@ case $kind in
   bounds) pattern=' < ' replacement=' <= ' ;;
   *) echo "barriers or bounds, not $kind" >&2; exit 2 ;;
 esac
-[ $# -gt 0 ] || set -- portable $(basename -s .inc kernels/common/*.inc)
+[ $# -gt 0 ] || set -- portable $(basename -s .inc kernels/common/*.inc | grep -v '^probe$')
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

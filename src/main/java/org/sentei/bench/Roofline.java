@@ -140,7 +140,8 @@ final class Roofline {
             svg.text("title", LEFT, top + 30, device.name() + " on " + device.device() + isa);
             String measured = ceilings == null
                     ? "ceilings not measured"
-                    : "measured on " + threads + " threads: read " + giga(ceilings.readBandwidth()) + " GB/s, copy "
+                    : "measured with " + threads + " host threads: read " + giga(ceilings.readBandwidth())
+                            + " GB/s, copy "
                             + giga(ceilings.copyBandwidth()) + " GB/s (dashed), fp32 " + giga(ceilings.operations())
                             + " GFLOP/s";
             svg.text("soft", LEFT, top + 50, measured);

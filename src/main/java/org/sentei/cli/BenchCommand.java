@@ -253,7 +253,7 @@ final class BenchCommand implements Callable<Integer> {
                     ? "ceilings not measured"
                     : String.format(
                             Locale.ROOT,
-                            "ceilings measured on %d threads: read %.1f GB/s, copy %.1f GB/s, fp32 %.1f GFLOP/s",
+                            "ceilings measured with %d host threads: read %.1f GB/s, copy %.1f GB/s, fp32 %.1f GFLOP/s",
                             report.threads(),
                             device.readBandwidth() / 1e9,
                             device.copyBandwidth() / 1e9,

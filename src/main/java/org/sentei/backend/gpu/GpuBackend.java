@@ -7,8 +7,10 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Buffer;
+import org.sentei.kernel.Ceilings;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Op;
@@ -248,6 +250,12 @@ public final class GpuBackend implements Backend {
         if (times > 0) {
             prepared.numbers.forEach((number, op) -> suspect(op, number));
         }
+    }
+
+    @Override
+    public Optional<Ceilings> ceilings() {
+        check("measuring ceilings");
+        return Optional.of(Probe.measure(this, device));
     }
 
     @Override

@@ -38,6 +38,19 @@ class CudaErrorsTest {
         }
     }
 
+    @Test
+    void theDeviceIsMeasuredAndGivesItsMemoryBack() throws Exception {
+        EmulatedDriver.Outcome outcome =
+                driver.run(Map.of("SENTEI_EMULATED_MEMORY", String.valueOf(16 << 20)), "ceilings");
+
+        // The record holds that each figure is positive and finite.
+        assertThat(outcome.of("ceilings"))
+                .as(outcome.errors())
+                .singleElement()
+                .satisfies(line -> assertThat(line).startsWith("Ceilings[readBandwidth="));
+        nothingIsLeft(outcome);
+    }
+
     /** Every call that can fail, at a time when much is open. */
     @ParameterizedTest
     @CsvSource({

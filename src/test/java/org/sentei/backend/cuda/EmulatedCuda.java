@@ -56,6 +56,7 @@ final class EmulatedCuda {
                                         .filter(opCase -> ops.contains(Op.stem(opCase.op())))
                                         .toList());
                     case "work" -> work(resources);
+                    case "ceilings" -> ceilings(resources);
                     default -> throw new IllegalArgumentException(arguments[1]);
                 }
             } catch (DeviceException e) {
@@ -110,6 +111,12 @@ final class EmulatedCuda {
             backend.copyOut(x, values);
             say("mismatch " + values.mismatch(arena.allocate(x.bytes())));
             backend.sync();
+        }
+    }
+
+    private static void ceilings(ClassLoader resources) {
+        try (Backend backend = CudaProvider.open(Backend.Options.defaults(), resources)) {
+            say("ceilings " + backend.ceilings().orElseThrow());
         }
     }
 

@@ -3,10 +3,12 @@ package org.sentei.backend.gpu;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
+import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -20,6 +22,8 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.sentei.backend.gpu.Launch.Argument;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCases;
 
@@ -37,17 +41,22 @@ class KernelFilesTest {
     void everyOpHasAFileAndEveryFileAnOp() throws IOException {
         try (Stream<Path> files = Files.list(KERNELS.resolve("common"))) {
             assertThat(files.map(file -> file.getFileName().toString()))
-                    .containsExactlyInAnyOrderElementsOf(Arrays.stream(Op.class.getPermittedSubclasses())
-                            .map(op -> Op.stem(op.asSubclass(Op.class)) + ".inc")
-                            .toList());
+                    .containsExactlyInAnyOrderElementsOf(
+                            stems().map(stem -> stem + ".inc").toList());
         }
+    }
+
+    /** Those of the ops, and of what ops are measured against. */
+    private static Stream<String> stems() {
+        return Stream.concat(
+                Arrays.stream(Op.class.getPermittedSubclasses()).map(op -> Op.stem(op.asSubclass(Op.class))),
+                Stream.of("probe"));
     }
 
     @Test
     void everyKernelIsLaunchedWithTheArgumentsItDeclares() throws IOException, InterruptedException {
         Map<String, String> declared = new TreeMap<>();
-        for (Class<?> op : Op.class.getPermittedSubclasses()) {
-            String file = Op.stem(op.asSubclass(Op.class));
+        for (String file : stems().toList()) {
             Matcher entry = ENTRY.matcher(preprocessed(file));
             while (entry.find()) {
                 assertThat(entry.group(1)).isEqualTo(String.valueOf(Launch.GROUP));
@@ -60,12 +69,65 @@ class KernelFilesTest {
             }
         }
         Map<String, Set<String>> launched = new TreeMap<>();
-        OpCases.all().stream()
-                .flatMap(opCase -> LaunchTable.of(OpCases.unbacked(opCase), new GpuBackend.Unplaced(), 1).stream())
+        Recorder probed = new Recorder();
+        try (Backend backend = new GpuBackend(probed)) {
+            backend.ceilings();
+        }
+        Stream.concat(
+                        OpCases.all().stream()
+                                .flatMap(opCase ->
+                                        LaunchTable.of(OpCases.unbacked(opCase), new GpuBackend.Unplaced(), 1)
+                                                .stream()),
+                        probed.launches.stream())
                 .forEach(launch -> launched.computeIfAbsent(launch.file() + "/" + launch.entry(), _ -> new TreeSet<>())
                         .add(types(launch)));
         assertThat(launched.keySet()).isEqualTo(declared.keySet());
         launched.forEach((entry, types) -> assertThat(types).as(entry).containsExactly(declared.get(entry)));
+    }
+
+    /** A device that only remembers what it was to run. */
+    private static final class Recorder implements GpuDevice {
+        private final Set<Launch> launches = new LinkedHashSet<>();
+
+        @Override
+        public DeviceInfo info() {
+            return new DeviceInfo("recorder", "none", "", 1L << 30, "");
+        }
+
+        @Override
+        public boolean hasFp64() {
+            return true;
+        }
+
+        @Override
+        public long allocate(long bytes) {
+            return 1;
+        }
+
+        @Override
+        public void free(long handle) {}
+
+        @Override
+        public void copyIn(MemorySegment source, Region target) {}
+
+        @Override
+        public void copyOut(Region source, MemorySegment target) {}
+
+        @Override
+        public void launch(Launch launch) {
+            launches.add(launch);
+        }
+
+        @Override
+        public Prepared prepare(List<Launch> all) {
+            throw new UnsupportedOperationException();
+        }
+
+        @Override
+        public void sync() {}
+
+        @Override
+        public void close() {}
     }
 
     /** {@code __global const float *x} is an address, {@code i64 x_stride} an i64. */
@@ -114,6 +176,9 @@ class KernelFilesTest {
         }
         assertThat(constants("common/column_moments.inc")).containsEntry("COLUMNS", LaunchTable.COLUMNS);
         assertThat(constants("common/attention.inc")).containsEntry("QUERIES", LaunchTable.QUERIES);
+        assertThat(constants("common/probe.inc"))
+                .containsEntry("EACH", Probe.EACH)
+                .containsEntry("CHAINS", Probe.CHAINS);
         int each = constants("common/attention.inc").get("EACH");
         assertThat(Launch.GROUP / LaunchTable.QUERIES * each).isEqualTo(LaunchTable.VALUES);
     }

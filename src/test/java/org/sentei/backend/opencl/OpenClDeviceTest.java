@@ -13,6 +13,7 @@ import org.sentei.backend.gpu.KernelSource;
 import org.sentei.kernel.AvailableBackends;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Buffer;
+import org.sentei.kernel.Ceilings;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.Embedding;
@@ -47,6 +48,18 @@ class OpenClDeviceTest {
             try (Buffer buffer = backend.allocate(64)) {
                 assertThat(buffer.bytes()).isEqualTo(64);
             }
+        }
+    }
+
+    @Test
+    void theDeviceIsMeasured() {
+        try (Backend backend = open()) {
+            Ceilings ceilings = backend.ceilings().orElseThrow();
+
+            // What no processor or GPU falls short of, or exceeds: a figure beyond would be one of the units mistaken.
+            assertThat(ceilings.readBandwidth()).isBetween(1e8, 1e14);
+            assertThat(ceilings.copyBandwidth()).isBetween(1e8, 1e14);
+            assertThat(ceilings.operations()).isBetween(1e8, 1e16);
         }
     }
 
