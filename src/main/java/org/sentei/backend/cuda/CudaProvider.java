@@ -5,6 +5,7 @@ import java.nio.file.Path;
 import java.util.Optional;
 import org.sentei.backend.gpu.GpuBackend;
 import org.sentei.kernel.Backend;
+import org.sentei.kernel.DeviceException;
 import org.sentei.platform.LibraryCache;
 import org.sentei.platform.Settings;
 
@@ -56,7 +57,12 @@ public final class CudaProvider implements Backend.Provider {
     }
 
     private static Optional<String> missingKernels(CudaDriver.Search search, ClassLoader resources) {
-        Optional<KernelImages> images = KernelImages.of(resources);
+        Optional<KernelImages> images;
+        try {
+            images = KernelImages.of(resources);
+        } catch (DeviceException damaged) {
+            return Optional.of(damaged.getMessage());
+        }
         if (images.isEmpty()) {
             return Optional.of(
                     "this build has no CUDA kernels, because nvcc was missing when it was built; install the CUDA"

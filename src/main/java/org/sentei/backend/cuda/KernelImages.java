@@ -2,13 +2,14 @@ package org.sentei.backend.cuda;
 
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.UncheckedIOException;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
 import java.util.Properties;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.sentei.kernel.DeviceException;
 
 /**
@@ -19,15 +20,33 @@ final class KernelImages {
     private static final String FOLDER = "org/sentei/backend/cuda/kernels/";
     private static final String LIST = "kernels.properties";
 
+    private static final String TOOLKIT = "toolkit";
+    private static final Pattern RELEASE = Pattern.compile("(\\d{1,4})\\.(\\d)\\d*");
+    private static final String TARGETS = "targets";
+    private static final Pattern TARGET = Pattern.compile("(sm|compute)_\\d{2,4}[af]?");
+
     private final ClassLoader resources;
     private final Properties list;
+    private final int toolkit;
+    private final List<String> targets;
 
     private KernelImages(ClassLoader resources, Properties list) {
         this.resources = resources;
         this.list = list;
+        Matcher release = RELEASE.matcher(list.getProperty(TOOLKIT, ""));
+        targets = List.of(list.getProperty(TARGETS, "").split(" "));
+        if (!release.matches()
+                || !targets.stream().allMatch(target -> TARGET.matcher(target).matches())) {
+            throw damaged(LIST, "it does not say which toolkit made them for which targets");
+        }
+        toolkit = 1000 * Integer.parseInt(release.group(1)) + 10 * Integer.parseInt(release.group(2));
     }
 
-    /** Those of a class path, or empty when it has none. */
+    /**
+     * Those of a class path, or empty when it has none.
+     *
+     * @throws DeviceException COMPILE when their list is damaged
+     */
     static Optional<KernelImages> of(ClassLoader resources) {
         try (InputStream in = resources.getResourceAsStream(FOLDER + LIST)) {
             if (in == null) {
@@ -36,20 +55,19 @@ final class KernelImages {
             Properties list = new Properties();
             list.load(in);
             return Optional.of(new KernelImages(resources, list));
-        } catch (IOException e) {
-            throw new UncheckedIOException(FOLDER + LIST, e);
+        } catch (IOException | IllegalArgumentException e) { // the latter for a broken escape
+            throw unreadable(LIST, e);
         }
     }
 
     /** Release of the toolkit that made them as the driver counts: 13.0 is 13000. */
     int toolkit() {
-        String[] release = list.getProperty("toolkit").split("\\.", 2);
-        return 1000 * Integer.parseInt(release[0]) + 10 * Integer.parseInt(release[1]);
+        return toolkit;
     }
 
     /** Compute capabilities they are made for, for example {@code sm_80} for code and {@code compute_80} for PTX. */
     List<String> targets() {
-        return List.of(list.getProperty("targets").split(" "));
+        return targets;
     }
 
     /**
@@ -59,7 +77,7 @@ final class KernelImages {
      * @param capability for example 90 for 9.0
      */
     boolean serve(int capability) {
-        return targets().stream().anyMatch(target -> serves(target, capability));
+        return targets.stream().anyMatch(target -> serves(target, capability));
     }
 
     private static boolean serves(String target, int capability) {
@@ -83,12 +101,7 @@ final class KernelImages {
             }
             image = in.readAllBytes();
         } catch (IOException e) {
-            throw new DeviceException(
-                    CudaDriver.NAME,
-                    "reading the kernels of " + file,
-                    e + "; build or install Sentei again",
-                    DeviceException.Kind.COMPILE,
-                    e);
+            throw unreadable(file, e);
         }
         String found;
         try {
@@ -106,9 +119,18 @@ final class KernelImages {
     /** Kernel files that are listed. */
     List<String> files() {
         return list.stringPropertyNames().stream()
-                .filter(name -> !List.of("toolkit", "targets").contains(name))
+                .filter(name -> !List.of(TOOLKIT, TARGETS).contains(name))
                 .sorted()
                 .toList();
+    }
+
+    private static DeviceException unreadable(String file, Exception cause) {
+        return new DeviceException(
+                CudaDriver.NAME,
+                "reading the kernels of " + file,
+                cause + "; build or install Sentei again",
+                DeviceException.Kind.COMPILE,
+                cause);
     }
 
     private static DeviceException damaged(String file, String fact) {

@@ -21,6 +21,8 @@ import org.sentei.tensor.DType;
 /** A backend on a {@link GpuDevice}: checks what is asked for, and runs ops by the kernels of {@link LaunchTable}. */
 public final class GpuBackend implements Backend {
     private static final long ALIGNMENT = 64;
+    /** Memory between kernels that is kept for the next op; beyond, it goes back to the device. */
+    private static final long KEPT_BYTES = 64L << 20;
 
     private final String name;
     private final GpuDevice device;
@@ -161,6 +163,7 @@ public final class GpuBackend implements Backend {
         int number = nextNumber();
         launches(op, scratch, number).forEach(device::launch);
         suspect(op, number);
+        scratch.giveBack();
     }
 
     private List<Launch> launches(Op op, LaunchTable.Memory memory, int number) {
@@ -349,12 +352,24 @@ public final class GpuBackend implements Backend {
 
         /** Everything handed out before may be handed out again; what grew piece by piece becomes one block. */
         void restart() {
+            giveBack();
             if (blocks.size() > 1) {
-                long total = blocks.stream().mapToLong(Buffer::bytes).sum();
+                long total = bytes();
                 free();
                 blocks.add(allocate(total));
             }
             used = 0;
+        }
+
+        /** Frees what is too much to keep; launches on it that still run find it. */
+        void giveBack() {
+            if (bytes() > KEPT_BYTES) {
+                free();
+            }
+        }
+
+        private long bytes() {
+            return blocks.stream().mapToLong(Buffer::bytes).sum();
         }
 
         void free() {

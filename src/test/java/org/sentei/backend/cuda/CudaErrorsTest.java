@@ -153,6 +153,19 @@ class CudaErrorsTest {
     }
 
     @Test
+    void kernelsWithADamagedListAreNotAvailable(@TempDir Path own) throws Exception {
+        EmulatedDriver damaged = EmulatedDriver.build(own);
+        Files.writeString(own.resolve("org/sentei/backend/cuda/kernels/kernels.properties"), "toolkit=");
+
+        EmulatedDriver.Outcome outcome = damaged.run(Map.of(), "work");
+
+        assertThat(outcome.of("failure"))
+                .singleElement()
+                .satisfies(line -> assertThat(line)
+                        .contains("UNSUPPORTED", "kernels.properties", "build or install Sentei again"));
+    }
+
+    @Test
     void theCommandLineRunsTheBackendAndSaysWhyNotWithExitCode4() throws Exception {
         List<String> doctor = List.of("doctor", "--backend", "cuda");
         EmulatedDriver.Outcome gone =

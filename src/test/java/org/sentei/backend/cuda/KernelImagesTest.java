@@ -13,6 +13,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.kernel.DeviceException;
 
 /** The compiled kernels of a build. */
@@ -37,18 +38,40 @@ class KernelImagesTest {
     })
     void codeServesItsOwnMajorVersionUpwardsAndPtxEverythingNewer(String targets, int capability, boolean served)
             throws IOException {
-        assertThat(images("targets=" + targets).serve(capability)).isEqualTo(served);
+        assertThat(images("toolkit=13.0", "targets=" + targets).serve(capability))
+                .isEqualTo(served);
     }
 
     @Test
     void theToolkitsReleaseIsCountedAsDriversDo() throws IOException {
-        assertThat(images("toolkit=13.0").toolkit()).isEqualTo(13000);
-        assertThat(images("toolkit=12.8").toolkit()).isEqualTo(12080);
+        assertThat(images("toolkit=13.0", "targets=sm_80").toolkit()).isEqualTo(13000);
+        assertThat(images("toolkit=12.8", "targets=sm_80").toolkit()).isEqualTo(12080);
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "",
+                "targets=sm_80",
+                "toolkit=13.0",
+                "toolkit=\ntargets=sm_80",
+                "toolkit=13\ntargets=sm_80",
+                "toolkit=99999999999.0\ntargets=sm_80",
+                "toolkit=13.0\ntargets=",
+                "toolkit=13.0\ntargets=sm_80 gfx90a",
+                "toolkit=13.0\ntargets=\\u00"
+            })
+    void aDamagedListIsAnErrorThatSaysSo(String list) {
+        assertThatThrownBy(() -> images(list))
+                .isInstanceOfSatisfying(
+                        DeviceException.class,
+                        failure -> assertThat(failure.kind()).isEqualTo(DeviceException.Kind.COMPILE))
+                .hasMessageContainingAll("kernels.properties", "build or install Sentei again");
     }
 
     @Test
     void anImageThatIsNotThereIsAnError() throws IOException {
-        KernelImages images = images("gemm=" + "0".repeat(64));
+        KernelImages images = images("toolkit=13.0", "targets=sm_80", "gemm=" + "0".repeat(64));
 
         for (String file : List.of("gemm", "cast")) {
             assertThatThrownBy(() -> images.image(file))

@@ -3,12 +3,10 @@ package org.sentei.backend.gpu;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
-import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -23,7 +21,6 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.sentei.backend.gpu.Launch.Argument;
 import org.sentei.kernel.Backend;
-import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCases;
 
@@ -69,7 +66,7 @@ class KernelFilesTest {
             }
         }
         Map<String, Set<String>> launched = new TreeMap<>();
-        Recorder probed = new Recorder();
+        RecordingDevice probed = new RecordingDevice();
         try (Backend backend = new GpuBackend(probed)) {
             backend.ceilings();
         }
@@ -78,56 +75,11 @@ class KernelFilesTest {
                                 .flatMap(opCase ->
                                         LaunchTable.of(OpCases.unbacked(opCase), new GpuBackend.Unplaced(), 1)
                                                 .stream()),
-                        probed.launches.stream())
+                        probed.launches().stream())
                 .forEach(launch -> launched.computeIfAbsent(launch.file() + "/" + launch.entry(), _ -> new TreeSet<>())
                         .add(types(launch)));
         assertThat(launched.keySet()).isEqualTo(declared.keySet());
         launched.forEach((entry, types) -> assertThat(types).as(entry).containsExactly(declared.get(entry)));
-    }
-
-    /** A device that only remembers what it was to run. */
-    private static final class Recorder implements GpuDevice {
-        private final Set<Launch> launches = new LinkedHashSet<>();
-
-        @Override
-        public DeviceInfo info() {
-            return new DeviceInfo("recorder", "none", "", 1L << 30, "");
-        }
-
-        @Override
-        public boolean hasFp64() {
-            return true;
-        }
-
-        @Override
-        public long allocate(long bytes) {
-            return 1;
-        }
-
-        @Override
-        public void free(long handle) {}
-
-        @Override
-        public void copyIn(MemorySegment source, Region target) {}
-
-        @Override
-        public void copyOut(Region source, MemorySegment target) {}
-
-        @Override
-        public void launch(Launch launch) {
-            launches.add(launch);
-        }
-
-        @Override
-        public Prepared prepare(List<Launch> all) {
-            throw new UnsupportedOperationException();
-        }
-
-        @Override
-        public void sync() {}
-
-        @Override
-        public void close() {}
     }
 
     /** {@code __global const float *x} is an address, {@code i64 x_stride} an i64. */
