@@ -23,6 +23,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.sentei.engine.Compressor.BiasFate;
@@ -64,14 +65,14 @@ final class Journal implements AutoCloseable {
     /** Null, as the fingerprint and the listener, when nothing is kept. */
     private final OutputFolder output;
 
-    private final Fingerprint fingerprint;
+    private final Supplier<Fingerprint> fingerprint;
     private final Progress progress;
     private final Arena arena = Arena.ofShared();
     private final List<List<Outcome>> decided = new ArrayList<>();
     private Stopwatch watch;
     private int entries;
 
-    private Journal(OutputFolder output, Fingerprint fingerprint, Stopwatch watch, Progress progress) {
+    private Journal(OutputFolder output, Supplier<Fingerprint> fingerprint, Stopwatch watch, Progress progress) {
         this.output = output;
         this.fingerprint = fingerprint;
         this.watch = watch;
@@ -122,13 +123,18 @@ final class Journal implements AutoCloseable {
     /**
      * Reads what earlier runs have left in the output's journal, if anything.
      *
+     * @param fingerprint asked for when there is an entry to read or to write
      * @param steps of all targeted sites
      * @param watch of this run
      * @param progress hears of every entry
      * @throws FormatException when the journal is of a run with another fingerprint, or damaged
      */
     static Journal open(
-            OutputFolder output, Fingerprint fingerprint, Map<Site, Step> steps, Stopwatch watch, Progress progress) {
+            OutputFolder output,
+            Supplier<Fingerprint> fingerprint,
+            Map<Site, Step> steps,
+            Stopwatch watch,
+            Progress progress) {
         Journal journal = new Journal(output, fingerprint, watch, progress);
         try {
             journal.read(steps);
@@ -172,7 +178,7 @@ final class Journal implements AutoCloseable {
         }
         List<Decided> sites = group.stream().map(Journal::decided).toList();
         try {
-            About about = new About(fingerprint.fields(), watch.started().toString(), watch.seconds(), sites);
+            About about = new About(fingerprint.get().fields(), watch.started().toString(), watch.seconds(), sites);
             tensors.add(bytes(ABOUT, MAPPER.writeValueAsBytes(about)));
             tensors.add(bytes(HASH, hash(tensors)));
             SafetensorsWriter.write(entry(entries), tensors);
@@ -211,7 +217,7 @@ final class Journal implements AutoCloseable {
             } catch (FormatException | IllegalArgumentException | DateTimeException | IOException e) {
                 throw damaged(file, e);
             }
-            Optional<String> difference = fingerprint.difference(new Fingerprint(about.fingerprint()));
+            Optional<String> difference = fingerprint.get().difference(new Fingerprint(about.fingerprint()));
             if (difference.isPresent()) {
                 throw new FormatException(output.journal() + " is the journal of another run: " + difference.get()
                         + "; resume with what it began with, or " + remedy());

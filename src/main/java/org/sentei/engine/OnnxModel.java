@@ -175,7 +175,7 @@ final class OnnxModel implements OpenModel {
 
     private OnnxSession session(Arena arena) {
         OnnxRuntimeLibrary.require();
-        return OnnxSession.open(path().toString(), file.tapped(List.of(), List.of(), arena), file.folder(), threads);
+        return OnnxSession.open(file.tapped(List.of(), List.of(), arena), threads);
     }
 
     private static Tensor toFloat(Tensor tensor) {

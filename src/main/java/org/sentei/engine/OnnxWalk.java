@@ -61,18 +61,13 @@ final class OnnxWalk implements Walk {
     @Override
     public void close() {}
 
-    /** The graph as far as it has been committed, with these values as outputs. */
-    private OnnxSession session(List<String> values) {
-        try (Arena arena = Arena.ofConfined()) {
-            return OnnxSession.open(
-                    file.path().toString(), file.tapped(values, committed, arena), file.folder(), threads);
-        }
-    }
-
     private final class Tapped extends GroupWeights {
         private final List<String> values;
         /** Where a batch of each value goes on the device; as many rows as the largest batch has. */
         private final Map<String, View> batches = new HashMap<>();
+
+        /** Of the session's graph. */
+        private final Arena arena = Arena.ofConfined();
 
         private OnnxSession session;
         private OnnxEncoder encoder;
@@ -85,7 +80,7 @@ final class OnnxWalk implements Walk {
         @Override
         public void observe(InputObserver observer) {
             if (session == null) {
-                session = session(values);
+                session = OnnxSession.open(file.tapped(values, committed, arena), threads);
                 encoder = new OnnxEncoder(session);
             }
             Calibration data = calibration.get();
@@ -123,7 +118,7 @@ final class OnnxWalk implements Walk {
 
         @Override
         public void close() {
-            try {
+            try (arena) {
                 if (session != null) {
                     session.close();
                 }

@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.Callable;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -374,107 +375,111 @@ public final class Plan implements AutoCloseable {
         model.checkOutput(output);
         Optional<TextData> text = request.calibration().map(TextData::read);
         Optional<TextData> data = request.data().map(TextData::read);
-        try (ExecutorService aside = Executors.newSingleThreadExecutor()) {
-            // To tokenize takes as long as to hash and load a small model, which wait for no tokens.
-            Optional<Supplier<Calibration>> calibration = text.map(read -> {
-                Future<Calibration> windows = aside.submit(() -> calibration(read));
-                return () -> OwnThread.await(windows);
-            });
-            return run(folder, output, journaling, watch, progress, new Read(text, data, calibration));
-        }
-    }
-
-    /** What the request's files of data hold; calibration windows may still be in the making. */
-    private record Read(
-            Optional<TextData> text, Optional<TextData> data, Optional<Supplier<Calibration>> calibration) {}
-
-    private Report run(
-            Path folder, OutputFolder output, Journaling journaling, Stopwatch watch, Progress progress, Read read)
-            throws IOException {
-        String weights = model.sha256();
-        try (Journal journal = journaling == Journaling.OFF
-                ? Journal.off(watch)
-                : Journal.open(output, fingerprint(weights, read), steps, watch, progress)) {
-            if (journaling == Journaling.RESUME) {
-                progress.resumed(journal.decided().size());
-            }
-            Optional<QualityCheck> quality = read.data()
-                    .map(data -> new QualityCheck(
-                            recipe.quality(),
-                            model,
-                            request.tokenizer(),
-                            new Evaluation(data, Optional.empty(), backend, progress)));
-            List<Compressor.Outcome> outcomes = compress(read.calibration(), journal, progress);
-            List<String> said = new ArrayList<>(warnings);
-            outcomes.forEach(outcome -> outcome.warning().ifPresent(said::add));
-            List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
-            said.addAll(model.write(output, edits, recipe.storage()));
-            List<Report.Measure> measured;
-            long bytesAfter;
-            Report.Storage storage;
-            List<Report.Weights> histograms;
-            Path written = Files.isDirectory(request.model())
-                    ? output.path()
-                    : output.path().resolve(request.model().getFileName());
-            try (OpenModel compressed =
-                    OpenModel.open(written, request.options().threads())) {
-                bytesAfter = compressed.bytes();
-                storage = compressed.storage();
-                histograms = WeightHistograms.of(
-                        edits.stream().map(Edit::site).toList(),
-                        model.tensors(),
-                        compressed.tensors(),
-                        request.options().threads());
-                if (!storage.format().equals(recipe.storage().key())) {
-                    said.add("no weight has zeros enough to get smaller by storage: "
-                            + recipe.storage().key() + "; all are stored " + storage.format());
+        try (ExecutorService aside = Executors.newCachedThreadPool()) {
+            // To tokenize, to hash a small model and to load it take as long as each other, and none waits for another.
+            Optional<Supplier<Calibration>> calibration = text.map(read -> beside(aside, () -> calibration(read)));
+            Supplier<String> weights = beside(aside, model::sha256);
+            try (Journal journal = journaling == Journaling.OFF
+                    ? Journal.off(watch)
+                    : Journal.open(
+                            output,
+                            beside(aside, () -> fingerprint(text, data, weights.get())),
+                            steps,
+                            watch,
+                            progress)) {
+                if (journaling == Journaling.RESUME) {
+                    progress.resumed(journal.decided().size());
                 }
-                measured = quality.map(check -> check.after(compressed)).orElse(List.of());
+                return run(folder, output, journal, progress, new Read(data, calibration, weights));
+            } catch (RuntimeException | Error e) {
+                aside.shutdownNow(); // nobody waits for a large model's hash
+                throw e;
             }
-            Optional<String> missed = quality.flatMap(check -> check.missed(measured));
-            missed.ifPresent(said::add);
-            List<Report.SiteResult> results =
-                    outcomes.stream().map(Compressor.Outcome::reported).toList();
-            Report report = new Report(
-                    Version.current(),
-                    journal.watch().started(),
-                    journal.watch().seconds(),
-                    recipe.seed(),
-                    new Report.Model(
-                            request.model().toString(),
-                            weights,
-                            model.architecture(),
-                            model.parameters(),
-                            model.bytes()),
-                    read.calibration()
-                            .map(Supplier::get)
-                            .map(Calibration::reported)
-                            .orElse(null),
-                    bindings,
-                    results,
-                    Report.Totals.of(results, model.bytes(), bytesAfter),
-                    storage,
-                    measured,
-                    histograms,
-                    said);
-            ReportWriter.write(output.path(), report, recipe);
-            if (missed.isPresent()) {
-                reject(output.path());
-                output.commit();
-                throw new GateException(
-                        missed.get() + "; the result is kept under " + folder.resolve("rejected"), report);
-            }
-            output.commit();
-            return report;
         }
     }
 
-    private Fingerprint fingerprint(String weights, Read read) {
-        boolean running = read.text().isPresent() || read.data().isPresent();
+    private static <T> Supplier<T> beside(ExecutorService aside, Callable<T> work) {
+        Future<T> result = aside.submit(work);
+        return () -> OwnThread.await(result);
+    }
+
+    /** What the request's files hold; calibration windows and the hash of the weights may still be in the making. */
+    private record Read(
+            Optional<TextData> data, Optional<Supplier<Calibration>> calibration, Supplier<String> weights) {}
+
+    private Report run(Path folder, OutputFolder output, Journal journal, Progress progress, Read read)
+            throws IOException {
+        Optional<QualityCheck> quality = read.data()
+                .map(data -> new QualityCheck(
+                        recipe.quality(),
+                        model,
+                        request.tokenizer(),
+                        new Evaluation(data, Optional.empty(), backend, progress)));
+        List<Compressor.Outcome> outcomes = compress(read.calibration(), journal, progress);
+        List<String> said = new ArrayList<>(warnings);
+        outcomes.forEach(outcome -> outcome.warning().ifPresent(said::add));
+        List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
+        said.addAll(model.write(output, edits, recipe.storage()));
+        List<Report.Measure> measured;
+        long bytesAfter;
+        Report.Storage storage;
+        List<Report.Weights> histograms;
+        Path written = Files.isDirectory(request.model())
+                ? output.path()
+                : output.path().resolve(request.model().getFileName());
+        try (OpenModel compressed = OpenModel.open(written, request.options().threads())) {
+            bytesAfter = compressed.bytes();
+            storage = compressed.storage();
+            histograms = WeightHistograms.of(
+                    edits.stream().map(Edit::site).toList(),
+                    model.tensors(),
+                    compressed.tensors(),
+                    request.options().threads());
+            if (!storage.format().equals(recipe.storage().key())) {
+                said.add("no weight has zeros enough to get smaller by storage: "
+                        + recipe.storage().key() + "; all are stored " + storage.format());
+            }
+            measured = quality.map(check -> check.after(compressed)).orElse(List.of());
+        }
+        Optional<String> missed = quality.flatMap(check -> check.missed(measured));
+        missed.ifPresent(said::add);
+        List<Report.SiteResult> results =
+                outcomes.stream().map(Compressor.Outcome::reported).toList();
+        Report report = new Report(
+                Version.current(),
+                journal.watch().started(),
+                journal.watch().seconds(),
+                recipe.seed(),
+                new Report.Model(
+                        request.model().toString(),
+                        read.weights().get(),
+                        model.architecture(),
+                        model.parameters(),
+                        model.bytes()),
+                read.calibration().map(Supplier::get).map(Calibration::reported).orElse(null),
+                bindings,
+                results,
+                Report.Totals.of(results, model.bytes(), bytesAfter),
+                storage,
+                measured,
+                histograms,
+                said);
+        ReportWriter.write(output.path(), report, recipe);
+        if (missed.isPresent()) {
+            reject(output.path());
+            output.commit();
+            throw new GateException(missed.get() + "; the result is kept under " + folder.resolve("rejected"), report);
+        }
+        output.commit();
+        return report;
+    }
+
+    private Fingerprint fingerprint(Optional<TextData> text, Optional<TextData> data, String weights) {
+        boolean running = text.isPresent() || data.isPresent();
         Map<String, String> fields = new HashMap<>(model.traits(running));
         fields.put("model.weights", weights);
-        read.text().ifPresent(text -> fields.put("calibration", text.sha256()));
-        read.data().ifPresent(data -> fields.put("data", data.sha256()));
+        text.ifPresent(read -> fields.put("calibration", read.sha256()));
+        data.ifPresent(read -> fields.put("data", read.sha256()));
         if (running) {
             Path tokenizer = request.tokenizer().orElseGet(model::defaultTokenizer);
             fields.put("tokenizer", new Sha256().add(tokenizer).hex());

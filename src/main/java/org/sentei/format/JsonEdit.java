@@ -25,10 +25,15 @@ final class JsonEdit {
             for (String key : path) {
                 enter(parser, key, source);
             }
-            return edit(document, parser, members);
+            return edit(document, parser, members, key -> parser.skipChildren());
         } catch (IOException e) {
             throw Json.damaged(source, e);
         }
+    }
+
+    /** Reads the value of a member, at whose first token a parser stands, to its last token. */
+    interface Reader {
+        void read(String key) throws IOException;
     }
 
     private static void enter(JsonParser parser, String key, Object source) throws IOException {
@@ -44,8 +49,12 @@ final class JsonEdit {
         throw new FormatException(source + " has no object " + key + ": the file is damaged, fetch it again");
     }
 
-    /** The parser stands at the start of the object to change. */
-    private static byte[] edit(byte[] document, JsonParser parser, Map<String, ?> members) throws IOException {
+    /**
+     * As {@link #put} in one object, while somebody reads all its members.
+     *
+     * @param parser of the document, at the start of the object; it ends at its end
+     */
+    static byte[] edit(byte[] document, JsonParser parser, Map<String, ?> members, Reader reader) throws IOException {
         Map<String, Object> added = new LinkedHashMap<>(members);
         ByteArrayOutputStream result = new ByteArrayOutputStream(document.length + 64 * members.size());
         int copied = 0;
@@ -54,11 +63,13 @@ final class JsonEdit {
         String afterName = ":";
         while (parser.nextToken() == JsonToken.FIELD_NAME) {
             int name = begin(parser);
-            Object replacement = added.remove(parser.currentName());
+            String key = parser.currentName();
+            Object replacement = added.remove(key);
             parser.nextToken();
             int value = begin(parser);
-            parser.skipChildren();
-            int end = parser.currentToken().isStructEnd() ? begin(parser) + 1 : scalarEnd(document, value);
+            reader.read(key);
+            boolean structure = document[value] == '{' || document[value] == '[';
+            int end = structure ? begin(parser) + 1 : scalarEnd(document, value);
             if (replacement != null) {
                 result.write(document, copied, value - copied);
                 result.writeBytes(bytes(Json.text(replacement)));

@@ -1,13 +1,9 @@
 package org.sentei.format;
 
-import com.google.protobuf.CodedInputStream;
-import com.google.protobuf.CodedOutputStream;
-import com.google.protobuf.UnsafeByteOperations;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileChannel.MapMode;
 import java.nio.file.Files;
@@ -21,10 +17,9 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
-import org.sentei.format.onnx.proto.GraphProto;
 import org.sentei.format.onnx.proto.ModelProto;
-import org.sentei.format.onnx.proto.ValueInfoProto;
 import org.sentei.model.Edit;
+import org.sentei.model.GraphModel;
 import org.sentei.model.ModelException;
 import org.sentei.model.Site;
 import org.sentei.model.TensorSource;
@@ -46,7 +41,7 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
     private final Set<String> names;
     private final List<OnnxSites.Found> found;
 
-    private OnnxFile(Path path, Arena arena, ModelProto model) {
+    private OnnxFile(Path path, MemorySegment content, Arena arena, ModelProto model) {
         this.path = path;
         this.arena = arena;
         this.model = model;
@@ -54,7 +49,7 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
             throw new FormatException(path + ": there is no graph with nodes in it; it is no ONNX model, or damaged");
         }
         this.graph = new OnnxGraph(model.getGraph(), path.toString());
-        this.tensors = new OnnxTensors(path, arena);
+        this.tensors = new OnnxTensors(path, content, arena);
         tensors.mapExternals(model.getGraph());
         graph.constants().forEach(tensors::validate);
         this.names = graph.constants().entrySet().stream()
@@ -76,7 +71,8 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
         }
         Arena arena = Arena.ofShared();
         try {
-            return new OnnxFile(path, arena, parse(path, map(path, arena)));
+            MemorySegment content = map(path, arena);
+            return new OnnxFile(path, content, arena, parse(path, content));
         } catch (OutOfMemoryError e) {
             arena.close();
             throw new FormatException(
@@ -100,13 +96,8 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
     }
 
     private static ModelProto parse(Path path, MemorySegment bytes) {
-        CodedInputStream input =
-                UnsafeByteOperations.unsafeWrap(bytes.asByteBuffer()).newCodedInput();
-        input.enableAliasing(true);
         try {
-            ModelProto model = ModelProto.parseFrom(input);
-            input.checkLastTagWas(0);
-            return model;
+            return OnnxWire.parse(bytes.asByteBuffer());
         } catch (IOException e) {
             throw new FormatException(
                     path + " is no ONNX model, or truncated (" + e.getMessage() + "); fetch or export it again", e);
@@ -161,40 +152,25 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
     }
 
     /**
-     * The serialized model with more graph outputs, for running it.
+     * The model with more graph outputs, for running it.
      *
      * @param values names of values of the main graph
      * @param edits carried out as {@link #write} does, but in memory alone
-     * @param arena owner of the copy
+     * @param arena owner of the graph and of the weights that edits change; the others are views of this file
+     * @return the model, its large weights marked as external
      * @throws ModelException when the graph has no such value, or for an edit that {@link #write} refuses
      */
-    public MemorySegment tapped(Collection<String> values, List<Edit> edits, Arena arena) {
-        try (Arena scratch = Arena.ofConfined()) {
-            ModelProto.Builder copy = writer().edited(edits, true, scratch).toBuilder();
-            GraphProto.Builder edited = copy.getGraphBuilder();
-            for (String value : new LinkedHashSet<>(values)) {
-                if (!graph.defines(value)) {
-                    throw new ModelException(path + ": the graph has no value \"" + value + "\" to tap");
-                }
-                if (!graph.isOutput(value)) {
-                    edited.addOutput(ValueInfoProto.newBuilder().setName(value));
-                }
+    public GraphModel tapped(Collection<String> values, List<Edit> edits, Arena arena) {
+        for (String value : values) {
+            if (!graph.defines(value)) {
+                throw new ModelException(path + ": the graph has no value \"" + value + "\" to tap");
             }
-            return serialize(copy.build(), arena);
         }
-    }
-
-    private MemorySegment serialize(ModelProto copy, Arena arena) {
-        MemorySegment bytes = arena.allocate(OnnxWriter.size(path, copy));
-        ByteBuffer buffer = bytes.asByteBuffer();
-        try {
-            CodedOutputStream output = CodedOutputStream.newInstance(buffer);
-            copy.writeTo(output);
-            output.flush();
-        } catch (IOException e) {
-            throw new UncheckedIOException("cannot serialize " + path, e);
-        }
-        return bytes;
+        List<String> added = values.stream()
+                .distinct()
+                .filter(value -> !graph.isOutput(value))
+                .toList();
+        return writer().tapped(added, edits, arena);
     }
 
     /** Elements of all constant tensors of floating numbers; scalars, such as a norm's epsilon, are no parameters. */

@@ -35,14 +35,17 @@ final class OnnxTensors {
     private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
     private final Path file;
+    private final MemorySegment content;
     private final Arena arena;
     private final Map<String, MemorySegment> mapped = new LinkedHashMap<>();
 
-    /** A range of a file beside the model. */
+    /** A range of a file beside the model, or of {@link OnnxWire#THIS_FILE}. */
     record External(String location, long offset, long bytes) {}
 
-    OnnxTensors(Path file, Arena arena) {
+    /** @param content of the model's own file */
+    OnnxTensors(Path file, MemorySegment content, Arena arena) {
         this.file = file;
+        this.content = content;
         this.arena = arena;
     }
 
@@ -132,7 +135,7 @@ final class OnnxTensors {
         if (location == null || location.isEmpty()) {
             throw damaged(tensor.getName(), "is stored outside of the file, but names no location");
         }
-        String place = place(location);
+        String place = location.equals(OnnxWire.THIS_FILE) ? location : place(location);
         MemorySegment data = map(place);
         if (offset > data.byteSize() || (length >= 0 && length > data.byteSize() - offset)) {
             throw damaged(
@@ -182,6 +185,9 @@ final class OnnxTensors {
     }
 
     private MemorySegment map(String place) {
+        if (place.equals(OnnxWire.THIS_FILE)) {
+            return content;
+        }
         MemorySegment known = mapped.get(place);
         if (known != null) {
             return known;
@@ -215,12 +221,12 @@ final class OnnxTensors {
         Shape shape = shape(name, tensor);
         long expected = size.getAsLong();
         long actual;
+        if ((tensor.hasRawData() || OnnxWire.isLarge(tensor)) && typedElements(tensor) != 0) {
+            throw damaged(name, "stores its values twice");
+        }
         if (isExternal(tensor)) {
             actual = external(tensor).bytes();
         } else if (tensor.hasRawData()) {
-            if (typedElements(tensor) != 0) {
-                throw damaged(name, "stores its values twice");
-            }
             actual = tensor.getRawData().size();
         } else {
             long perElement = dtype == DType.C64 ? 2 : 1;
@@ -264,14 +270,19 @@ final class OnnxTensors {
         long bytes = dtype.bytesFor(shape.elements());
         MemorySegment data;
         if (isExternal(proto)) {
-            External range = external(proto);
-            data = map(range.location()).asSlice(range.offset(), bytes);
+            data = content(proto);
         } else if (proto.hasRawData()) {
             data = MemorySegment.ofBuffer(proto.getRawData().asReadOnlyByteBuffer());
         } else {
             data = materialise(proto, dtype, bytes);
         }
         return new Tensor(name, dtype, shape, data);
+    }
+
+    /** The bytes of an external tensor. */
+    MemorySegment content(TensorProto tensor) {
+        External range = external(tensor);
+        return map(range.location()).asSlice(range.offset(), range.bytes());
     }
 
     private static MemorySegment materialise(TensorProto proto, DType dtype, long bytes) {

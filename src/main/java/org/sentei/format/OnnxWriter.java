@@ -1,13 +1,13 @@
 package org.sentei.format;
 
-import com.google.protobuf.CodedOutputStream;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+
+import com.google.protobuf.ByteString;
 import com.google.protobuf.UnsafeByteOperations;
 import java.io.IOException;
-import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -17,6 +17,7 @@ import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.stream.IntStream;
 import org.sentei.format.OnnxGraph.Reader;
@@ -29,7 +30,9 @@ import org.sentei.format.onnx.proto.GraphProto;
 import org.sentei.format.onnx.proto.ModelProto;
 import org.sentei.format.onnx.proto.NodeProto;
 import org.sentei.format.onnx.proto.TensorProto;
+import org.sentei.format.onnx.proto.ValueInfoProto;
 import org.sentei.model.Edit;
+import org.sentei.model.GraphModel;
 import org.sentei.model.ModelException;
 import org.sentei.model.Site;
 import org.sentei.tensor.DType;
@@ -41,6 +44,8 @@ final class OnnxWriter {
     private static final long FIRST_BROADCASTING_OPSET = 7;
 
     private static final long CHUNK = 1L << 26;
+    /** Types of initializers that a graph runtime takes from memory. */
+    private static final Set<DType> WEIGHT_TYPES = Set.of(DType.F32, DType.F64, DType.F16, DType.BF16);
 
     private final Path source;
     private final ModelProto model;
@@ -69,7 +74,7 @@ final class OnnxWriter {
 
     void write(Path target, List<Edit> edits) {
         try (Arena scratch = Arena.ofConfined()) {
-            ModelProto edited = edited(edits, false, scratch);
+            ModelProto edited = edited(edits, scratch);
             checkExternals(target);
             store(target, edited);
         } catch (IOException e) {
@@ -78,13 +83,56 @@ final class OnnxWriter {
         }
     }
 
+    /** As {@link OnnxFile#tapped}; the outputs are new ones. */
+    GraphModel tapped(List<String> outputs, List<Edit> edits, Arena arena) {
+        ModelProto.Builder model = edited(edits, arena).toBuilder();
+        GraphProto.Builder tapped = model.getGraphBuilder();
+        outputs.forEach(output -> tapped.addOutput(ValueInfoProto.newBuilder().setName(output)));
+        List<Tensor> weights = new ArrayList<>();
+        Set<External> changed = new HashSet<>(moved.keySet());
+        for (int i = 0; i < tapped.getInitializerCount(); i++) {
+            TensorProto tensor = tapped.getInitializer(i);
+            if (!OnnxTensors.isExternal(tensor)) {
+                continue;
+            }
+            MemorySegment bytes = content(tensor);
+            Optional<DType> dtype = OnnxTensors.dtype(tensor.getDataType()).filter(WEIGHT_TYPES::contains);
+            if (dtype.isPresent() && bytes.byteSize() <= Integer.MAX_VALUE) {
+                changed.remove(tensors.external(tensor));
+                MemorySegment outside =
+                        bytes.isNative() ? bytes : arena.allocateFrom(JAVA_BYTE, bytes, JAVA_BYTE, 0, bytes.byteSize());
+                weights.add(
+                        new Tensor(tensor.getName(), dtype.get(), tensors.shape(tensor.getName(), tensor), outside));
+            } else if (OnnxWire.isLarge(tensor)) {
+                tapped.setInitializer(
+                        i, OnnxWire.withoutLocation(tensor).setRawData(ByteString.copyFrom(bytes.asByteBuffer())));
+            }
+        }
+        if (!changed.isEmpty()) {
+            throw new ModelException(
+                    source + ": a weight in " + changed.iterator().next().location()
+                            + " cannot be changed in memory, it is no initializer or larger than 2 GiB;"
+                            + " calibrate without sequential, or save the model with its weights inside");
+        }
+        return new GraphModel(
+                source.toString(),
+                arena.allocateFrom(JAVA_BYTE, model.build().toByteArray()),
+                weights,
+                tensors.folder());
+    }
+
+    /** The bytes of an external tensor, new where an edit changed them. */
+    private MemorySegment content(TensorProto tensor) {
+        MemorySegment edited = moved.get(tensors.external(tensor));
+        return edited == null ? tensors.content(tensor) : edited;
+    }
+
     /**
-     * The edited model in memory.
+     * The edited model; new bytes of external tensors go to {@link #moved}.
      *
-     * @param inline whether edited external tensors move into the model, rather than into {@link #moved}
-     * @param scratch owner of the edited bytes, which the model refers to
+     * @param scratch owner of the edited bytes
      */
-    ModelProto edited(List<Edit> edits, boolean inline, Arena scratch) {
+    private ModelProto edited(List<Edit> edits, Arena scratch) {
         ModelProto.Builder copy = model.toBuilder();
         GraphProto.Builder edited = copy.getGraphBuilder();
         Set<String> done = new HashSet<>();
@@ -98,9 +146,9 @@ final class OnnxWriter {
                 throw new ModelException(
                         source + ": two edits for site " + edit.site().name() + "; merge them into one");
             }
-            replaceWeight(edited, edit, inline, scratch);
+            replaceWeight(edited, edit, scratch);
             if (edit.bias() != null) {
-                replaceBias(edited, site, edit, inline);
+                replaceBias(edited, site, edit);
             }
         }
         insertNodes(edited);
@@ -127,19 +175,19 @@ final class OnnxWriter {
                                 && opset.getVersion() >= FIRST_BROADCASTING_OPSET);
     }
 
-    private void replaceWeight(GraphProto.Builder edited, Edit edit, boolean inline, Arena scratch) {
+    private void replaceWeight(GraphProto.Builder edited, Edit edit, Arena scratch) {
         Site site = edit.site();
         if (edit.weight() == null && edit.pruned().count() == 0) {
             return;
         }
         Tensor weight = tensors.tensor(site.weight(), graph.constants().get(site.weight()));
-        MemorySegment bytes = scratch.allocate(weight.data().byteSize());
-        bytes.copyFrom(weight.data());
+        MemorySegment bytes = scratch.allocateFrom(
+                JAVA_BYTE, weight.data(), JAVA_BYTE, 0, weight.data().byteSize());
         edit.applyTo(weight.dtype(), 0, bytes);
-        replace(edited, site.weight(), bytes, inline);
+        replace(edited, site.weight(), bytes);
     }
 
-    private void replaceBias(GraphProto.Builder edited, Found found, Edit edit, boolean inline) {
+    private void replaceBias(GraphProto.Builder edited, Found found, Edit edit) {
         if (!found.biasEditable()) {
             throw new ModelException(source + ": site " + found.site().name()
                     + " has a computed bias, or shares its weight between layers with different ones;"
@@ -150,7 +198,7 @@ final class OnnxWriter {
             DType stored = OnnxTensors.dtype(
                             graph.constants().get(first.tensor()).getDataType())
                     .orElseThrow();
-            replace(edited, first.tensor(), edit.biasAs(stored).data(), inline);
+            replace(edited, first.tensor(), edit.biasAs(stored).data());
             return;
         }
         String name =
@@ -233,9 +281,9 @@ final class OnnxWriter {
         edited.clearNode().addAllNode(nodes);
     }
 
-    private void replace(GraphProto.Builder edited, String constant, MemorySegment bytes, boolean inline) {
+    private void replace(GraphProto.Builder edited, String constant, MemorySegment bytes) {
         TensorProto old = graph.constants().get(constant);
-        if (OnnxTensors.isExternal(old) && !inline) {
+        if (OnnxTensors.isExternal(old)) {
             if (old.getExternalDataList().stream()
                     .anyMatch(entry -> entry.getKey().equals("checksum"))) {
                 throw new FormatException(source + ": tensor \"" + constant
@@ -250,8 +298,6 @@ final class OnnxWriter {
                 .clearFloatData()
                 .clearDoubleData()
                 .clearInt32Data()
-                .clearExternalData()
-                .clearDataLocation()
                 .setRawData(UnsafeByteOperations.unsafeWrap(bytes.asByteBuffer()))
                 .build();
         Integer initializer = initializers.get(constant);
@@ -324,11 +370,7 @@ final class OnnxWriter {
             }
             PendingFile main = new PendingFile(target);
             pending.add(main);
-            size(source, edited);
-            OutputStream stream = Channels.newOutputStream(main.channel());
-            CodedOutputStream output = CodedOutputStream.newInstance(stream, 1 << 20);
-            edited.writeTo(output);
-            output.flush();
+            OnnxWire.write(edited, tensor -> content(tensor).asByteBuffer(), main.channel());
             for (PendingFile file : pending) {
                 file.force();
             }
@@ -356,15 +398,5 @@ final class OnnxWriter {
             long chunk = Math.min(CHUNK, bytes.byteSize() - done);
             done += channel.write(bytes.asSlice(done, chunk).asByteBuffer(), offset + done);
         }
-    }
-
-    /** Bytes of the serialized message; refuses what one protobuf message cannot hold. */
-    static int size(Path file, ModelProto model) {
-        int size = model.getSerializedSize();
-        if (size < 0) {
-            throw new FormatException(file + ": the result would exceed the 2 GiB of one ONNX file;"
-                    + " save the model with external data");
-        }
-        return size;
     }
 }

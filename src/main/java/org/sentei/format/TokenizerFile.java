@@ -73,26 +73,30 @@ final class TokenizerFile {
      * @throws FormatException when it is no JSON object or breaks an invariant
      */
     static byte[] checked(byte[] document, Path file) {
-        TokenizerFile check = new TokenizerFile(file);
+        NullNode none = NullNode.getInstance();
         try (JsonParser parser = Json.parser(document)) {
             Json.expect(parser.nextToken(), JsonToken.START_OBJECT, "the document", file);
-            while (parser.nextToken() == JsonToken.FIELD_NAME) {
-                String key = parser.currentName();
-                parser.nextToken();
-                switch (key) {
-                    case "normalizer" -> check.normalizer(Json.tree(parser));
-                    case "pre_tokenizer" -> check.preTokenizer(Json.tree(parser));
-                    case "post_processor" -> check.postProcessor(Json.tree(parser));
-                    case "model" -> check.model(parser);
-                    default -> parser.skipChildren();
-                }
-            }
+            TokenizerFile check = new TokenizerFile(file);
+            byte[] whole = JsonEdit.edit(
+                    document,
+                    parser,
+                    Map.of("truncation", none, "padding", none, "decoder", none),
+                    key -> check.member(key, parser));
             Json.expectEnd(parser, file);
+            return whole;
         } catch (IOException e) {
             throw Json.damaged(file, e);
         }
-        NullNode none = NullNode.getInstance();
-        return JsonEdit.put(document, file, Map.of("truncation", none, "padding", none, "decoder", none));
+    }
+
+    private void member(String key, JsonParser parser) throws IOException {
+        switch (key) {
+            case "normalizer" -> normalizer(Json.tree(parser));
+            case "pre_tokenizer" -> preTokenizer(Json.tree(parser));
+            case "post_processor" -> postProcessor(Json.tree(parser));
+            case "model" -> model(parser);
+            default -> parser.skipChildren();
+        }
     }
 
     private String type(JsonNode part, String what, Set<String> known) {

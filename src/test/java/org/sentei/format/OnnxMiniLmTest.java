@@ -240,6 +240,6 @@ class OnnxMiniLmTest {
     }
 
     private static OnnxSession open(OnnxFile file, List<String> taps, Arena arena) {
-        return OnnxSession.open(file.path().toString(), file.tapped(taps, List.of(), arena), file.folder(), 1);
+        return OnnxSession.open(file.tapped(taps, List.of(), arena), 1);
     }
 }

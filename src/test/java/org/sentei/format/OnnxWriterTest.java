@@ -308,8 +308,7 @@ class OnnxWriterTest {
     }
 
     private static float[] run(OnnxFile file, List<Edit> edits, Arena arena) {
-        try (OnnxSession session =
-                OnnxSession.open(file.path().toString(), file.tapped(List.of(), edits, arena), file.folder(), 1)) {
+        try (OnnxSession session = OnnxSession.open(file.tapped(List.of(), edits, arena), 1)) {
             Tensor x = new Tensor("x", DType.F32, Shape.of(1, 2), MemorySegment.ofArray(new float[] {1, 10}));
             return Floats.toArray(session.run(List.of(x), List.of("y")).get("y"));
         }
@@ -418,8 +417,7 @@ class OnnxWriterTest {
     private float[] run(float[] x, long... shape) {
         try (OnnxFile file = OnnxFile.open(target);
                 Arena arena = Arena.ofConfined();
-                OnnxSession session = OnnxSession.open(
-                        target.toString(), file.tapped(List.of(), List.of(), arena), file.folder(), 1)) {
+                OnnxSession session = OnnxSession.open(file.tapped(List.of(), List.of(), arena), 1)) {
             Tensor input = new Tensor("x", DType.F32, Shape.of(shape), MemorySegment.ofArray(x));
             return Floats.toArray(session.run(List.of(input), List.of("y")).get("y"));
         }

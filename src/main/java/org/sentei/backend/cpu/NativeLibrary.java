@@ -49,8 +49,8 @@ final class NativeLibrary implements HostAllocator {
     };
 
     private static final String FILE = "libsentei.so";
-    /** Bytes from which memory comes from the system itself: some of its huge pages. */
-    private static final long LARGE = 1 << 22;
+    /** Bytes from which memory comes from the system itself, which need not be cleared. */
+    private static final long LARGE = 1 << 17;
     /** In the order in which they need each other; only on x86-64 does Fortran's runtime need libquadmath. */
     private static final List<String> OPENBLAS_FILES = architecture().equals("x86_64")
             ? List.of("libquadmath.so.0", "libgfortran.so.5", "libopenblas.so.0")

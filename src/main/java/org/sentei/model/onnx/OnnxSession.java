@@ -3,6 +3,7 @@ package org.sentei.model.onnx;
 import ai.onnxruntime.NodeInfo;
 import ai.onnxruntime.OnnxJavaType;
 import ai.onnxruntime.OnnxTensor;
+import ai.onnxruntime.OnnxTensorLike;
 import ai.onnxruntime.OnnxValue;
 import ai.onnxruntime.OrtEnvironment;
 import ai.onnxruntime.OrtException;
@@ -13,7 +14,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
@@ -22,6 +22,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import org.sentei.model.GraphModel;
 import org.sentei.model.ModelException;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Shape;
@@ -58,38 +59,45 @@ public final class OnnxSession implements AutoCloseable {
     /**
      * Loads a serialized model.
      *
-     * @param name what messages call the model, usually its path
-     * @param model the serialized model; copied
-     * @param folder where external data is
+     * @param model its graph is copied; its weights must outlive the session
      * @param threads threads of one operator, at least 1
      * @throws org.sentei.kernel.DeviceException UNSUPPORTED when ONNX Runtime does not load
      * @throws ModelException when ONNX Runtime refuses the model
      */
-    public static OnnxSession open(String name, MemorySegment model, Path folder, int threads) {
+    public static OnnxSession open(GraphModel model, int threads) {
         if (threads < 1) {
             throw new IllegalArgumentException("a session needs at least one thread, not " + threads);
         }
         OnnxRuntimeLibrary.require();
         // One a process, with the log level of whoever asks first: an embedder's own, or the library's default.
         OrtEnvironment environment = OrtEnvironment.getEnvironment();
+        Map<String, OnnxTensorLike> external = new LinkedHashMap<>();
         try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
             options.setIntraOpNumThreads(threads);
             options.setInterOpNumThreads(1);
             options.addConfigEntry("session.intra_op.allow_spinning", "0");
-            options.addConfigEntry("session.model_external_initializers_file_folder_path", folder.toString());
+            options.addConfigEntry(
+                    "session.model_external_initializers_file_folder_path",
+                    model.folder().toString());
             options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL);
-            OrtSession session = environment.createSession(model.asByteBuffer(), options);
+            for (Tensor weight : model.weights()) {
+                external.put(weight.name(), over(environment, weight));
+            }
+            options.addExternalInitializers(external);
+            OrtSession session = environment.createSession(model.graph().asByteBuffer(), options);
             try {
-                return new OnnxSession(name, environment, session);
+                return new OnnxSession(model.name(), environment, session);
             } catch (OrtException e) {
                 session.close();
                 throw e;
             }
         } catch (OrtException e) {
             throw new ModelException(
-                    name + ": ONNX Runtime cannot load the model (" + e.getMessage()
+                    model.name() + ": ONNX Runtime cannot load the model (" + e.getMessage()
                             + "); check it with another ONNX tool or export it again",
                     e);
+        } finally {
+            external.values().forEach(OnnxTensorLike::close);
         }
     }
 
@@ -136,7 +144,7 @@ public final class OnnxSession implements AutoCloseable {
             Map<String, OnnxTensor> pinned = new LinkedHashMap<>();
             try {
                 for (Tensor output : outputs.values()) {
-                    pinned.put(output.name(), over(output));
+                    pinned.put(output.name(), over(environment, output));
                 }
                 session.run(fed, Set.of(), pinned).close();
                 return null;
@@ -175,11 +183,11 @@ public final class OnnxSession implements AutoCloseable {
     private OnnxTensor feed(Tensor value, Arena arena) throws OrtException {
         MemorySegment direct = arena.allocate(value.data().byteSize(), Long.BYTES);
         direct.copyFrom(value.data());
-        return over(new Tensor(value.name(), value.dtype(), value.shape(), direct));
+        return over(environment, new Tensor(value.name(), value.dtype(), value.shape(), direct));
     }
 
     /** A tensor over the value's own memory, which is native and must outlive it. */
-    private OnnxTensor over(Tensor value) throws OrtException {
+    private static OnnxTensor over(OrtEnvironment environment, Tensor value) throws OrtException {
         return OnnxTensor.createTensor(
                 environment,
                 value.data().asByteBuffer().order(ByteOrder.nativeOrder()),
@@ -243,7 +251,7 @@ public final class OnnxSession implements AutoCloseable {
                 .toList();
     }
 
-    private OnnxJavaType javaType(Tensor tensor) {
+    private static OnnxJavaType javaType(Tensor tensor) {
         return switch (tensor.dtype()) {
             case F32 -> OnnxJavaType.FLOAT;
             case F64 -> OnnxJavaType.DOUBLE;
@@ -256,8 +264,8 @@ public final class OnnxSession implements AutoCloseable {
             case U8 -> OnnxJavaType.UINT8;
             case BOOL -> OnnxJavaType.BOOL;
             case U64, U32, U16, C64, F8_E4M3, F8_E5M2, F8_E8M0, F6_E2M3, F6_E3M2, F4 ->
-                throw new ModelException(name + ": input \"" + tensor.name() + "\" of " + tensor.dtype()
-                        + " cannot be fed; use a model with another input type");
+                throw new ModelException("tensor \"" + tensor.name() + "\" of " + tensor.dtype()
+                        + " cannot be fed to ONNX Runtime; use a model with another type");
         };
     }
 

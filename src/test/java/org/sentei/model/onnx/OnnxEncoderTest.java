@@ -156,8 +156,7 @@ class OnnxEncoderTest {
                 .addInitializer(integers("zero", 0).toBuilder().clearDims());
         try (OnnxFile file = OnnxFile.open(save(folder, model(graph)));
                 Arena arena = Arena.ofConfined();
-                OnnxSession session = OnnxSession.open(
-                        file.path().toString(), file.tapped(List.of(value), List.of(), arena), file.folder(), 1)) {
+                OnnxSession session = OnnxSession.open(file.tapped(List.of(value), List.of(), arena), 1)) {
             new OnnxEncoder(session).run(windows, batch, List.of(value), consumer);
         }
     }
