@@ -16,6 +16,7 @@
  *   SENTEI_EMULATED_STUB        when it is set, launches do nothing but return: what is left is the cost of calling
  *
  * sentei_emulated_count says what was left open. */
+#include "driver.h"
 #include "fibres.h"
 
 #include <algorithm>
@@ -724,6 +725,34 @@ Result cuLaunchKernel(const Entry *function, unsigned grid_x, unsigned grid_y, u
                                std::fprintf(stderr, "emulated driver: %s: %s\n", name, failure.c_str());
                                return LAUNCH_FAILED;
                            }});
+}
+
+int sentei_emulated_planned(const char *function) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    return planned(function);
+}
+
+int sentei_emulated_ready(void) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    return initialised && sticky == SUCCESS && current_context != nullptr;
+}
+
+int sentei_emulated_capturing(void) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    return std::any_of(streams.begin(), streams.end(), [](Stream *stream) { return stream->capturing; });
+}
+
+int sentei_emulated_holds(uint64_t address, uint64_t bytes) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    return is_device(address, bytes);
+}
+
+int sentei_emulated_submit(void *stream, const std::function<void()> &work) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    return submit(static_cast<Stream *>(stream), {always, [work] {
+                                                      work();
+                                                      return static_cast<Result>(SUCCESS);
+                                                  }});
 }
 
 /* For tests: 0 contexts that are open; what happened so far: 1 launches that ran, 2 allocations that kernels wrote beside,

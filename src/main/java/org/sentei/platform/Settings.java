@@ -11,6 +11,8 @@ public final class Settings {
     public static final String MAX_ISA = "sentei.max.isa";
     /** File of the CUDA driver library, where the system does not find libcuda.so.1 by itself. */
     public static final String CUDA_DRIVER = "sentei.cuda.driver";
+    /** File of cuBLASLt, where the system does not find the right one by itself; {@code none} for our own kernels. */
+    public static final String CUBLASLT = "sentei.cublaslt";
 
     private Settings() {}
 

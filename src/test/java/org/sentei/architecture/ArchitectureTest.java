@@ -142,12 +142,14 @@ class ArchitectureTest {
     }
 
     @Test
-    void nativeCodeIsCalledFromOneClassOfABackendOnly() {
+    void aNativeLibraryIsCalledFromOneClassOnly() {
         noClasses()
                 .that()
                 .doNotHaveFullyQualifiedName("org.sentei.backend.cpu.NativeLibrary")
                 .and()
                 .doNotHaveFullyQualifiedName("org.sentei.backend.cuda.CudaDriver")
+                .and()
+                .doNotHaveFullyQualifiedName("org.sentei.backend.cuda.CublasLt")
                 .should()
                 .dependOnClassesThat()
                 .haveFullyQualifiedName("java.lang.foreign.Linker")

@@ -7,6 +7,8 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.IntFunction;
+import java.util.function.IntSupplier;
 import jcuda.driver.CUDA_MEMCPY2D;
 import jcuda.driver.CUcontext;
 import jcuda.driver.CUdevice;
@@ -41,6 +43,10 @@ final class CudaDevice implements GpuDevice {
     private final DeviceInfo info;
     private final Staging staging;
     private final TunedKernels tuned;
+    /** Null where products run by the kernels of this build. */
+    private final CublasLt blas;
+    /** Memory of the device for {@link #blas}; 0 until it is needed. */
+    private long workspace;
 
     private final Arena arena = Arena.ofConfined();
     private final Map<String, CUmodule> modules = new HashMap<>();
@@ -63,11 +69,13 @@ final class CudaDevice implements GpuDevice {
         }
     }
 
-    /** What gives a resource back; returns a CUresult. */
-    @FunctionalInterface
-    private interface Release {
-        int run();
-    }
+    /**
+     * What gives a resource back.
+     *
+     * @param call returns a status, 0 for success
+     * @param symbol name of a status
+     */
+    private record Release(IntSupplier call, IntFunction<String> symbol) {}
 
     /**
      * Opens a device for the calling thread, which must stay on its carrier: a context belongs to a thread of the system.
@@ -99,10 +107,15 @@ final class CudaDevice implements GpuDevice {
                 return JCudaDriver.cuDevicePrimaryCtxRelease(device);
             });
             use();
+            CublasLt.Search search = CublasLt.search();
+            blas = search.library();
+            if (blas != null) {
+                releases.add(new Release(blas::close, CublasLt::symbol));
+            }
             info = new DeviceInfo(
                     CudaDriver.NAME,
                     deviceName(),
-                    "CUDA " + version / 1000 + "." + version % 1000 / 10,
+                    "CUDA " + version / 1000 + "." + version % 1000 / 10 + ", " + search.choice(),
                     totalMemory(),
                     "sm_" + capability);
             tuned = new TunedKernels(attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT));
@@ -145,9 +158,9 @@ final class CudaDevice implements GpuDevice {
         acquire("cuEventCreate", code, () -> JCudaDriver.cuEventDestroy(event));
     }
 
-    private void acquire(String call, int code, Release release) {
+    private void acquire(String call, int code, IntSupplier release) {
         check(call, code);
-        releases.add(release);
+        releases.add(new Release(release, driver::symbol));
     }
 
     private void check(String call, int code) {
@@ -347,7 +360,7 @@ final class CudaDevice implements GpuDevice {
             private final CUevent done = new CUevent();
 
             Slab() {
-                releases.add(() -> driver.freePinned(memory));
+                releases.add(new Release(() -> driver.freePinned(memory), driver::symbol));
                 event(done);
             }
 
@@ -367,12 +380,43 @@ final class CudaDevice implements GpuDevice {
     public void launch(Launch portable) {
         use();
         launches++;
+        if (isProduct(portable)) {
+            byBlas(() -> blas.run(portable, workspace(), compute.address()));
+            return;
+        }
         Launch launch = tuned.of(portable);
         Kernel kernel = kernel(launch);
         kernel.set(launch.arguments());
         check(
                 "launching " + launch.entry(),
                 driver.launch(kernel.function, launch.groups(), Launch.GROUP, compute.address(), kernel.addresses));
+    }
+
+    private boolean isProduct(Launch launch) {
+        return blas != null && CublasLt.serves(launch);
+    }
+
+    private long workspace() {
+        if (workspace == 0) {
+            Jcuda.DevicePointer pointer = new Jcuda.DevicePointer();
+            int code = JCudaDriver.cuMemAlloc(pointer, CublasLt.WORKSPACE_BYTES);
+            acquire(
+                    "cuMemAlloc of " + CublasLt.WORKSPACE_BYTES + " bytes for cuBLASLt",
+                    code,
+                    () -> JCudaDriver.cuMemFree(pointer));
+            workspace = pointer.address();
+        }
+        return workspace;
+    }
+
+    /** Where the context is of no use after a failure, cuBLASLt says no more than that it failed. */
+    private void byBlas(Runnable work) {
+        try {
+            work.run();
+        } catch (DeviceException e) {
+            poisoned |= CudaDriver.isSticky(JCudaDriver.cuStreamSynchronize(upload));
+            throw e;
+        }
     }
 
     private Kernel kernel(Launch launch) {
@@ -440,8 +484,16 @@ final class CudaDevice implements GpuDevice {
     @Override
     public Prepared prepare(List<Launch> all) {
         use();
-        // Loading a module is no work for a stream, and not allowed while it captures.
-        all.forEach(launch -> kernel(tuned.of(launch)));
+        // Loading a module, taking memory and choosing an algorithm are no work for a stream, and not allowed while it
+        // captures.
+        for (Launch launch : all) {
+            if (isProduct(launch)) {
+                workspace();
+                byBlas(() -> blas.prepare(launch));
+            } else {
+                kernel(tuned.of(launch));
+            }
+        }
         CUgraph graph = new CUgraph();
         check(
                 "cuStreamBeginCapture",
@@ -476,7 +528,7 @@ final class CudaDevice implements GpuDevice {
 
         CudaGraph(Jcuda.Graph executable) {
             this.executable = executable;
-            releases.add(this::destroy);
+            releases.add(new Release(this::destroy, driver::symbol));
         }
 
         @Override
@@ -542,10 +594,10 @@ final class CudaDevice implements GpuDevice {
         closed = true;
         DeviceException first = failure;
         for (Release release : releases.reversed()) {
-            int code = release.run();
+            int code = release.call().getAsInt();
             if (code != 0 && !poisoned) {
                 DeviceException next = new DeviceException(
-                        CudaDriver.NAME, "closing", code, driver.symbol(code), DeviceException.Kind.INTERNAL);
+                        CudaDriver.NAME, "closing", code, release.symbol().apply(code), DeviceException.Kind.INTERNAL);
                 if (first == null) {
                     first = next;
                 } else {

@@ -329,7 +329,8 @@ final class CudaDriver {
         return new DeviceException(NAME, call, 0, reason, DeviceException.Kind.UNSUPPORTED);
     }
 
-    private static DeviceException broken(String call, Throwable cause) {
+    /** What a call that cannot throw has thrown. */
+    static DeviceException broken(String call, Throwable cause) {
         return new DeviceException(NAME, call, cause.toString(), DeviceException.Kind.INTERNAL, cause);
     }
 
@@ -337,7 +338,8 @@ final class CudaDriver {
         return property + " or " + Settings.environmentName(property);
     }
 
-    private static Optional<SymbolLookup> load(String place) {
+    /** A library by path, or by name where the system looks; it stays loaded. */
+    static Optional<SymbolLookup> load(String place) {
         try {
             return Optional.of(
                     place.contains("/")
@@ -348,7 +350,8 @@ final class CudaDriver {
         }
     }
 
-    private static MethodHandle bind(SymbolLookup library, String name, MemoryLayout... parameters) {
+    /** A function that is there and returns a status. */
+    static MethodHandle bind(SymbolLookup library, String name, MemoryLayout... parameters) {
         return Linker.nativeLinker()
                 .downcallHandle(library.find(name).orElseThrow(), FunctionDescriptor.of(JAVA_INT, parameters));
     }

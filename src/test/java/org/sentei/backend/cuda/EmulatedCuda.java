@@ -3,6 +3,7 @@ package org.sentei.backend.cuda;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
@@ -13,6 +14,7 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import java.util.stream.Stream;
 import org.sentei.kernel.Backend;
@@ -20,6 +22,7 @@ import org.sentei.kernel.Backends;
 import org.sentei.kernel.Conformance;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCase;
 import org.sentei.kernel.OpCases;
@@ -35,6 +38,7 @@ import org.sentei.tensor.DType;
  */
 final class EmulatedCuda {
     private static final List<String> COUNTERS = List.of("contexts", "launches", "damaged", "leaked");
+    private static final List<String> BLAS_COUNTERS = List.of("products", "open");
 
     private EmulatedCuda() {}
 
@@ -57,6 +61,7 @@ final class EmulatedCuda {
                                         .toList());
                     case "work" -> work(resources);
                     case "ceilings" -> ceilings(resources);
+                    case "products" -> products(resources);
                     default -> throw new IllegalArgumentException(arguments[1]);
                 }
             } catch (DeviceException e) {
@@ -120,16 +125,64 @@ final class EmulatedCuda {
         }
     }
 
-    @SuppressWarnings("restricted") // the counters are the driver's own
+    /** Products one by one and as a sequence, of shapes that the first does not share with the second. */
+    private static void products(ClassLoader resources) {
+        try (Backend backend = CudaProvider.open(Backend.Options.defaults(), resources);
+                Scope scope = new Scope(backend)) {
+            say("driver " + backend.info().driver());
+            View a = filled(backend, scope, 20, 100, 1);
+            View weights = filled(backend, scope, 30, 100, 2);
+            View bias = filled(backend, scope, 1, 30, 3);
+            View y = filled(backend, scope, 20, 30, Float.NaN);
+            backend.run(new Gemm(a, weights, true, bias, y, false));
+            say("product " + value(backend, y)); // 100 * 2 + 3
+            View b = filled(backend, scope, 30, 40, 0.5f);
+            View z = filled(backend, scope, 20, 40, 1);
+            try (Sequence sequence = backend.prepare(List.of(new Gemm(y, b, false, null, z, true)))) {
+                backend.run(sequence, 3);
+                say("product " + value(backend, z)); // 1 + 3 * 30 * 203 / 2
+            }
+        }
+    }
+
+    private static View filled(Backend backend, Scope scope, long rows, long cols, float value) {
+        View view = scope.matrix(rows, cols);
+        float[] values = new float[Math.toIntExact(view.elements())];
+        Arrays.fill(values, value);
+        backend.copyIn(MemorySegment.ofArray(values), view);
+        return view;
+    }
+
+    /** The value that all elements have, or else the first that differs behind it. */
+    private static String value(Backend backend, View view) {
+        float[] values = new float[Math.toIntExact(view.elements())];
+        backend.copyOut(view, MemorySegment.ofArray(values));
+        for (float value : values) {
+            if (Float.compare(value, values[0]) != 0) {
+                return values[0] + " and " + value;
+            }
+        }
+        return Float.toString(values[0]);
+    }
+
     private static void counters() throws Throwable {
-        SymbolLookup driver = SymbolLookup.libraryLookup(
-                Path.of(Settings.find(Settings.CUDA_DRIVER).orElseThrow()), Arena.global());
+        counters(Settings.find(Settings.CUDA_DRIVER).orElseThrow(), "sentei_emulated_count", COUNTERS);
+        Optional<String> blas = Settings.find(Settings.CUBLASLT).filter(place -> Files.exists(Path.of(place)));
+        if (blas.isPresent()) {
+            counters(blas.get(), "sentei_emulated_blas_count", BLAS_COUNTERS);
+        }
+    }
+
+    @SuppressWarnings("restricted") // the counters are the emulated libraries' own
+    private static void counters(String library, String function, List<String> names) throws Throwable {
         MethodHandle count = Linker.nativeLinker()
                 .downcallHandle(
-                        driver.find("sentei_emulated_count").orElseThrow(),
+                        SymbolLookup.libraryLookup(Path.of(library), Arena.global())
+                                .find(function)
+                                .orElseThrow(),
                         FunctionDescriptor.of(ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT));
-        for (int i = 0; i < COUNTERS.size(); i++) {
-            say("count " + COUNTERS.get(i) + " " + (long) count.invokeExact(i));
+        for (int i = 0; i < names.size(); i++) {
+            say("count " + names.get(i) + " " + (long) count.invokeExact(i));
         }
     }
 

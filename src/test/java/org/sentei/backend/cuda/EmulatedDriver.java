@@ -139,10 +139,30 @@ final class EmulatedDriver {
         return new EmulatedDriver(folder.resolve("libcuda.so.1"), images);
     }
 
-    /** Runs {@link EmulatedCuda} with these arguments and environment. */
+    /** The emulated cuBLASLt. */
+    static Path blas() {
+        return Path.of("kernels/target/emulator/libcublasLt.so.13").toAbsolutePath();
+    }
+
+    /** The same without one of its functions, in a folder. */
+    static Path blasWithout(Path folder, String function) throws IOException, InterruptedException {
+        Path script = folder.resolve("hide.map");
+        Files.writeString(script, "{ local: " + function + "; };");
+        Path blas = folder.resolve("libcublasLt.so.13");
+        make("HIDE=" + script, "BLAS=" + blas);
+        return blas;
+    }
+
+    /** Runs {@link EmulatedCuda} with these arguments and environment, and without cuBLASLt. */
     Outcome run(Map<String, String> environment, String... arguments) throws IOException, InterruptedException {
+        return run("none", environment, arguments);
+    }
+
+    /** The same with a setting of cuBLASLt. */
+    Outcome run(String blas, Map<String, String> environment, String... arguments)
+            throws IOException, InterruptedException {
         return run(
-                List.of(),
+                List.of("-Dsentei.cublaslt=" + blas),
                 environment,
                 EmulatedCuda.class.getName(),
                 Stream.concat(Stream.of(images.toString()), Stream.of(arguments))
@@ -165,6 +185,7 @@ final class EmulatedDriver {
                 images
                         + File.pathSeparator
                         + System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"))));
+        command.add("-Dsentei.cublaslt=none");
         command.addAll(options);
         command.add(main);
         command.addAll(arguments);
