@@ -65,6 +65,11 @@ available() {
     tr -d '\n ' <"$work/doctor.$1" | grep -q "\"name\":\"$1\",\"available\":true"
 }
 
+# Our products run by cuBLASLt where it is found; a machine may have none but PyTorch's.
+blas=$("$python" -c 'import torch
+print(next((line.split()[-1] for line in open("/proc/self/maps") if "/libcublasLt.so" in line), ""))' 2>>"$out/gpu.log")
+[ -z "$blas" ] || export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}${blas%/*}"
+
 # Apart, so that a driver that ends the process takes only its own backend along.
 for backend in cuda opencl; do
     part "\"part\":\"doctor\",\"backend\":\"$backend\"" 90 bin/sentei doctor --backend "$backend" --json

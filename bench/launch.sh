@@ -28,7 +28,7 @@ fi
 driver="the driver of this machine's GPU"
 if [ $# -eq 2 ]; then
     make --silent -C kernels emulator >&2
-    export SENTEI_CUDA_DRIVER=$PWD/kernels/target/emulator/libcuda.so.1 SENTEI_EMULATED_STUB=1
+    export SENTEI_CUDA_DRIVER=$PWD/kernels/target/emulator/libcuda.so.1 SENTEI_CUBLASLT=none SENTEI_EMULATED_STUB=1
     driver="the emulated driver, whose launches do nothing but return"
 fi
 work=$(mktemp -d)
