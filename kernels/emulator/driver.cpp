@@ -4,7 +4,8 @@
  * - Nothing asynchronous runs before something waits for it, and then streams take turns at random as far as events allow.
  *   A copy whose host memory was reused too early, or a stream that did not wait for another, gives wrong results.
  * - Asynchronous copies want pinned host memory, calls want the current context.
- * - Allocations are filled with NaN and lie between guards that are looked at when they are freed.
+ * - Allocations are filled with NaN. Right behind each lies a page that ends the process when it is touched; what is written in
+ *   front of it, or in the few bytes up to that page, is found when it is freed.
  *
  * Environment:
  *   SENTEI_EMULATED_SEED        of the schedule; 0 is in order (default 1)
@@ -31,6 +32,8 @@
 #include <set>
 #include <string>
 #include <vector>
+
+#include <sys/mman.h>
 
 #include "entries.h"
 
@@ -82,10 +85,11 @@ struct Module {
 
 struct Allocation {
     uint64_t bytes;
-    uint8_t *whole;
+    uint8_t *whole; /* pages, the last of which cannot be touched */
+    uint64_t whole_bytes;
 };
 
-enum { GUARD_BYTES = 256, GUARD = 0xa7, QUEUE = 512 };
+enum { ALIGNMENT = 16, PAGE = 4096, GUARD_BYTES = 256, GUARD = 0xa7, QUEUE = 512 };
 
 std::recursive_mutex lock;
 bool initialised;
@@ -355,7 +359,7 @@ Result cuDevicePrimaryCtxRelease_v2(Device) {
                       allocations.size() + pinned.size();
         }
         for (const auto &[address, allocation] : allocations) {
-            std::free(allocation.whole);
+            munmap(allocation.whole, allocation.whole_bytes);
         }
         for (const auto &[memory, bytes] : pinned) {
             std::free(memory);
@@ -393,15 +397,23 @@ Result cuMemAlloc_v2(Address *address, size_t bytes) {
     if (bytes > number("SENTEI_EMULATED_MEMORY", uint64_t{1} << 30) - used) {
         return OUT_OF_MEMORY;
     }
-    const size_t rounded = (bytes + 255) / 256 * 256;
-    uint8_t *whole = static_cast<uint8_t *>(std::aligned_alloc(256, rounded + 2 * GUARD_BYTES));
-    if (whole == nullptr) {
+    /* At the end of the pages as far as the alignment allows: 16 bytes, which is what kernels count on. */
+    const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    const size_t used_pages = (rounded + GUARD_BYTES + PAGE - 1) / PAGE * PAGE;
+    void *const mapped =
+        mmap(nullptr, used_pages + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapped == MAP_FAILED) {
         return OUT_OF_MEMORY;
     }
-    std::memset(whole, GUARD, rounded + 2 * GUARD_BYTES);
-    std::memset(whole + GUARD_BYTES, 0xff, bytes);
-    *address = reinterpret_cast<Address>(whole + GUARD_BYTES);
-    allocations[*address] = {bytes, whole};
+    uint8_t *const whole = static_cast<uint8_t *>(mapped), *const end = whole + used_pages;
+    if (mprotect(end, PAGE, PROT_NONE) != 0) {
+        munmap(mapped, used_pages + PAGE);
+        return OUT_OF_MEMORY;
+    }
+    std::memset(whole, GUARD, used_pages);
+    std::memset(end - rounded, 0xff, bytes);
+    *address = reinterpret_cast<Address>(end - rounded);
+    allocations[*address] = {bytes, whole, used_pages + PAGE};
     return SUCCESS;
 }
 
@@ -414,17 +426,17 @@ Result cuMemFree_v2(Address address) {
     if (const Result code = drain(idle)) {
         return code;
     }
-    const auto [bytes, whole] = found->second;
-    const size_t rounded = (bytes + 255) / 256 * 256;
-    for (size_t i = 0; i < rounded + 2 * GUARD_BYTES; i++) {
-        if ((i < GUARD_BYTES || i >= GUARD_BYTES + bytes) && whole[i] != GUARD) {
-            std::fprintf(stderr, "emulated driver: a kernel wrote beside an allocation of %zu bytes, at byte %zd\n", bytes,
-                         static_cast<ssize_t>(i) - GUARD_BYTES);
+    const auto [bytes, whole, whole_bytes] = found->second;
+    const uint8_t *const begin = reinterpret_cast<const uint8_t *>(address), *const end = whole + whole_bytes - PAGE;
+    for (const uint8_t *at = whole; at < end; at = at + 1 == begin ? begin + bytes : at + 1) {
+        if (*at != GUARD) {
+            std::fprintf(stderr, "emulated driver: a kernel wrote beside an allocation of %zu bytes, at byte %td\n",
+                         static_cast<size_t>(bytes), at - begin);
             damaged++;
             break;
         }
     }
-    std::free(whole);
+    munmap(whole, whole_bytes);
     allocations.erase(found);
     return SUCCESS;
 }
