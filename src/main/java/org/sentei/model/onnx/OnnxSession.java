@@ -1,5 +1,7 @@
 package org.sentei.model.onnx;
 
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+
 import ai.onnxruntime.NodeInfo;
 import ai.onnxruntime.OnnxJavaType;
 import ai.onnxruntime.OnnxTensor;
@@ -76,6 +78,8 @@ public final class OnnxSession implements AutoCloseable {
             options.setIntraOpNumThreads(threads);
             options.setInterOpNumThreads(1);
             options.addConfigEntry("session.intra_op.allow_spinning", "0");
+            // Batches are large: weights a second time, in the order of one product, would gain less than they cost.
+            options.addConfigEntry("session.disable_prepacking", "1");
             options.addConfigEntry(
                     "session.model_external_initializers_file_folder_path",
                     model.folder().toString());
@@ -231,8 +235,8 @@ public final class OnnxSession implements AutoCloseable {
             throw notReadable(output, tensor.getInfo().toString());
         }
         // Native memory, which the next run can write to.
-        MemorySegment data = Arena.ofAuto().allocate(bytes.remaining(), Long.BYTES);
-        data.copyFrom(MemorySegment.ofBuffer(bytes));
+        MemorySegment data =
+                Arena.ofAuto().allocateFrom(JAVA_BYTE, MemorySegment.ofBuffer(bytes), JAVA_BYTE, 0, bytes.remaining());
         return new Tensor(output, dtype, Shape.of(tensor.getInfo().getShape()), data);
     }
 
