@@ -18,7 +18,9 @@ import org.sentei.tensor.Floats;
  */
 public final class Conformance {
     private static final int GUARD_BYTES = 192;
-    private static final byte GUARD = (byte) 0xA5;
+    /** What lies around a matrix and between its rows: NaN, in every other place where elements have 16 bits. */
+    private static final byte[] GUARD = {(byte) 0xA5, (byte) 0xA5, (byte) 0xC0, 0x7F};
+
     private static final byte POISON = (byte) 0xFF;
     private static final double UNIT_ROUNDOFF = 0x1p-24;
 
@@ -153,12 +155,20 @@ public final class Conformance {
         long span = operand.rows() * stride * operand.dtype().bytes();
         View whole = scope.matrix(DType.U8, 1, span + 2 * GUARD_BYTES);
         try (Arena arena = Arena.ofConfined()) {
-            scope.backend().copyIn(arena.allocate(whole.bytes()).fill(GUARD), whole);
+            MemorySegment bytes = arena.allocate(whole.bytes());
+            for (long i = 0; i < bytes.byteSize(); i++) {
+                bytes.set(ValueLayout.JAVA_BYTE, i, guard(i));
+            }
+            scope.backend().copyIn(bytes, whole);
             scope.backend().sync();
         }
         View view = new View(whole.buffer(), GUARD_BYTES, operand.rows(), operand.cols(), stride, operand.dtype());
         scope.backend().copyIn(packed, view);
         return view;
+    }
+
+    private static byte guard(long position) {
+        return GUARD[(int) (position % GUARD.length)];
     }
 
     private static void checkGuards(Backend backend, View view, OpCase.Operand operand) {
@@ -174,7 +184,7 @@ public final class Conformance {
                         && strideBytes > 0
                         && position / strideBytes < view.rows()
                         && position % strideBytes < rowBytes;
-                if (!inside && bytes.get(ValueLayout.JAVA_BYTE, i) != GUARD) {
+                if (!inside && bytes.get(ValueLayout.JAVA_BYTE, i) != guard(i)) {
                     throw new Mismatch("a byte outside of " + operand.name() + " was written, " + position
                             + " bytes from its start");
                 }
