@@ -44,8 +44,8 @@ class CublasLtTest {
 
             assertThat(outcome.of("failure")).as(outcome.errors()).isEmpty();
             assertThat(outcome.of("driver")).containsExactly("CUDA 13.0, cuBLASLt 13.0.2");
-            assertThat(outcome.of("product")).containsExactly("203.0", "9136.0");
-            assertThat(outcome.count("products")).isEqualTo(4);
+            assertThat(outcome.of("product")).containsExactly("203.0", "204.0", "9181.0");
+            assertThat(outcome.count("products")).isEqualTo(5);
             nothingIsLeft(outcome);
         }
     }
@@ -56,7 +56,7 @@ class CublasLtTest {
 
         assertThat(outcome.of("driver"))
                 .containsExactly("CUDA 13.0, own matrix products, as sentei.cublaslt or SENTEI_CUBLASLT says");
-        assertThat(outcome.of("product")).containsExactly("203.0", "9136.0");
+        assertThat(outcome.of("product")).containsExactly("203.0", "204.0", "9181.0");
     }
 
     @ParameterizedTest
@@ -149,7 +149,7 @@ class CublasLtTest {
         assertThat(lacking.of("driver"))
                 .singleElement()
                 .satisfies(line -> assertThat(line).contains("own matrix products: ", "has no cublasLtMatmul"));
-        assertThat(lacking.of("product")).containsExactly("203.0", "9136.0");
+        assertThat(lacking.of("product")).containsExactly("203.0", "204.0", "9181.0");
     }
 
     @Test
@@ -164,7 +164,7 @@ class CublasLtTest {
                 "", Map.of("LD_PRELOAD", loaded.toString(), "LD_LIBRARY_PATH", other.toString()), "products");
 
         assertThat(outcome.of("driver")).as(outcome.errors()).containsExactly("CUDA 13.0, cuBLASLt 13.0.2");
-        assertThat(outcome.of("product")).containsExactly("203.0", "9136.0");
+        assertThat(outcome.of("product")).containsExactly("203.0", "204.0", "9181.0");
     }
 
     private static void nothingIsLeft(EmulatedDriver.Outcome outcome) {

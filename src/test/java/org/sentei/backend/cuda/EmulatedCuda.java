@@ -136,11 +136,13 @@ final class EmulatedCuda {
             View y = filled(backend, scope, 20, 30, Float.NaN);
             backend.run(new Gemm(a, weights, true, bias, y, false));
             say("product " + value(backend, y)); // 100 * 2 + 3
+            backend.run(new Gemm(a, weights, true, filled(backend, scope, 1, 30, 4), y, false));
+            say("product " + value(backend, y)); // the same shape with another bias
             View b = filled(backend, scope, 30, 40, 0.5f);
             View z = filled(backend, scope, 20, 40, 1);
             try (Sequence sequence = backend.prepare(List.of(new Gemm(y, b, false, null, z, true)))) {
                 backend.run(sequence, 3);
-                say("product " + value(backend, z)); // 1 + 3 * 30 * 203 / 2
+                say("product " + value(backend, z)); // 1 + 3 * 30 * 204 / 2
             }
         }
     }
