@@ -821,7 +821,7 @@ public final class OpCases {
     }
 
     private static Operand write(String name, DType dtype, long rows, long cols, long gap) {
-        return new Operand(name, Role.WRITE, dtype, rows, cols, gap, constant(0));
+        return new Operand(name, Role.WRITE, dtype, rows, cols, gap, (random, packed, r, c) -> packed.fill((byte) 0));
     }
 
     private static Operand update(String name, long rows, long cols, Fill fill) {

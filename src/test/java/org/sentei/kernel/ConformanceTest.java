@@ -1,8 +1,11 @@
 package org.sentei.kernel;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatCode;
 
 import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -10,6 +13,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.SplittableRandom;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -58,6 +62,22 @@ class ConformanceTest {
                             .map(op -> Op.stem(op.asSubclass(Op.class)))
                             .sorted(Comparator.naturalOrder())
                             .toList());
+        }
+    }
+
+    @Test
+    void everyOperandToTimeCanBeFilled() {
+        for (OpCase opCase : OpCases.benchmarks()) {
+            for (OpCase.Operand operand : opCase.operands()) {
+                try (Arena arena = Arena.ofConfined()) {
+                    MemorySegment packed = arena.allocate(
+                            operand.rows() * operand.cols() * operand.dtype().bytes(), 8);
+                    assertThatCode(() -> operand.fill()
+                                    .fill(new SplittableRandom(1), packed, operand.rows(), operand.cols()))
+                            .as("%s: %s", opCase.name(), operand.name())
+                            .doesNotThrowAnyException();
+                }
+            }
         }
     }
 
