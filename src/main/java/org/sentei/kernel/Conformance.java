@@ -18,9 +18,13 @@ import org.sentei.tensor.Floats;
  */
 public final class Conformance {
     private static final int GUARD_BYTES = 192;
-    /** What lies around a matrix and between its rows: NaN, in every other place where elements have 16 bits. */
+    /**
+     * What lies around a matrix and between its rows: NaN, in every other place where elements have 16 bits. Around what is
+     * written it begins otherwise, so that it cannot come from an input.
+     */
     private static final byte[] GUARD = {(byte) 0xA5, (byte) 0xA5, (byte) 0xC0, 0x7F};
 
+    private static final byte GUARD_OF_OUTPUTS = 0x5A;
     private static final byte POISON = (byte) 0xFF;
     private static final double UNIT_ROUNDOFF = 0x1p-24;
 
@@ -157,7 +161,7 @@ public final class Conformance {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment bytes = arena.allocate(whole.bytes());
             for (long i = 0; i < bytes.byteSize(); i++) {
-                bytes.set(ValueLayout.JAVA_BYTE, i, guard(i));
+                bytes.set(ValueLayout.JAVA_BYTE, i, guard(operand, i));
             }
             scope.backend().copyIn(bytes, whole);
             scope.backend().sync();
@@ -167,8 +171,9 @@ public final class Conformance {
         return view;
     }
 
-    private static byte guard(long position) {
-        return GUARD[(int) (position % GUARD.length)];
+    private static byte guard(OpCase.Operand operand, long position) {
+        int place = (int) (position % GUARD.length);
+        return place == 0 && operand.role() != OpCase.Role.READ ? GUARD_OF_OUTPUTS : GUARD[place];
     }
 
     private static void checkGuards(Backend backend, View view, OpCase.Operand operand) {
@@ -184,7 +189,7 @@ public final class Conformance {
                         && strideBytes > 0
                         && position / strideBytes < view.rows()
                         && position % strideBytes < rowBytes;
-                if (!inside && bytes.get(ValueLayout.JAVA_BYTE, i) != guard(i)) {
+                if (!inside && bytes.get(ValueLayout.JAVA_BYTE, i) != guard(operand, i)) {
                     throw new Mismatch("a byte outside of " + operand.name() + " was written, " + position
                             + " bytes from its start");
                 }
