@@ -471,7 +471,10 @@ public final class OpCases {
             cases.add(inverse("no positive pivot " + bad, 50, 0.01, broken(bad, -1e3)));
             cases.add(inverse("NaN pivot " + bad, 50, 0.01, broken(bad, Double.NaN)));
         }
-        cases.add(inverse("infinite diagonal", 50, 0, broken(31, Double.POSITIVE_INFINITY)));
+        for (double damping : new double[] {0, 0.01}) { // a shift of NaN, and one of infinity
+            cases.add(inverse(
+                    "infinite diagonal damped by " + damping, 50, damping, broken(31, Double.POSITIVE_INFINITY)));
+        }
     }
 
     private static OpCase inverse(String label, long size, double damping, Fill fill) {
