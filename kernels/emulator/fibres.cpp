@@ -38,11 +38,25 @@ namespace {
 
 enum { STACK_BYTES = 64 << 10 };
 
+/* Floats under way to shared memory. */
+struct Copy {
+    float *to;
+    const float *from;
+    int count, of;
+
+    void make() const {
+        std::copy_n(from, count, to);
+        std::fill_n(to + count, of - count, 0.0f);
+    }
+};
+
 struct Fibre {
     Thread self;
     enum State { READY, AT_BARRIER, IN_COLLECTIVE, ENDED } state;
     int line;
     uint64_t value;
+    void (*together)(void *const all[WARP]);
+    std::vector<Copy> copies;
 #if defined(__x86_64__)
     void *stack_pointer;
 #else
@@ -107,6 +121,7 @@ char *stack_of(unsigned index) {
 
 void prepare(Fibre &f, unsigned index) {
     f.state = Fibre::READY;
+    f.copies.clear();
     char *stack = stack_of(index);
 #if defined(__x86_64__)
     /* As if sentei_switch had been called by body's caller: six registers, the return address, and alignment. */
@@ -148,6 +163,13 @@ std::string complete(Block &block, const std::vector<unsigned> &warp) {
                    std::to_string(f.line);
         }
         block.values[lane] = f.value;
+    }
+    if (block.fibres[warp[0]].together != nullptr) {
+        void *all[WARP];
+        for (unsigned lane = 0; lane < WARP; lane++) {
+            all[lane] = reinterpret_cast<void *>(block.values[lane]);
+        }
+        block.fibres[warp[0]].together(all);
     }
     return "";
 }
@@ -235,14 +257,137 @@ void barrier(int line) {
 void exchange(uint64_t value, uint64_t values[WARP], int line) {
     fibre->line = line;
     fibre->value = value;
+    fibre->together = nullptr;
     fibre->state = Fibre::IN_COLLECTIVE;
     to_scheduler();
     std::memcpy(values, running->values, sizeof running->values);
 }
 
+void collect(void *own, void (*together)(void *const all[WARP]), int line) {
+    fibre->line = line;
+    fibre->value = reinterpret_cast<uint64_t>(own);
+    fibre->together = together;
+    fibre->state = Fibre::IN_COLLECTIVE;
+    to_scheduler();
+}
+
 void misaligned(const void *place) {
-    std::fprintf(stderr, "emulated driver: four floats at %p are not aligned\n", place);
+    std::fprintf(stderr, "emulated driver: what is read at once at %p is not aligned\n", place);
     std::abort();
+}
+
+namespace {
+
+enum { TALL = 16, WIDE = 8, DEEP = 16 };
+
+struct Product {
+    float *sums;
+    const unsigned *left, *right;
+};
+
+/* The float in one half of a word. */
+double half(unsigned word, int upper) {
+    const unsigned bits = upper != 0 ? word & 0xffff0000u : word << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+double cut(double value) {
+    uint64_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    bits &= ~((uint64_t{1} << 29) - 1);
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+void multiply(void *const all[WARP]) {
+    double left[TALL][DEEP], right[DEEP][WIDE], sums[TALL][WIDE];
+    for (int lane = 0; lane < WARP; lane++) {
+        const Product &own = *static_cast<const Product *>(all[lane]);
+        const int row = lane / 4, pair = lane % 4 * 2;
+        for (int i = 0; i < 2; i++) {
+            for (int j = 0; j < 4; j++) {
+                left[row + j % 2 * 8][pair + j / 2 * 8 + i] = half(own.left[j], i);
+            }
+            for (int j = 0; j < 2; j++) {
+                right[pair + j * 8 + i][row] = half(own.right[j], i);
+                sums[row + j * 8][pair + i] = own.sums[2 * j + i];
+            }
+        }
+    }
+    for (int i = 0; i < TALL; i++) {
+        for (int k = 0; k < DEEP; k++) {
+            for (int j = 0; j < WIDE; j++) {
+                sums[i][j] = cut(sums[i][j] + left[i][k] * right[k][j]);
+            }
+        }
+    }
+    for (int lane = 0; lane < WARP; lane++) {
+        const Product &own = *static_cast<const Product *>(all[lane]);
+        for (int j = 0; j < 4; j++) {
+            own.sums[j] = static_cast<float>(sums[lane / 4 + j / 2 * 8][lane % 4 * 2 + j % 2]);
+        }
+    }
+}
+
+struct Matrices {
+    unsigned *words;
+    const void *row;
+};
+
+template <bool transposed> void load(void *const all[WARP]) {
+    for (int lane = 0; lane < WARP; lane++) {
+        if (reinterpret_cast<uintptr_t>(static_cast<const Matrices *>(all[lane])->row) % 16 != 0) {
+            misaligned(static_cast<const Matrices *>(all[lane])->row);
+        }
+    }
+    for (int matrix = 0; matrix < 4; matrix++) {
+        uint16_t elements[8][8];
+        for (int i = 0; i < 8; i++) {
+            std::memcpy(elements[i], static_cast<const Matrices *>(all[8 * matrix + i])->row, sizeof elements[i]);
+        }
+        for (int lane = 0; lane < WARP; lane++) {
+            const int i = lane / 4, j = lane % 4 * 2;
+            const unsigned low = transposed ? elements[j][i] : elements[i][j];
+            const unsigned high = transposed ? elements[j + 1][i] : elements[i][j + 1];
+            static_cast<const Matrices *>(all[lane])->words[matrix] = low | high << 16;
+        }
+    }
+}
+
+} // namespace
+
+void multiply_add(float sums[4], const unsigned left[4], const unsigned right[2], int line) {
+    Product own = {sums, left, right};
+    collect(&own, multiply, line);
+}
+
+void load_matrices(unsigned matrices[4], const void *row, int line) {
+    Matrices own = {matrices, row};
+    collect(&own, load<false>, line);
+}
+
+void load_transposed(unsigned matrices[4], const void *row, int line) {
+    Matrices own = {matrices, row};
+    collect(&own, load<true>, line);
+}
+
+void copy_async(float *to, const float *from, int count, int of) {
+    if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % (sizeof *to * of) != 0) {
+        misaligned(from);
+    }
+    fibre->copies.push_back({to, from, count, of});
+    if (draw(2) == 0) {
+        await_copies();
+    }
+}
+
+void await_copies() {
+    for (const Copy &copy : fibre->copies) {
+        copy.make();
+    }
+    fibre->copies.clear();
 }
 
 std::string launch(Dim grid, Dim block_size, uint64_t seed, const std::function<void()> &kernel) {

@@ -35,6 +35,9 @@ enum { WARP = 32 };
 /* Hands `value` to the threads of the warp, all of which must come here, and takes theirs, by lane. */
 void exchange(uint64_t value, uint64_t values[WARP], int line);
 
+/* Lets `together` run once for the warp, all of whose threads must come here, with what each of them gives, by lane. */
+void collect(void *own, void (*together)(void *const all[WARP]), int line);
+
 /* Ends the process: what a GPU answers to is an error at launch. */
 [[noreturn]] void misaligned(const void *place);
 
@@ -84,6 +87,16 @@ template <class Four> Four load4(const float *place) {
     std::memcpy(&value, place, sizeof value);
     return value;
 }
+
+/* What cuda/tensor.h calls. Operands are bf16, products are exact; each addition cuts off what fp32 does not hold, an error
+ * as large as that of a tensor core that aligns all terms to the largest and keeps 24 bits of them. */
+void multiply_add(float sums[4], const unsigned left[4], const unsigned right[2], int line = __builtin_LINE());
+void load_matrices(unsigned matrices[4], const void *row, int line = __builtin_LINE());
+void load_transposed(unsigned matrices[4], const void *row, int line = __builtin_LINE());
+
+/* Copies are made at once or when they are waited for, as is drawn. */
+void copy_async(float *to, const float *from, int count, int of);
+void await_copies();
 
 } // namespace fibres
 

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Breaks the device kernels on purpose, one change at a time, and looks whether their conformance on the emulated GPU notices.
 #   JAVA_HOME=/a/jdk-25 src/test/scripts/kernel_mutations.sh barriers|bounds [OP...]
-# barriers removes each barrier in turn; a survivor is redundant. bounds turns each < into <= in turn; a survivor changes
-# nothing that can be seen, as in reading one element more and not using it, but each kernel must have one that is noticed.
+# barriers removes each barrier, and each wait for copies, in turn; a survivor is redundant. bounds turns each < into <= in
+# turn; a survivor changes nothing that can be seen, as in reading one element more and not using it, but each kernel must
+# have one that is noticed.
 # The op "portable" is portable.h. Wants the tests compiled (mvn test-compile), g++ and make. Prints a line a change and, last, what survived.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 kind=${1:?barriers or bounds}
 shift
 case $kind in
-  barriers) pattern='\bBARRIER;' replacement=';' ;;
+  barriers) pattern='\b(BARRIER|await_copies\(\));' replacement=';' ;;
   bounds) pattern=' < ' replacement=' <= ' ;;
   *) echo "barriers or bounds, not $kind" >&2; exit 2 ;;
 esac
@@ -56,7 +57,7 @@ for op in "$@"; do
       kernel=$(head -n "$line" "$file" | grep -oP '(?<=KERNEL\()\w+|(?<=^DEVICE )\w+ \w+' | tail -1)
       occurrences=$(grep -oP "$pattern" <<<"$text" | wc -l)
       for ((i = 1; i <= occurrences; i++)); do
-        sed "${line}s/${pattern}/${replacement}/$i" "$file" >"$work/$file"
+        sed -E "${line}s/${pattern}/${replacement}/$i" "$file" >"$work/$file"
         change="$file:$line ($kernel): $text"
         if passes "${checked[@]}"; then
           survivors+=("$change")

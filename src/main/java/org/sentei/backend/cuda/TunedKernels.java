@@ -12,12 +12,26 @@ import org.sentei.backend.gpu.Launch.Argument;
  * @param multiprocessors of the device, for kernels whose groups take one row after the other
  */
 record TunedKernels(int multiprocessors) {
+    /** Rows and columns of a tile: GRAM_TILE of {@code kernels/cuda/gram.cu}. */
+    private static final int GRAM_TILE = 128;
+
     /** The launch to make in place of this one; itself where no kernel was tuned for it. */
     Launch of(Launch launch) {
         return switch (launch.entry()) {
             case "column_moments_f32" ->
                 new Launch(
                         launch.file(), "column_moments_fast_f32", launch.fp64(), launch.groups(), launch.arguments());
+            case "gram_f32" -> {
+                long tiles = Math.ceilDiv(integer(launch, 2), GRAM_TILE);
+                yield integer(launch, 2) > GRAM_TILE / 2
+                        ? new Launch(
+                                launch.file(),
+                                "gram_tensor_f32",
+                                launch.fp64(),
+                                Math.toIntExact(tiles * (tiles + 1) / 2),
+                                launch.arguments())
+                        : launch;
+            }
             case "score_select_row_f32" -> {
                 int cols = integer(launch, 1);
                 if (cols <= 4096) {

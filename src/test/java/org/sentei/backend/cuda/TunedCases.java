@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.SplittableRandom;
 import java.util.function.ToDoubleFunction;
 import org.sentei.kernel.ColumnMoments;
+import org.sentei.kernel.Gram;
 import org.sentei.kernel.OpCase;
 import org.sentei.kernel.OpCase.Operand;
 import org.sentei.kernel.OpCase.Role;
@@ -19,7 +20,7 @@ import org.sentei.tensor.DType;
 /**
  * Cases for what {@link TunedKernels} does beyond the portable kernels: groups that take many rows, so that a threshold is
  * predicted and the prediction misses; rows at the limits of a kernel's width, with loads of four and without; sums of so
- * many rows that a thread merges several chunks.
+ * many rows that a thread merges several chunks; Gram matrices of several tiles, split by parts that infinities have none of.
  */
 final class TunedCases {
     private TunedCases() {}
@@ -51,6 +52,28 @@ final class TunedCases {
             cases.add(moments(150_000, 5, 3, mean));
             cases.add(moments(135_000, 8, 0, mean));
         }
+        for (int cols : new int[] {128, 129, 260}) {
+            for (int rows : new int[] {1, 17, 48}) {
+                cases.add(gram("", rows, cols, 0, SplittableRandom::nextGaussian));
+            }
+            cases.add(gram("unpacked ", 5, cols, 3, SplittableRandom::nextGaussian));
+        }
+        cases.add(gram("chunks ", 2 * Gram.CHUNK + 3, 70, 2, SplittableRandom::nextGaussian));
+        cases.add(gram("a chunk ", Gram.CHUNK, 65, 0, random -> 1 + random.nextDouble()));
+        cases.add(gram("large ", 9, 132, 0, random -> 1e18 * random.nextGaussian()));
+        double[] special = {Double.NaN, Double.POSITIVE_INFINITY, Double.NEGATIVE_INFINITY, -0.0, 1e-40, 0};
+        cases.add(gram(
+                "special ",
+                Gram.CHUNK + 20,
+                131,
+                1,
+                random -> random.nextInt(400) == 0 ? special[random.nextInt(6)] : random.nextGaussian()));
+        cases.add(gram(
+                "few special ",
+                19,
+                131,
+                1,
+                random -> random.nextInt(400) == 0 ? special[random.nextInt(6)] : random.nextGaussian()));
         return cases;
     }
 
@@ -110,6 +133,23 @@ final class TunedCases {
                         new Operand("count", Role.UPDATE, DType.I64, 1, 1, 0, zeros),
                         new Operand("moments", Role.UPDATE, DType.F64, 3, cols, 1, zeros)),
                 views -> new ColumnMoments(views.get(0), views.get(1), views.get(2)));
+    }
+
+    private static OpCase gram(String label, int rows, int cols, int gap, ToDoubleFunction<SplittableRandom> values) {
+        OpCase.Fill fill = (random, packed, height, width) -> {
+            for (int i = 0; i < rows * cols; i++) {
+                put(packed, i, values.applyAsDouble(random));
+            }
+        };
+        OpCase.Fill zeros = (random, packed, height, width) -> packed.fill((byte) 0);
+        return new OpCase(
+                Gram.class,
+                label + rows + "x" + cols,
+                new Tolerance.Rounding(8 + 2.0 * Math.min(rows, Gram.CHUNK), rows),
+                List.of(
+                        new Operand("x", Role.READ, DType.F32, rows, cols, gap, fill),
+                        new Operand("sum", Role.UPDATE, DType.F64, cols, cols, 1, zeros)),
+                views -> new Gram(views.get(0), views.get(1)));
     }
 
     private static void put(MemorySegment packed, long index, double value) {

@@ -49,6 +49,19 @@ class TunedKernelsTest {
         assertThat(launch.arguments()).hasSize(size == 4 ? 5 : 6);
     }
 
+    @ParameterizedTest
+    @CsvSource({"64, gram_f32, 1", "65, gram_tensor_f32, 1", "128, gram_tensor_f32, 1", "257, gram_tensor_f32, 6"})
+    void gramMatricesTakeTensorCoresUnlessHalfATileHoldsThem(int cols, String entry, int groups) {
+        List<Argument> arguments =
+                List.of(MATRIX, new Argument.Int32(1000), new Argument.Int32(cols), new Argument.Int32(1024), MATRIX);
+        int tiles = Math.ceilDiv(cols, 64);
+        Launch launch = tuned.of(new Launch("gram", "gram_f32", true, tiles * (tiles + 1) / 2, arguments));
+
+        assertThat(launch.entry()).isEqualTo(entry);
+        assertThat(launch.groups()).isEqualTo(groups);
+        assertThat(launch.arguments()).isEqualTo(arguments);
+    }
+
     @Test
     void whatIsNotTunedStaysAsItIs() {
         Launch launch = new Launch("gemm", "gemm_f32", false, 3, List.of(MATRIX));
