@@ -51,6 +51,7 @@ import org.sentei.kernel.View;
 import org.sentei.model.Edit;
 import org.sentei.model.ModelException;
 import org.sentei.model.Site;
+import org.sentei.model.onnx.OnnxRuntimeLibrary;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -110,12 +111,23 @@ public final class Plan implements AutoCloseable {
     }
 
     static Plan of(CompressionRequest request) {
+        loadBeside(request);
         OwnThread thread = new OwnThread("sentei-plan");
         try {
             return thread.call(() -> open(thread, request));
         } catch (RuntimeException | Error e) {
             thread.close();
             throw e;
+        }
+    }
+
+    /** Native libraries load while backend and model are opened; whoever needs one hears what became of it. */
+    private static void loadBeside(CompressionRequest request) {
+        if (!Files.isDirectory(request.model())) {
+            Thread.ofPlatform().daemon().start(OnnxRuntimeLibrary::isAvailable);
+        }
+        if (request.calibration().isPresent() || request.data().isPresent()) {
+            Thread.ofPlatform().daemon().start(TextTokenizer::isAvailable);
         }
     }
 

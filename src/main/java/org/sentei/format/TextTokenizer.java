@@ -33,6 +33,11 @@ public final class TextTokenizer implements AutoCloseable {
         this.tokenizer = tokenizer;
     }
 
+    /** Whether the native tokenizer library loads, or has; {@link #open} says why not. */
+    public static boolean isAvailable() {
+        return Library.FAILURE.isEmpty();
+    }
+
     /**
      * Opens a tokenizer.
      *

@@ -26,6 +26,11 @@ public final class OnnxRuntimeLibrary {
 
     private OnnxRuntimeLibrary() {}
 
+    /** Whether ONNX Runtime loads, or has; {@link #require} says why not. */
+    public static boolean isAvailable() {
+        return Loaded.FAILURE.isEmpty();
+    }
+
     /**
      * Loads ONNX Runtime unless it is loaded already.
      *
