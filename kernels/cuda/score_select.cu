@@ -231,16 +231,8 @@ TUNED_KERNEL(score_select_groups4_f32, 6)(
         uint keys[4];
         const float *w = ROW(weights, row) + first;
         load_keys<4>(w, s ? s + first : 0, cols - first, packed, keys);
-        int ranks[4] = {0, 0, 0, 0};
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-#pragma unroll
-            for (int j = i + 1; j < 4; j++) { /* of equal keys the one to the left is the smaller */
-                const bool later = keys[j] < keys[i];
-                ranks[i] += later;
-                ranks[j] += !later;
-            }
-        }
+        int ranks[4];
+        rank_four(keys, ranks);
         for (int i = 0; i < 4; i++) {
             nibble |= (uint)(ranks[i] < prune) << i;
         }

@@ -78,7 +78,7 @@ template <class T> T shuffle(T value, int from, int line) {
     return shuffle_from(value, [from](int) { return from; }, line);
 }
 
-/* Four floats at once, from where a GPU can load them. */
+/* Four floats at once, where a GPU can load and store them. */
 template <class Four> Four load4(const float *place) {
     if (reinterpret_cast<uintptr_t>(place) % sizeof(Four) != 0) {
         misaligned(place);
@@ -86,6 +86,13 @@ template <class Four> Four load4(const float *place) {
     Four value;
     std::memcpy(&value, place, sizeof value);
     return value;
+}
+
+template <class Four> void store4(float *place, Four value) {
+    if (reinterpret_cast<uintptr_t>(place) % sizeof(Four) != 0) {
+        misaligned(place);
+    }
+    std::memcpy(place, &value, sizeof value);
 }
 
 /* What cuda/tensor.h calls. Operands are bf16, products are exact; each addition cuts off what fp32 does not hold, an error

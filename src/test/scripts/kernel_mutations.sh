@@ -4,7 +4,7 @@
 # barriers removes each barrier, and each wait for copies, in turn; a survivor is redundant. bounds turns each < into <= in
 # turn; a survivor changes nothing that can be seen, as in reading one element more and not using it, but each kernel must
 # have one that is noticed.
-# The op "portable" is portable.h. Wants the tests compiled (mvn test-compile), g++ and make. Prints a line a change and, last, what survived.
+# The op "portable" is portable.h; "words" and "norm" are headers of cuda/. Wants the tests compiled (mvn test-compile), g++ and make. Prints a line a change and, last, what survived.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 kind=${1:?barriers or bounds}
@@ -14,7 +14,7 @@ case $kind in
   bounds) pattern=' < ' replacement=' <= ' ;;
   *) echo "barriers or bounds, not $kind" >&2; exit 2 ;;
 esac
-[ $# -gt 0 ] || set -- portable $(basename -s .inc kernels/common/*.inc | grep -v '^probe$')
+[ $# -gt 0 ] || set -- portable words norm $(basename -s .inc kernels/common/*.inc | grep -v '^probe$')
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -47,6 +47,12 @@ for op in "$@"; do
   if [ "$op" = portable ]; then
     files=(kernels/portable.h)
     checked=(count_values layer_norm score_select)
+  elif [ "$op" = words ]; then
+    files=(kernels/cuda/words.h)
+    checked=(apply_mask score_select)
+  elif [ "$op" = norm ]; then
+    files=(kernels/cuda/norm.h)
+    checked=(layer_norm rms_norm)
   elif [ -e "kernels/cuda/$op.cu" ]; then
     files+=("kernels/cuda/$op.cu")
   fi

@@ -22,7 +22,8 @@ import org.sentei.tensor.Floats;
  * The one catalogue of cases: the conformance tests, {@code sentei doctor} and the benchmarks read it.
  *
  * <p>Sizes are 1, 2, primes, powers of two and their neighbours, and some beyond any tile; values are random-signed, all
- * equal, tied, sorted, denormal, infinite or NaN.
+ * equal, tied, sorted, denormal, infinite or NaN. Most rows begin just anywhere; those that begin every so many times 16 bytes,
+ * as most rows of models do, can take another kernel, so every op has cases of both.
  */
 public final class OpCases {
     private static final Tolerance EXACT = new Tolerance.Exact();
@@ -73,10 +74,10 @@ public final class OpCases {
      */
     public static List<OpCase> benchmarks() {
         List<OpCase> cases = new ArrayList<>();
-        cases.add(activation(Activate.Function.GELU, 16384, 1536, false, normal(1), ELEMENTARY));
-        cases.add(activation(Activate.Function.SILU, 2048, 11008, true, normal(1), ELEMENTARY));
-        cases.add(mask(4096, 4096, false));
-        cases.add(mask(11008, 4096, true));
+        cases.add(activation(Activate.Function.GELU, 16384, 1536, 0, false, normal(1), ELEMENTARY));
+        cases.add(activation(Activate.Function.SILU, 2048, 11008, 0, true, normal(1), ELEMENTARY));
+        cases.add(mask(4096, 4096, 0, false, normal(1)));
+        cases.add(mask(11008, 4096, 0, true, normal(1)));
         attention(cases, "64 times 256 tokens, 12 heads of 32", 64, heads(12, 32, 256, false), false);
         attention(cases, "512 tokens, 8 heads of 64", 1, heads(8, 64, 512, false), false);
         attention(cases, "causal 2048 tokens, 12 heads of 64", 1, heads(12, 64, 2048, true), false);
@@ -96,14 +97,14 @@ public final class OpCases {
         cases.add(gemv(DType.F32, 11008, 4096, 1, false, normal(1)));
         cases.add(gram("4096x768", 4096, 768, normal(1)));
         cases.add(inverse("768", 768, 0.01, gramOf(300, 0)));
-        cases.add(layerNorm("16384x384", 16384, 384, 1));
-        cases.add(layerNorm("8192x4096", 8192, 4096, 1));
-        cases.add(rmsNorm("8192x4096", 8192, 4096, 1));
-        cases.add(sweep("given mask 4096x128", 4096, 128, 0, 0, normal(1)));
-        cases.add(sweep("2:4 of 4096x128", 4096, 128, 2, 4, normal(1)));
+        cases.add(layerNorm("16384x384", 16384, 384, 0, normal(1)));
+        cases.add(layerNorm("8192x4096", 8192, 4096, 0, normal(1)));
+        cases.add(rmsNorm("8192x4096", 8192, 4096, 0, normal(1)));
+        cases.add(sweep("given mask 4096x128", 4096, 128, 0, 0, 0, normal(1)));
+        cases.add(sweep("2:4 of 4096x128", 4096, 128, 2, 4, 0, normal(1)));
         cases.add(quadraticForm(3072, 768, true, normal(1)));
         // A turn by an eighth, again and again, keeps the length of what is turned.
-        cases.add(rotary(1, 2048, 32, 64, constant(Math.sqrt(0.5))));
+        cases.add(rotary(1, 2048, 32, 64, 0, constant(Math.sqrt(0.5)), normal(1)));
         int high = ScoreSelect.key(0.5f, 1) >>> ScoreHistogram.LOW_BITS;
         cases.add(histogram("high 11008x4096", 11008, 4096, true, ScoreHistogram.Half.HIGH, 0, normal(1)));
         cases.add(histogram("low 11008x4096", 11008, 4096, true, ScoreHistogram.Half.LOW, high, normal(1)));
@@ -171,11 +172,16 @@ public final class OpCases {
         for (Activate.Function function : Activate.Function.values()) {
             for (int cols : new int[] {1, 31, 129, 1025}) {
                 for (boolean gated : new boolean[] {false, true}) {
-                    cases.add(activation(function, 3, cols, gated, normal(2), ELEMENTARY));
+                    cases.add(activation(function, 3, cols, 1, gated, normal(2), ELEMENTARY));
                 }
             }
-            cases.add(activation(function, 2, 64, false, uniform(-40, 40), ELEMENTARY));
-            cases.add(activation(function, 2, 67, false, uniform(-1e-38, 1e-38), new Tolerance.Rounding(16)));
+            for (boolean gated : new boolean[] {false, true}) {
+                cases.add(activation(function, 3, 1028, 4, gated, normal(2), ELEMENTARY));
+            }
+            cases.add(activation(function, 2, 36, 4, true, nan(special(normal(2))), ELEMENTARY));
+            cases.add(activation(function, 2, 68, 4, false, uniform(-1e-38, 1e-38), new Tolerance.Rounding(16)));
+            cases.add(activation(function, 2, 64, 1, false, uniform(-40, 40), ELEMENTARY));
+            cases.add(activation(function, 2, 67, 1, false, uniform(-1e-38, 1e-38), new Tolerance.Rounding(16)));
             cases.add(new OpCase(
                     Activate.class,
                     function + " in place",
@@ -183,14 +189,14 @@ public final class OpCases {
                     List.of(update("x", 5, 37, normal(1))),
                     views -> new Activate(function, views.get(0), null, views.get(0))));
         }
-        cases.add(activation(Activate.Function.RELU, 1, 65, false, special(normal(1)), ELEMENTARY));
-        cases.add(activation(Activate.Function.SILU, 1, 65, false, nan(normal(1)), ELEMENTARY));
+        cases.add(activation(Activate.Function.RELU, 1, 65, 1, false, special(normal(1)), ELEMENTARY));
+        cases.add(activation(Activate.Function.SILU, 1, 65, 1, false, nan(normal(1)), ELEMENTARY));
     }
 
     private static OpCase activation(
-            Activate.Function function, long rows, long cols, boolean gated, Fill fill, Tolerance tolerance) {
+            Activate.Function function, long rows, long cols, long gap, boolean gated, Fill fill, Tolerance tolerance) {
         List<Operand> operands = new ArrayList<>(
-                List.of(read("x", DType.F32, rows, cols, 3, fill), write("y", DType.F32, rows, cols, 1)));
+                List.of(read("x", DType.F32, rows, cols, 3 * gap, fill), write("y", DType.F32, rows, cols, gap)));
         if (gated) {
             operands.add(read("multiplier", rows, cols, normal(1)));
         }
@@ -205,14 +211,21 @@ public final class OpCases {
     private static void applyMask(List<OpCase> cases) {
         for (int cols : WIDTHS) {
             for (boolean biased : new boolean[] {false, true}) {
-                cases.add(mask(5, cols, biased));
+                cases.add(mask(5, cols, 2, biased, normal(1)));
             }
         }
+        for (boolean biased : new boolean[] {false, true}) {
+            cases.add(mask(5, 36, 4, biased, normal(1)));
+            cases.add(mask(9, 1124, 8, biased, normal(1)));
+            cases.add(mask(4, 64, 4, biased, uniform(-1e-38, 1e-38)));
+        }
+        cases.add(mask(6, 68, 4, false, nan(special(normal(1)))));
+        cases.add(mask(6, 100, 4, true, nan(normal(1))));
     }
 
-    private static OpCase mask(long rows, long cols, boolean biased) {
+    private static OpCase mask(long rows, long cols, long gap, boolean biased, Fill fill) {
         List<Operand> operands = new ArrayList<>(List.of(
-                new Operand("weights", Role.UPDATE, DType.F32, rows, cols, 2, normal(1)),
+                new Operand("weights", Role.UPDATE, DType.F32, rows, cols, gap, fill),
                 read("mask", DType.I32, rows, BitMask.wordsPerRow(cols), 1, maskBits(cols))));
         if (biased) {
             operands.add(read("mean", 1, cols, normal(1)));
@@ -220,7 +233,7 @@ public final class OpCases {
         }
         return new OpCase(
                 ApplyMask.class,
-                rows + "x" + cols + (biased ? " bias" : ""),
+                rows + "x" + cols + (biased ? " bias" : "") + fill,
                 new Tolerance.Rounding(2),
                 operands,
                 views -> new ApplyMask(
@@ -525,8 +538,13 @@ public final class OpCases {
 
     private static void rmsNorm(List<OpCase> cases) {
         for (int cols : WIDTHS) {
-            cases.add(rmsNorm("3x" + cols, 3, cols, 1));
-            cases.add(rmsNorm("3x" + cols + " small", 3, cols, 1e-4));
+            cases.add(rmsNorm("3x" + cols, 3, cols, 1, normal(1)));
+            cases.add(rmsNorm("3x" + cols + " small", 3, cols, 1, normal(1e-4)));
+        }
+        for (int cols : new int[] {4, 132, 1024, 1028}) {
+            for (Fill fill : List.of(normal(1), normal(1e30), normal(1e-38), uniform(999, 1001), nan(normal(1)))) {
+                cases.add(rmsNorm("9x" + cols + " aligned" + fill, 9, cols, 4, fill));
+            }
         }
         cases.add(new OpCase(
                 RmsNorm.class,
@@ -538,8 +556,13 @@ public final class OpCases {
 
     private static void layerNorm(List<OpCase> cases) {
         for (int cols : WIDTHS) {
-            cases.add(layerNorm("3x" + cols, 3, cols, 1));
-            cases.add(layerNorm("3x" + cols + " small", 3, cols, 1e-4));
+            cases.add(layerNorm("3x" + cols, 3, cols, 1, normal(1)));
+            cases.add(layerNorm("3x" + cols + " small", 3, cols, 1, normal(1e-4)));
+        }
+        for (int cols : new int[] {4, 132, 1024, 1028}) {
+            for (Fill fill : List.of(normal(1), normal(1e30), normal(1e-38), uniform(999, 1001), nan(normal(1)))) {
+                cases.add(layerNorm("9x" + cols + " aligned" + fill, 9, cols, 4, fill));
+            }
         }
         cases.add(new OpCase(
                 LayerNorm.class,
@@ -551,30 +574,41 @@ public final class OpCases {
 
     private static void obsSweep(List<OpCase> cases) {
         for (int cols : WIDTHS) {
-            cases.add(sweep("given mask 5x" + cols, 5, cols, 0, 0, normal(1)));
+            cases.add(sweep("given mask 5x" + cols, 5, cols, 0, 0, 1, normal(1)));
         }
-        cases.add(sweep("given mask, many rows", 1031, 33, 0, 0, normal(1)));
-        cases.add(sweep("given mask, denormal", 3, 65, 0, 0, uniform(-1e-38, 1e-38)));
+        for (int cols : new int[] {4, 36, 128, 132}) {
+            cases.add(sweep("given mask, aligned 37x" + cols, 37, cols, 0, 0, 4, normal(1)));
+        }
+        cases.add(sweep("given mask, aligned, NaN", 37, 100, 0, 0, 4, nan(normal(1))));
+        cases.add(sweep("given mask, aligned, denormal", 3, 64, 0, 0, 4, uniform(-1e-38, 1e-38)));
+        for (int[] pattern : new int[][] {{0, 4}, {2, 4}, {4, 4}, {1, 8}, {4, 8}}) {
+            for (Fill fill : List.of(normal(1), ties(), nan(special(normal(1))))) {
+                String label = pattern[0] + ":" + pattern[1] + ", aligned" + fill;
+                cases.add(sweep(label, 35, 104, pattern[0], pattern[1], 4, fill));
+            }
+        }
+        cases.add(sweep("given mask, many rows", 1031, 33, 0, 0, 1, normal(1)));
+        cases.add(sweep("given mask, denormal", 3, 65, 0, 0, 1, uniform(-1e-38, 1e-38)));
         int[][] patterns = {{0, 4}, {1, 2}, {2, 4}, {4, 8}, {3, 4}, {4, 4}, {1, 1}, {1, 7}, {16, 32}, {20, 40}};
         for (int[] pattern : patterns) {
             for (Fill fill : List.of(normal(1), ties(), constant(0))) {
                 String label = pattern[0] + ":" + pattern[1] + fill;
-                cases.add(sweep(label, 5, pattern[1] * 11L, pattern[0], pattern[1], fill));
+                cases.add(sweep(label, 5, pattern[1] * 11L, pattern[0], pattern[1], 1, fill));
             }
         }
-        cases.add(sweep("2:4, many rows", 600, 128, 2, 4, normal(1)));
+        cases.add(sweep("2:4, many rows", 600, 128, 2, 4, 1, normal(1)));
     }
 
     /** @param size 0 for a given mask */
-    private static OpCase sweep(String label, long rows, long cols, int prune, int size, Fill fill) {
+    private static OpCase sweep(String label, long rows, long cols, int prune, int size, long gap, Fill fill) {
         int words = BitMask.wordsPerRow(cols);
         List<Operand> operands = new ArrayList<>(List.of(
-                new Operand("weights", Role.UPDATE, DType.F32, rows, cols, 3, fill),
-                read("factor", DType.F32, cols, cols, 2, triangle()),
+                new Operand("weights", Role.UPDATE, DType.F32, rows, cols, 3 * gap, fill),
+                read("factor", DType.F32, cols, cols, 2 * gap, triangle()),
                 size == 0
                         ? read("mask", DType.I32, rows, words, 1, maskBits(cols))
                         : write("mask", DType.I32, rows, words, 1),
-                write("errors", DType.F32, rows, cols, 1)));
+                write("errors", DType.F32, rows, cols, gap)));
         if (size > 0) {
             operands.add(read("scale", 1, cols, uniform(0.5, 2)));
         }
@@ -607,28 +641,28 @@ public final class OpCases {
         };
     }
 
-    private static OpCase rmsNorm(String label, long rows, long cols, double spread) {
+    private static OpCase rmsNorm(String label, long rows, long cols, long gap, Fill fill) {
         return new OpCase(
                 RmsNorm.class,
                 label,
                 new Tolerance.Rounding(16 + cols),
                 List.of(
-                        read("x", DType.F32, rows, cols, 1, normal(spread)),
+                        read("x", DType.F32, rows, cols, gap, fill),
                         read("gain", 1, cols, normal(1)),
-                        write("y", DType.F32, rows, cols, 2)),
+                        write("y", DType.F32, rows, cols, 2 * gap)),
                 views -> new RmsNorm(views.get(0), views.get(1), views.get(2), 1e-6f));
     }
 
-    private static OpCase layerNorm(String label, long rows, long cols, double spread) {
+    private static OpCase layerNorm(String label, long rows, long cols, long gap, Fill fill) {
         return new OpCase(
                 LayerNorm.class,
                 label,
                 new Tolerance.Rounding(16 + cols),
                 List.of(
-                        read("x", DType.F32, rows, cols, 1, normal(spread)),
+                        read("x", DType.F32, rows, cols, gap, fill),
                         read("gain", 1, cols, normal(1)),
                         read("bias", 1, cols, normal(1)),
-                        write("y", DType.F32, rows, cols, 2)),
+                        write("y", DType.F32, rows, cols, 2 * gap)),
                 views -> new LayerNorm(views.get(0), views.get(1), views.get(2), views.get(3), 1e-5f));
     }
 
@@ -663,18 +697,22 @@ public final class OpCases {
     private static void rotary(List<OpCase> cases) {
         long[][] sizes = {{1, 1, 1, 1}, {2, 3, 2, 4}, {1, 17, 6, 16}, {3, 33, 1, 31}, {2, 130, 4, 64}};
         for (long[] size : sizes) {
-            cases.add(rotary(size[0], size[1], (int) size[2], size[3], uniform(-1, 1)));
+            cases.add(rotary(size[0], size[1], (int) size[2], size[3], 3, uniform(-1, 1), normal(1)));
+        }
+        for (Fill fill : List.of(normal(1), nan(normal(1)), uniform(-1e-38, 1e-38))) {
+            cases.add(rotary(2, 3, 5, 12, 4, uniform(-1, 1), fill));
+            cases.add(rotary(1, 2, 17, 64, 8, uniform(-1, 1), fill));
         }
     }
 
-    private static OpCase rotary(long sequences, long length, int heads, long half, Fill angles) {
+    private static OpCase rotary(long sequences, long length, int heads, long half, long gap, Fill angles, Fill x) {
         long tokens = sequences * length;
         return new OpCase(
                 Rotary.class,
-                tokens + " tokens, " + heads + " heads of " + 2 * half,
+                tokens + " tokens, " + heads + " heads of " + 2 * half + x,
                 new Tolerance.Rounding(8),
                 List.of(
-                        new Operand("x", Role.UPDATE, DType.F32, tokens, 2 * half * heads, 3, normal(1)),
+                        new Operand("x", Role.UPDATE, DType.F32, tokens, 2 * half * heads, gap, x),
                         read("cosine", length, half, angles),
                         read("sine", length, half, angles)),
                 views -> new Rotary(views.get(0), views.get(1), views.get(2), heads));

@@ -15,50 +15,124 @@ record TunedKernels(int multiprocessors) {
     /** Rows and columns of a tile: GRAM_TILE of {@code kernels/cuda/gram.cu}. */
     private static final int GRAM_TILE = 128;
 
+    private static final int WARP = 32;
+    /** Rows of a group: MASK_ROWS of {@code apply_mask.cu}, SWEEP_ROWS of {@code obs_sweep.cu}. */
+    private static final int MASK_ROWS = 4;
+
+    private static final int SWEEP_ROWS = 32;
+    private static final int SWEEP_COLUMNS = 128;
+    /** Columns that a thread's HELD fours of {@code norm.h} make for a warp, and for a group. */
+    private static final int WARP_COLUMNS = 4 * 8 * WARP;
+
+    private static final int GROUP_COLUMNS = 4 * 8 * Launch.GROUP;
+    /** Columns to which 32 bits can still add what a group takes at a time. */
+    private static final int LARGEST = Integer.MAX_VALUE - 4 * Launch.GROUP;
+
     /** The launch to make in place of this one; itself where no kernel was tuned for it. */
     Launch of(Launch launch) {
         return switch (launch.entry()) {
-            case "column_moments_f32" ->
-                new Launch(
-                        launch.file(), "column_moments_fast_f32", launch.fp64(), launch.groups(), launch.arguments());
+            case "activate_f32" ->
+                packed(launch, 2, 1, 3, 4)
+                        ? with(
+                                launch,
+                                "activate_packed4_f32",
+                                rows(launch, integer(launch, 2)) * tiles(integer(launch, 2), 4 * Launch.GROUP))
+                        : launch;
+            case "apply_mask_f32" ->
+                packed(launch, 1, 0)
+                        ? with(launch, "apply_mask_rows4_f32", tiles(launch.groups(), MASK_ROWS), launch.groups())
+                        : launch;
+            case "apply_mask_bias_f32" ->
+                packed(launch, 1, 0, 3)
+                        ? with(launch, "apply_mask_bias_rows4_f32", tiles(launch.groups(), MASK_ROWS), launch.groups())
+                        : launch;
+            case "column_moments_f32" -> with(launch, "column_moments_fast_f32", launch.groups());
             case "gram_f32" -> {
-                long tiles = Math.ceilDiv(integer(launch, 2), GRAM_TILE);
+                int tiles = tiles(integer(launch, 2), GRAM_TILE);
                 yield integer(launch, 2) > GRAM_TILE / 2
-                        ? new Launch(
-                                launch.file(),
-                                "gram_tensor_f32",
-                                launch.fp64(),
-                                Math.toIntExact(tiles * (tiles + 1) / 2),
-                                launch.arguments())
+                        ? with(launch, "gram_tensor_f32", Math.toIntExact((long) tiles * (tiles + 1) / 2))
+                        : launch;
+            }
+            case "layer_norm_f32" -> packed(launch, 1, 0, 2, 3, 4) ? norm(launch, "layer_norm") : launch;
+            case "obs_sweep_f32" ->
+                integer(launch, 2) <= SWEEP_COLUMNS
+                                && List.of(0, 4, 8).contains(integer(launch, 8))
+                                && packed(launch, 2, 0, 3, 5, 6)
+                        ? with(launch, "obs_sweep_block128_f32", tiles(integer(launch, 1), SWEEP_ROWS))
+                        : launch;
+            case "rms_norm_f32" -> packed(launch, 1, 0, 2, 3) ? norm(launch, "rms_norm") : launch;
+            case "rotary_f32" -> {
+                int pairs = integer(launch, 1) * integer(launch, 2);
+                yield packed(launch, 2, 0, 3, 4)
+                        ? with(launch, "rotary_packed4_f32", rows(launch, pairs) * tiles(pairs, 4 * Launch.GROUP))
                         : launch;
             }
             case "score_select_row_f32" -> {
                 int cols = integer(launch, 1);
                 if (cols <= 4096) {
-                    yield rows(launch, "score_select_row4096_f32", 4);
+                    yield resident(launch, "score_select_row4096_f32", 4);
                 }
-                yield cols <= 11264 ? rows(launch, "score_select_row11264_f32", 2) : launch;
+                yield cols <= 11264 ? resident(launch, "score_select_row11264_f32", 2) : launch;
             }
             case "score_select_groups_f32" -> {
                 int cols = integer(launch, 1);
-                int rows = launch.groups() / Math.ceilDiv(cols, Launch.GROUP);
-                yield integer(launch, 4) == 4
-                        ? without(launch, 4, "score_select_groups4_f32", rows * Math.ceilDiv(cols, 4 * Launch.GROUP))
+                int groups = rows(launch, cols) * tiles(cols, 4 * Launch.GROUP);
+                yield integer(launch, 4) == 4 && cols < LARGEST
+                        ? without(launch, 4, "score_select_groups4_f32", groups)
                         : launch;
             }
             default -> launch;
         };
     }
 
+    /** Norms in registers: a warp a row where it holds one, otherwise a group. */
+    private static Launch norm(Launch launch, String stem) {
+        int cols = integer(launch, 1);
+        if (cols <= WARP_COLUMNS) {
+            int groups = tiles(launch.groups(), Launch.GROUP / WARP);
+            return with(launch, stem + "_row" + WARP_COLUMNS + "_f32", groups, launch.groups());
+        }
+        return cols <= GROUP_COLUMNS ? with(launch, stem + "_row" + GROUP_COLUMNS + "_f32", launch.groups()) : launch;
+    }
+
+    /**
+     * Whether four floats can be loaded at once everywhere.
+     *
+     * @param cols which argument is the number of columns
+     * @param matrices which are the matrices of fp32 whose rows have as many
+     */
+    private static boolean packed(Launch launch, int cols, int... matrices) {
+        boolean packed = integer(launch, cols) % 4 == 0 && integer(launch, cols) < LARGEST;
+        for (int index : matrices) {
+            Argument.Matrix matrix = (Argument.Matrix) launch.arguments().get(index);
+            packed &= ((matrix.handle() / Float.BYTES + matrix.first()) | matrix.stride()) % 4 == 0;
+        }
+        return packed;
+    }
+
     private static int integer(Launch launch, int index) {
         return ((Argument.Int32) launch.arguments().get(index)).value();
     }
 
+    /** Rows of a matrix of which a group takes GROUP columns. */
+    private static int rows(Launch launch, int cols) {
+        return launch.groups() / tiles(cols, Launch.GROUP);
+    }
+
+    private static int tiles(int size, int tile) {
+        return Math.ceilDiv(size, tile);
+    }
+
     /** A group a row becomes as many groups as fit the device at once; the kernel learns how many rows there are. */
-    private Launch rows(Launch launch, String entry, int resident) {
+    private Launch resident(Launch launch, String entry, int resident) {
+        return with(launch, entry, Math.min(launch.groups(), resident * multiprocessors), launch.groups());
+    }
+
+    private static Launch with(Launch launch, String entry, int groups, int... more) {
         List<Argument> arguments = new ArrayList<>(launch.arguments());
-        arguments.add(new Argument.Int32(launch.groups()));
-        int groups = Math.min(launch.groups(), resident * multiprocessors);
+        for (int value : more) {
+            arguments.add(new Argument.Int32(value));
+        }
         return new Launch(launch.file(), entry, launch.fp64(), groups, arguments);
     }
 

@@ -8,9 +8,11 @@ import java.util.SplittableRandom;
 import java.util.function.ToDoubleFunction;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.Gram;
+import org.sentei.kernel.LayerNorm;
 import org.sentei.kernel.OpCase;
 import org.sentei.kernel.OpCase.Operand;
 import org.sentei.kernel.OpCase.Role;
+import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.Tolerance;
@@ -20,7 +22,8 @@ import org.sentei.tensor.DType;
 /**
  * Cases for what {@link TunedKernels} does beyond the portable kernels: groups that take many rows, so that a threshold is
  * predicted and the prediction misses; rows at the limits of a kernel's width, with loads of four and without; sums of so
- * many rows that a thread merges several chunks; Gram matrices of several tiles, split by parts that infinities have none of.
+ * many rows that a thread merges several chunks; Gram matrices of several tiles, split by parts that infinities have none of;
+ * norms of rows as wide as registers hold, and wider.
  */
 final class TunedCases {
     private TunedCases() {}
@@ -47,6 +50,14 @@ final class TunedCases {
                         "groups of " + prune, 5, cols, groups, cols % 8, row -> 1, SplittableRandom::nextGaussian));
                 cases.add(select("tied groups of " + prune, 5, cols, groups, 3, row -> 1, random -> random.nextInt(3)));
             }
+        }
+        for (int cols : new int[] {1020, 1028, 8188, 8192, 8196}) {
+            for (double mean : new double[] {0, 1000}) {
+                cases.add(norm(true, 9, cols, 4, mean));
+                cases.add(norm(false, 9, cols, 4, mean));
+            }
+            cases.add(norm(true, 2, cols, 3, 1));
+            cases.add(norm(false, 2, cols, 3, 1));
         }
         for (double mean : new double[] {0, 100}) {
             cases.add(moments(150_000, 5, 3, mean));
@@ -150,6 +161,32 @@ final class TunedCases {
                         new Operand("x", Role.READ, DType.F32, rows, cols, gap, fill),
                         new Operand("sum", Role.UPDATE, DType.F64, cols, cols, 1, zeros)),
                 views -> new Gram(views.get(0), views.get(1)));
+    }
+
+    private static OpCase norm(boolean layer, int rows, int cols, int gap, double mean) {
+        OpCase.Fill values = (random, packed, height, width) -> {
+            for (int i = 0; i < height * width; i++) {
+                put(packed, i, mean + random.nextGaussian());
+            }
+        };
+        OpCase.Fill around = (random, packed, height, width) -> {
+            for (int i = 0; i < height * width; i++) {
+                put(packed, i, random.nextGaussian());
+            }
+        };
+        return new OpCase(
+                layer ? LayerNorm.class : RmsNorm.class,
+                rows + "x" + cols + " gap " + gap + " around " + mean,
+                // A GPU's sums are fp64, so the number of columns is no excuse.
+                new Tolerance.Rounding(8),
+                List.of(
+                        new Operand("x", Role.READ, DType.F32, rows, cols, gap, values),
+                        new Operand("y", Role.WRITE, DType.F32, rows, cols, 2L * gap, values),
+                        new Operand("gain", Role.READ, DType.F32, 1, cols, 0, around),
+                        new Operand("bias", Role.READ, DType.F32, 1, cols, 0, around)),
+                views -> layer
+                        ? new LayerNorm(views.get(0), views.get(2), views.get(3), views.get(1), 1e-5f)
+                        : new RmsNorm(views.get(0), views.get(2), views.get(1), 1e-5f));
     }
 
     private static void put(MemorySegment packed, long index, double value) {

@@ -62,6 +62,111 @@ class TunedKernelsTest {
         assertThat(launch.arguments()).isEqualTo(arguments);
     }
 
+    private static Argument matrix(long first, long stride) {
+        return new Argument.Matrix(256, first, stride);
+    }
+
+    private static Argument integer(int value) {
+        return new Argument.Int32(value);
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "8192, 0, 8192, rms_norm_row8192_f32, 9, 5",
+        "1024, 4, 1028, rms_norm_row1024_f32, 2, 6",
+        "1028, 8, 1032, rms_norm_row8192_f32, 9, 5",
+        "8196, 0, 8196, rms_norm_f32, 9, 5",
+        "1022, 0, 1024, rms_norm_f32, 9, 5",
+        "1024, 2, 1024, rms_norm_f32, 9, 5",
+        "1024, 0, 1026, rms_norm_f32, 9, 5"
+    })
+    void normsOfRowsThatRegistersHoldAreRowsOfFours(
+            int cols, long first, long stride, String entry, int groups, int arguments) {
+        Launch launch = tuned.of(new Launch(
+                "rms_norm",
+                "rms_norm_f32",
+                false,
+                9,
+                List.of(
+                        matrix(first, stride),
+                        integer(cols),
+                        matrix(0, cols),
+                        matrix(first, stride),
+                        new Argument.Fp32(0))));
+
+        assertThat(launch.entry()).isEqualTo(entry);
+        assertThat(launch.groups()).isEqualTo(groups);
+        assertThat(launch.arguments()).hasSize(arguments);
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "128, 0, 128, obs_sweep_block128_f32, 2",
+        "100, 4, 128, obs_sweep_block128_f32, 2",
+        "64, 8, 4096, obs_sweep_block128_f32, 2",
+        "60, 12, 128, obs_sweep_f32, 9",
+        "132, 4, 132, obs_sweep_f32, 9",
+        "126, 0, 128, obs_sweep_f32, 9",
+        "128, 4, 130, obs_sweep_f32, 9"
+    })
+    void blocksAreSweptInRegistersWhereTheyAndTheirGroupsFit(
+            int cols, int size, long stride, String entry, int groups) {
+        Launch launch = tuned.of(new Launch(
+                "obs_sweep",
+                "obs_sweep_f32",
+                true,
+                9,
+                List.of(
+                        matrix(0, stride),
+                        integer(34),
+                        integer(cols),
+                        matrix(4, stride),
+                        MATRIX,
+                        matrix(8, stride),
+                        size == 0 ? new Argument.Matrix(0, 0, 0) : matrix(0, stride),
+                        integer(size / 2),
+                        integer(size))));
+
+        assertThat(launch.entry()).isEqualTo(entry);
+        assertThat(launch.groups()).isEqualTo(groups);
+    }
+
+    @Test
+    void masksAreAppliedToFourRowsAGroup() {
+        Launch launch = tuned.of(new Launch(
+                "apply_mask",
+                "apply_mask_bias_f32",
+                true,
+                9,
+                List.of(matrix(0, 8), integer(8), MATRIX, matrix(4, 8), MATRIX)));
+
+        assertThat(launch.entry()).isEqualTo("apply_mask_bias_rows4_f32");
+        assertThat(launch.groups()).isEqualTo(3);
+        assertThat(launch.arguments()).hasSize(6).endsWith(integer(9));
+    }
+
+    @Test
+    void elementsAreTakenByFour() {
+        List<Argument> activation =
+                List.of(integer(3), matrix(0, 1028), integer(1028), matrix(0, 1028), matrix(0, 1028));
+        List<Argument> rotary =
+                List.of(matrix(0, 2048), integer(17), integer(60), matrix(0, 60), matrix(0, 60), integer(3));
+
+        assertThat(tuned.of(new Launch("activate", "activate_f32", false, 7 * 5, activation)))
+                .isEqualTo(new Launch("activate", "activate_packed4_f32", false, 7 * 2, activation));
+        assertThat(tuned.of(new Launch("rotary", "rotary_f32", false, 7 * 4, rotary)))
+                .isEqualTo(new Launch("rotary", "rotary_packed4_f32", false, 7, rotary));
+    }
+
+    @Test
+    void rowsTooLongToAddAStepInThirtyTwoBitsStayPortable() {
+        int cols = Integer.MAX_VALUE - 511; // a multiple of four
+        List<Argument> arguments = List.of(integer(3), matrix(0, cols), integer(cols), matrix(0, 0), matrix(0, cols));
+        Launch launch = new Launch("activate", "activate_f32", false, Math.ceilDiv(cols, Launch.GROUP), arguments);
+
+        assertThat(tuned.of(launch)).isSameAs(launch);
+    }
+
     @Test
     void whatIsNotTunedStaysAsItIs() {
         Launch launch = new Launch("gemm", "gemm_f32", false, 3, List.of(MATRIX));
