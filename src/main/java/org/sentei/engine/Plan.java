@@ -18,6 +18,7 @@ import java.util.concurrent.CancellationException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.FutureTask;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.sentei.engine.recipe.Recipe;
@@ -79,6 +80,8 @@ public final class Plan implements AutoCloseable {
     private final Set<Site> biasPossible = new HashSet<>();
     private final List<Report.Binding> bindings = new ArrayList<>();
     private final List<String> warnings = new ArrayList<>();
+    /** Windows of the request's text, in the making while the plan is: the same for every run. */
+    private final Optional<Supplier<Calibration>> calibration;
 
     private Plan(OwnThread thread, CompressionRequest request, Backend backend, OpenModel model) {
         this.thread = thread;
@@ -86,6 +89,11 @@ public final class Plan implements AutoCloseable {
         this.recipe = request.recipe();
         this.backend = backend;
         this.model = model;
+        this.calibration = request.calibration().map(text -> {
+            FutureTask<Calibration> windows = new FutureTask<>(() -> calibration(TextData.read(text)));
+            Thread.ofPlatform().daemon().start(windows);
+            return () -> OwnThread.await(windows);
+        });
         List<Site> sites = model.sites();
         List<List<Site>> targets = Targets.resolve(recipe, sites);
         for (Site site : sites) {
@@ -126,7 +134,7 @@ public final class Plan implements AutoCloseable {
         if (!Files.isDirectory(request.model())) {
             Thread.ofPlatform().daemon().start(OnnxRuntimeLibrary::isAvailable);
         }
-        if (request.calibration().isPresent() || request.data().isPresent()) {
+        if (request.calibration().isPresent()) {
             Thread.ofPlatform().daemon().start(TextTokenizer::isAvailable);
         }
     }
@@ -385,24 +393,18 @@ public final class Plan implements AutoCloseable {
     private Report run(Path folder, OutputFolder output, Journaling journaling, Stopwatch watch, Progress progress)
             throws IOException {
         model.checkOutput(output);
-        Optional<TextData> text = request.calibration().map(TextData::read);
         Optional<TextData> data = request.data().map(TextData::read);
         try (ExecutorService aside = Executors.newCachedThreadPool()) {
-            // To tokenize, to hash a small model and to load it take as long as each other, and none waits for another.
-            Optional<Supplier<Calibration>> calibration = text.map(read -> beside(aside, () -> calibration(read)));
+            // To hash a small model takes as long as to load it.
             Supplier<String> weights = beside(aside, model::sha256);
             try (Journal journal = journaling == Journaling.OFF
                     ? Journal.off(watch)
                     : Journal.open(
-                            output,
-                            beside(aside, () -> fingerprint(text, data, weights.get())),
-                            steps,
-                            watch,
-                            progress)) {
+                            output, beside(aside, () -> fingerprint(data, weights.get())), steps, watch, progress)) {
                 if (journaling == Journaling.RESUME) {
                     progress.resumed(journal.decided().size());
                 }
-                return run(folder, output, journal, progress, new Read(data, calibration, weights));
+                return run(folder, output, journal, progress, data, weights);
             } catch (RuntimeException | Error e) {
                 aside.shutdownNow(); // nobody waits for a large model's hash
                 throw e;
@@ -415,19 +417,20 @@ public final class Plan implements AutoCloseable {
         return () -> OwnThread.await(result);
     }
 
-    /** What the request's files hold; calibration windows and the hash of the weights may still be in the making. */
-    private record Read(
-            Optional<TextData> data, Optional<Supplier<Calibration>> calibration, Supplier<String> weights) {}
-
-    private Report run(Path folder, OutputFolder output, Journal journal, Progress progress, Read read)
+    private Report run(
+            Path folder,
+            OutputFolder output,
+            Journal journal,
+            Progress progress,
+            Optional<TextData> data,
+            Supplier<String> weights)
             throws IOException {
-        Optional<QualityCheck> quality = read.data()
-                .map(data -> new QualityCheck(
-                        recipe.quality(),
-                        model,
-                        request.tokenizer(),
-                        new Evaluation(data, Optional.empty(), backend, progress)));
-        List<Compressor.Outcome> outcomes = compress(read.calibration(), journal, progress);
+        Optional<QualityCheck> quality = data.map(read -> new QualityCheck(
+                recipe.quality(),
+                model,
+                request.tokenizer(),
+                new Evaluation(read, Optional.empty(), backend, progress)));
+        List<Compressor.Outcome> outcomes = compress(journal, progress);
         List<String> said = new ArrayList<>(warnings);
         outcomes.forEach(outcome -> outcome.warning().ifPresent(said::add));
         List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
@@ -464,11 +467,11 @@ public final class Plan implements AutoCloseable {
                 recipe.seed(),
                 new Report.Model(
                         request.model().toString(),
-                        read.weights().get(),
+                        weights.get(),
                         model.architecture(),
                         model.parameters(),
                         model.bytes()),
-                read.calibration().map(Supplier::get).map(Calibration::reported).orElse(null),
+                calibration.map(Supplier::get).map(Calibration::reported).orElse(null),
                 bindings,
                 results,
                 Report.Totals.of(results, model.bytes(), bytesAfter),
@@ -486,11 +489,12 @@ public final class Plan implements AutoCloseable {
         return report;
     }
 
-    private Fingerprint fingerprint(Optional<TextData> text, Optional<TextData> data, String weights) {
-        boolean running = text.isPresent() || data.isPresent();
+    private Fingerprint fingerprint(Optional<TextData> data, String weights) {
+        boolean running = calibration.isPresent() || data.isPresent();
         Map<String, String> fields = new HashMap<>(model.traits(running));
         fields.put("model.weights", weights);
-        text.ifPresent(read -> fields.put("calibration", read.sha256()));
+        calibration.ifPresent(
+                made -> fields.put("calibration", made.get().data().sha256()));
         data.ifPresent(read -> fields.put("data", read.sha256()));
         if (running) {
             Path tokenizer = request.tokenizer().orElseGet(model::defaultTokenizer);
@@ -515,8 +519,7 @@ public final class Plan implements AutoCloseable {
         }
     }
 
-    private List<Compressor.Outcome> compress(
-            Optional<Supplier<Calibration>> calibration, Journal journal, Progress progress) {
+    private List<Compressor.Outcome> compress(Journal journal, Progress progress) {
         List<Site> targeted = List.copyOf(steps.keySet());
         try (Scope scope = new Scope(backend)) {
             Supplier<Walk> walk = () -> calibration.isEmpty()

@@ -40,7 +40,8 @@ public final class Sentei {
     private Sentei() {}
 
     /**
-     * Opens backend and model and resolves the recipe; touches no output. Close the plan when done.
+     * Opens backend and model and resolves the recipe, and begins to read the calibration text, of whose faults the plan's
+     * first run tells; touches no output. Close the plan when done.
      *
      * @throws org.sentei.kernel.DeviceException when the backend is not available or lacks an op; checked first
      * @throws FormatException when the model cannot be read
