@@ -307,7 +307,7 @@ final class OnnxTarget implements FuzzTarget {
                         node("Cast", "attention_mask", "fm", integer("to", 1)),
                         node("Unsqueeze", "fm last", "um"),
                         node("Mul", "res um", "y"))
-                .addInitializer(scaled("table", 97, 4))
+                .addInitializer(scaled("table", 1030, 4)) // stays in the file
                 .addInitializer(scaled("w1", 4, 8))
                 .addInitializer(scaled("w2", 8, 4))
                 .addInitializer(floats("one", 1))
@@ -343,7 +343,7 @@ final class OnnxTarget implements FuzzTarget {
                                 node("MatMul", "f outside", "m"),
                                 node("DequantizeLinear", "q scale", "dq"),
                                 node("MatMul", "m dq", "y"))
-                        .addInitializer(scaled("table", 97, 4))
+                        .addInitializer(scaled("table", 1030, 4))
                         .addInitializer(external(matrix("outside", 4, 4), "weights.bin", "0", "64"))
                         .addInitializer(floats("scale", 0.5f).toBuilder().clearDims())
                         .addInitializer(TensorProto.newBuilder()
