@@ -95,15 +95,16 @@ final class JsonEdit {
         return Math.toIntExact(parser.currentTokenLocation().getByteOffset());
     }
 
+    /** Behind a scalar, or behind the document when that is cut short, of which the parser tells next. */
     private static int scalarEnd(byte[] document, int begin) {
         int end = begin + 1;
         if (document[begin] == '"') {
-            while (document[end] != '"') {
+            while (end < document.length && document[end] != '"') {
                 end += document[end] == '\\' ? 2 : 1;
             }
-            return end + 1;
+            return Math.min(end + 1, document.length);
         }
-        while (",]} \t\r\n".indexOf(document[end]) < 0) {
+        while (end < document.length && ",]} \t\r\n".indexOf(document[end]) < 0) {
             end++;
         }
         return end;

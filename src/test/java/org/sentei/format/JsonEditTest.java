@@ -72,6 +72,15 @@ class JsonEditTest {
                 .hasMessageContaining("no valid JSON");
     }
 
+    @Test
+    void everyTruncationIsRefused() {
+        String document = "{\"a\":12.5,\"text\":\"a\\\"b\",\"list\":[1,{\"b\":true}],\"last\":null}";
+        for (int end = 0; end < document.length(); end++) {
+            String part = document.substring(0, end);
+            assertThatThrownBy(() -> put(part, Map.of("a", 1))).as(part).isInstanceOf(FormatException.class);
+        }
+    }
+
     private static String put(String document, Map<String, ?> members, String... path) {
         byte[] changed = JsonEdit.put(document.getBytes(StandardCharsets.UTF_8), "the file", members, path);
         return new String(changed, StandardCharsets.UTF_8);
