@@ -405,7 +405,7 @@ public final class Plan implements AutoCloseable {
                     progress.resumed(journal.decided().size());
                 }
                 return run(folder, output, journal, progress, data, weights);
-            } catch (RuntimeException | Error e) {
+            } catch (IOException | RuntimeException | Error e) {
                 aside.shutdownNow(); // nobody waits for a large model's hash
                 throw e;
             }

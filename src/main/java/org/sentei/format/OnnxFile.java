@@ -218,8 +218,8 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
 
     /**
      * Writes the model with edits: in the file's own type and orientation pruned weights become zero bits and a new
-     * weight takes the place of the others, a new bias goes where the old one was. A bias that other nodes read too is copied first; one where there was none becomes a
-     * third input of Gemm, or an Add behind MatMul.
+     * weight takes the place of the others, a new bias goes where the old one was. A bias that other nodes read too is copied
+     * first; one where there was none becomes a third input of Gemm, or an Add behind MatMul.
      *
      * <p>Everything else stays field for field. Edited tensors keep their kind of storage, except that values in typed
      * fields (float_data) come out as raw bytes. External data is copied to the same names beside the target. Files

@@ -7,8 +7,10 @@ import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.nio.channels.WritableByteChannel;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Set;
+import java.util.function.Function;
 import org.sentei.format.onnx.proto.GraphProto;
 import org.sentei.format.onnx.proto.ModelProto;
 import org.sentei.format.onnx.proto.StringStringEntryProto;
@@ -24,6 +26,7 @@ final class OnnxWire {
     /** Bytes from which on an initializer is large. */
     static final int LARGE = 1 << 12;
 
+    private static final int GRAPH = ModelProto.GRAPH_FIELD_NUMBER;
     private static final int MOST_VARINT_BYTES = 10;
     private static final int BUFFER_BYTES = 1 << 16;
     private static final Set<Integer> LOCATION_FIELDS =
@@ -33,11 +36,6 @@ final class OnnxWire {
 
     private OnnxWire(ByteBuffer model) {
         this.model = model;
-    }
-
-    /** Where the bytes of a tensor are. */
-    interface Content {
-        ByteBuffer of(TensorProto tensor);
     }
 
     /** Whether the tensor is an initializer that {@link #parse} left in the file. */
@@ -68,16 +66,8 @@ final class OnnxWire {
     private byte[] withoutLarge() throws IOException {
         try {
             List<Field> fields = fields(0, model.limit());
-            if (fields.stream().filter(Field::isGraph).count() == 1) {
-                Parts parts = new Parts();
-                for (Field field : fields) {
-                    if (field.isGraph()) {
-                        parts.add(ModelProto.GRAPH_FIELD_NUMBER, graphWithoutLarge(field));
-                    } else {
-                        parts.add(bytes(field));
-                    }
-                }
-                return parts.toByteArray();
+            if (fields.stream().filter(field -> field.holds(GRAPH)).count() == 1) {
+                return withInitializers(fields, this::withoutLarge).toByteArray();
             }
         } catch (BufferUnderflowException | IllegalArgumentException e) {
             // protobuf tells what is wrong
@@ -87,32 +77,38 @@ final class OnnxWire {
         return all;
     }
 
-    private Parts graphWithoutLarge(Field graph) {
+    /** The model with other content of the initializers of its graph. */
+    private Parts withInitializers(List<Field> fields, Function<Field, Parts> initializer) {
+        return with(fields, GRAPH, graph -> with(fields(graph), GraphProto.INITIALIZER_FIELD_NUMBER, initializer));
+    }
+
+    /** A message of these fields, with other content of those with a number. */
+    private Parts with(List<Field> fields, int number, Function<Field, Parts> content) {
         Parts parts = new Parts();
-        for (Field field : fields(graph.content(), graph.end())) {
-            if (field.isInitializer()) {
-                parts.add(GraphProto.INITIALIZER_FIELD_NUMBER, withoutLarge(field));
+        for (Field field : fields) {
+            if (field.holds(number)) {
+                parts.add(number, content.apply(field));
             } else {
-                parts.add(bytes(field));
+                parts.add(model.slice(field.start(), field.end() - field.start()));
             }
         }
         return parts;
     }
 
     private Parts withoutLarge(Field initializer) {
-        List<Field> fields = fields(initializer.content(), initializer.end());
+        List<Field> fields = fields(initializer);
         List<Field> raw = fields.stream()
                 .filter(field -> field.number() == TensorProto.RAW_DATA_FIELD_NUMBER)
                 .toList();
-        Parts parts = new Parts();
         if (raw.size() != 1
-                || !raw.getFirst().isDelimited()
+                || !raw.getFirst().holds(TensorProto.RAW_DATA_FIELD_NUMBER)
                 || raw.getFirst().length() < LARGE
                 || fields.stream().map(Field::number).anyMatch(LOCATION_FIELDS::contains)) {
-            return parts.add(model.slice(initializer.content(), initializer.length()));
+            return content(initializer);
         }
         Field large = raw.getFirst();
-        fields.stream().filter(field -> !field.equals(large)).map(this::bytes).forEach(parts::add);
+        fields.remove(large);
+        Parts parts = with(fields, TensorProto.RAW_DATA_FIELD_NUMBER, this::content);
         return parts.add(ByteBuffer.wrap(TensorProto.newBuilder()
                 .setDataLocation(TensorProto.DataLocation.EXTERNAL)
                 .addExternalData(entry("location", THIS_FILE))
@@ -128,41 +124,28 @@ final class OnnxWire {
      * @param large bytes of each initializer that {@link #isLarge}
      * @throws IOException when there is no room, or the model would exceed the 2 GiB of one file
      */
-    static void write(ModelProto model, Content large, WritableByteChannel target) throws IOException {
+    static void write(ModelProto model, Function<TensorProto, ByteBuffer> large, WritableByteChannel target)
+            throws IOException {
+        List<TensorProto> initializers = model.getGraph().getInitializerList();
         ByteBuffer small = ByteBuffer.wrap(model.toByteArray());
         Parts parts = new Parts();
-        if (model.getGraph().getInitializerList().stream().anyMatch(OnnxWire::isLarge)) {
+        if (initializers.stream().anyMatch(OnnxWire::isLarge)) {
             OnnxWire wire = new OnnxWire(small);
-            for (Field field : wire.fields(0, small.limit())) {
-                if (field.isGraph()) {
-                    parts.add(ModelProto.GRAPH_FIELD_NUMBER, wire.graphWithLarge(field, model.getGraph(), large));
-                } else {
-                    parts.add(wire.bytes(field));
-                }
-            }
+            Iterator<TensorProto> next = initializers.iterator();
+            parts = wire.withInitializers(wire.fields(0, small.limit()), field -> {
+                TensorProto tensor = next.next();
+                return isLarge(tensor) ? withLarge(tensor, large.apply(tensor)) : wire.content(field);
+            });
         } else {
             parts.add(small);
         }
         parts.writeTo(target);
     }
 
-    private Parts graphWithLarge(Field field, GraphProto graph, Content large) {
-        Parts parts = new Parts();
-        int index = 0;
-        for (Field inner : fields(field.content(), field.end())) {
-            TensorProto tensor = inner.isInitializer() ? graph.getInitializer(index++) : null;
-            if (tensor != null && isLarge(tensor)) {
-                parts.add(
-                        GraphProto.INITIALIZER_FIELD_NUMBER,
-                        new Parts()
-                                .add(ByteBuffer.wrap(
-                                        withoutLocation(tensor).build().toByteArray()))
-                                .add(TensorProto.RAW_DATA_FIELD_NUMBER, new Parts().add(large.of(tensor))));
-            } else {
-                parts.add(bytes(inner));
-            }
-        }
-        return parts;
+    private static Parts withLarge(TensorProto tensor, ByteBuffer bytes) {
+        return new Parts()
+                .add(ByteBuffer.wrap(withoutLocation(tensor).build().toByteArray()))
+                .add(TensorProto.RAW_DATA_FIELD_NUMBER, new Parts().add(bytes));
     }
 
     /** The tensor without the word where its bytes are. */
@@ -170,8 +153,8 @@ final class OnnxWire {
         return tensor.toBuilder().clearExternalData().clearDataLocation();
     }
 
-    private ByteBuffer bytes(Field field) {
-        return model.slice(field.start(), field.end() - field.start());
+    private Parts content(Field field) {
+        return new Parts().add(model.slice(field.content(), field.length()));
     }
 
     /** Bytes that follow each other, each where it is. */
@@ -240,21 +223,18 @@ final class OnnxWire {
             return WireFormat.getTagFieldNumber(tag);
         }
 
-        boolean isDelimited() {
-            return WireFormat.getTagWireType(tag) == WireFormat.WIRETYPE_LENGTH_DELIMITED;
-        }
-
-        boolean isGraph() {
-            return number() == ModelProto.GRAPH_FIELD_NUMBER && isDelimited();
-        }
-
-        boolean isInitializer() {
-            return number() == GraphProto.INITIALIZER_FIELD_NUMBER && isDelimited();
+        /** Whether this is a message or bytes with this number. */
+        boolean holds(int number) {
+            return tag == (number << 3 | WireFormat.WIRETYPE_LENGTH_DELIMITED);
         }
 
         int length() {
             return end - content;
         }
+    }
+
+    private List<Field> fields(Field message) {
+        return fields(message.content(), message.end());
     }
 
     /**

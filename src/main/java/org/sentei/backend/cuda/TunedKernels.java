@@ -6,7 +6,7 @@ import org.sentei.backend.gpu.Launch;
 import org.sentei.backend.gpu.Launch.Argument;
 
 /**
- * Which kernels of {@code kernels/cuda} stand in for portable ones, and for what sizes. They give the same masks, and moments
+ * Which kernels of {@code kernels/cuda} stand in for portable ones, and for what sizes. They give the same masks, and numbers
  * within the same tolerance.
  *
  * @param multiprocessors of the device, for kernels whose groups take one row after the other
