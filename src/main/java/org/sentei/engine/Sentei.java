@@ -14,6 +14,7 @@ import org.sentei.format.HuggingFaceWriter;
 import org.sentei.format.OutputFolder;
 import org.sentei.format.SafetensorsWriter;
 import org.sentei.format.Storage;
+import org.sentei.format.SyntheticLlama;
 import org.sentei.format.TextTokenizer;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
@@ -207,5 +208,27 @@ public final class Sentei {
                             + "; make room or choose another place",
                     e);
         }
+    }
+
+    /**
+     * Writes a synthetic checkpoint: random weights in the shape of a Llama model, to measure speed and memory on.
+     *
+     * @param output absent or empty; nothing appears there unless everything went well
+     * @throws FormatException when the output is not free
+     * @throws RunException when it cannot be written
+     * @throws java.util.concurrent.CancellationException when {@code progress} asks for it, or the thread is interrupted
+     */
+    public static void synthesize(SyntheticLlama shape, long seed, Path output, Progress progress) {
+        OwnThread.once("sentei-synthesize", progress, watched -> {
+            try {
+                shape.write(output, seed, written -> watched.checkpoint("writing", written, shape.bytes()));
+                return null;
+            } catch (IOException e) {
+                throw new RunException(
+                        "the output " + output + " cannot be written: " + e.getMessage()
+                                + "; make room or choose another place",
+                        e);
+            }
+        });
     }
 }
