@@ -22,6 +22,7 @@ module org.sentei {
     exports org.sentei.method;
     exports org.sentei.format;
     exports org.sentei.engine;
+    exports org.sentei.engine.experiment;
     exports org.sentei.engine.recipe;
     exports org.sentei.engine.report;
 
@@ -31,6 +32,8 @@ module org.sentei {
             com.fasterxml.jackson.databind,
             info.picocli;
     opens org.sentei.engine to
+            com.fasterxml.jackson.databind;
+    opens org.sentei.engine.experiment to
             com.fasterxml.jackson.databind;
     opens org.sentei.engine.report to
             com.fasterxml.jackson.databind;

@@ -9,12 +9,12 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.List;
 import java.util.Objects;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.sentei.format.FormatException;
+import org.sentei.format.PendingFile;
 
 /** Results on disk: {@code bench.json}, {@code bench.csv} and {@code roofline.svg} in one folder. */
 public final class BenchFiles {
@@ -52,9 +52,9 @@ public final class BenchFiles {
      */
     public static void write(Path folder, BenchReport report) {
         try {
-            replace(folder.resolve(JSON), MAPPER.writeValueAsString(report) + "\n");
-            replace(folder.resolve("bench.csv"), csv(report));
-            replace(folder.resolve("roofline.svg"), Roofline.draw(report));
+            PendingFile.write(folder.resolve(JSON), MAPPER.writeValueAsString(report) + "\n");
+            PendingFile.write(folder.resolve("bench.csv"), csv(report));
+            PendingFile.write(folder.resolve("roofline.svg"), Roofline.draw(report));
         } catch (IOException e) {
             throw refused(folder, e);
         }
@@ -63,12 +63,6 @@ public final class BenchFiles {
     private static FormatException refused(Path folder, IOException cause) {
         return new FormatException(
                 "folder " + folder + " does not take the results (" + cause + "): choose another with --out", cause);
-    }
-
-    private static void replace(Path file, String text) throws IOException {
-        Path pending = file.resolveSibling("." + file.getFileName() + ".partial");
-        Files.writeString(pending, text);
-        Files.move(pending, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
     }
 
     /**

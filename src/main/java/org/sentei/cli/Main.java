@@ -101,6 +101,7 @@ public final class Main implements Runnable {
         commands.put("compress", () -> new CompressCommand(terminal, cancelled));
         commands.put("forward", () -> new ForwardCommand(terminal));
         commands.put("eval", () -> new EvalCommand(terminal, cancelled));
+        commands.put("experiment", () -> new ExperimentCommand(terminal, cancelled));
         commands.put("unpack", () -> new UnpackCommand(terminal, cancelled));
         commands.put("synthetic", () -> new SyntheticCommand(terminal, cancelled));
         commands.put("bench", () -> new BenchCommand(terminal, cancelled));

@@ -1,7 +1,9 @@
 package org.sentei.format;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -9,7 +11,7 @@ import java.nio.file.StandardOpenOption;
 import java.util.UUID;
 
 /** A file under a temporary name that appears under its own name complete or not at all. */
-final class PendingFile implements AutoCloseable {
+public final class PendingFile implements AutoCloseable {
     private static final String SUFFIX = ".tmp";
 
     private final Path target;
@@ -23,6 +25,22 @@ final class PendingFile implements AutoCloseable {
         Files.createDirectories(folder);
         this.temporary = folder.resolve("." + target.getFileName() + "." + UUID.randomUUID() + SUFFIX);
         this.channel = FileChannel.open(temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+    }
+
+    /**
+     * Writes a file in place of one that may be there.
+     *
+     * @throws IOException when its folder does not take it; nothing has changed then
+     */
+    public static void write(Path target, String text) throws IOException {
+        try (PendingFile file = new PendingFile(target)) {
+            ByteBuffer bytes = ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8));
+            while (bytes.hasRemaining()) {
+                file.channel.write(bytes);
+            }
+            file.force();
+            file.publish();
+        }
     }
 
     /** Whether the name is one that only an unpublished file has. */

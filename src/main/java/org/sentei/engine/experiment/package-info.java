@@ -1,0 +1,2 @@
+/** Documented experiments that anyone can run again. */
+package org.sentei.engine.experiment;
