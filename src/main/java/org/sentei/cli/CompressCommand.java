@@ -4,7 +4,6 @@ import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.function.BooleanSupplier;
-import java.util.function.Consumer;
 import org.sentei.engine.CompressionRequest;
 import org.sentei.engine.GateException;
 import org.sentei.engine.Journaling;
@@ -56,14 +55,13 @@ final class CompressCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Journaling journaling = resume ? Journaling.RESUME : Journaling.ON;
-        run(work.request(common), work::check, out, journaling, common.json, terminal, cancelled);
+        run(work.request(common), out, journaling, common.json, terminal, cancelled);
         return ExitCode.OK;
     }
 
-    /** Plans, lets {@code check} refuse the plan, runs and tells. */
+    /** Plans, runs and tells. */
     static void run(
             CompressionRequest request,
-            Consumer<Plan> check,
             Path out,
             Journaling journaling,
             boolean json,
@@ -71,7 +69,6 @@ final class CompressCommand implements Callable<Integer> {
             BooleanSupplier cancelled) {
         Report report;
         try (Plan plan = Sentei.plan(request)) {
-            check.accept(plan);
             for (String warning : plan.warnings()) {
                 terminal.err().println("warning: " + warning);
             }

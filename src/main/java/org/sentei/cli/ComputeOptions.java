@@ -33,6 +33,12 @@ final class ComputeOptions {
             description = "Index of the device. Default: ${DEFAULT-VALUE}.")
     int device;
 
+    @Option(
+            names = "--device-memory",
+            paramLabel = "BYTES",
+            description = "Hold at most so much memory on the device at once. Default: all that it has.")
+    private Long deviceMemory;
+
     /** The device and threads to open it with. */
     Backend.Options options(CommonOptions common) {
         if (device < 0) {
@@ -43,7 +49,12 @@ final class ComputeOptions {
                     command.commandLine(), "--threads " + common.threads + ": give 1 to " + MOST_THREADS);
         }
         int threads = common.threads == null ? Runtime.getRuntime().availableProcessors() : common.threads;
-        return new Backend.Options(device, threads);
+        if (deviceMemory != null && deviceMemory < 1) {
+            throw new ParameterException(
+                    command.commandLine(), "--device-memory " + deviceMemory + ": give a number of bytes above 0");
+        }
+        Backend.Options all = new Backend.Options(device, threads);
+        return deviceMemory == null ? all : all.withMemory(deviceMemory);
     }
 
     /** Says which faster backends are passed over; for commands without a plan, whose warnings say it too. */

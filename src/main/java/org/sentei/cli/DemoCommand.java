@@ -66,7 +66,7 @@ final class DemoCommand implements Callable<Integer> {
                 Optional.empty(),
                 compute.backend,
                 options);
-        CompressCommand.run(request, plan -> {}, folder, Journaling.OFF, common.json, terminal, cancelled);
+        CompressCommand.run(request, folder, Journaling.OFF, common.json, terminal, cancelled);
         if (!common.json) {
             Path written = Files.isDirectory(subject.model())
                     ? folder

@@ -38,7 +38,6 @@ final class PlanCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         try (Plan plan = Sentei.plan(work.request(common))) {
-            work.check(plan);
             Document document =
                     new Document(plan.sites(), plan.bindings(), plan.memoryBytes(), plan.seconds(), plan.warnings());
             if (common.json) {

@@ -3,11 +3,9 @@ package org.sentei.cli;
 import java.nio.file.Path;
 import java.util.Optional;
 import org.sentei.engine.CompressionRequest;
-import org.sentei.engine.Plan;
 import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.Recipes;
 import org.sentei.kernel.Backend;
-import org.sentei.kernel.DeviceException;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -50,12 +48,6 @@ final class WorkOptions {
     @Option(names = "--seed", paramLabel = "N", description = "Seed of everything that draws, instead of the recipe's.")
     private Long seed;
 
-    @Option(
-            names = "--device-memory",
-            paramLabel = "BYTES",
-            description = "Refuse to start when more device memory than this would be needed.")
-    private Long deviceMemory;
-
     @Mixin
     private ComputeOptions compute;
 
@@ -64,10 +56,6 @@ final class WorkOptions {
         Backend.Options options = compute.options(common);
         if (seed != null && seed < 0) {
             throw new ParameterException(command.commandLine(), "--seed " + seed + ": give 0 or more");
-        }
-        if (deviceMemory != null && deviceMemory < 1) {
-            throw new ParameterException(
-                    command.commandLine(), "--device-memory " + deviceMemory + ": give a number of bytes above 0");
         }
         compute.check();
         Recipe loaded = Recipes.load(recipe);
@@ -79,23 +67,5 @@ final class WorkOptions {
                 Optional.ofNullable(tokenizer),
                 compute.backend,
                 options);
-    }
-
-    /**
-     * Holds a plan against the budget of memory.
-     *
-     * @throws DeviceException OUT_OF_MEMORY when it needs more
-     */
-    void check(Plan plan) {
-        long needed = plan.memoryBytes();
-        if (deviceMemory != null && needed > deviceMemory) {
-            throw new DeviceException(
-                    compute.backend,
-                    "planning",
-                    0,
-                    "the run needs about " + needed + " bytes of device memory, --device-memory allows " + deviceMemory
-                            + "; allow more, or calibrate on shorter windows",
-                    DeviceException.Kind.OUT_OF_MEMORY);
-        }
     }
 }

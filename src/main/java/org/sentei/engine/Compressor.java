@@ -11,8 +11,10 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.function.Consumer;
+import java.util.function.Function;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
+import org.sentei.engine.InputStatistics.Evidence;
 import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.Recipe.Step;
 import org.sentei.engine.report.Report;
@@ -193,7 +195,7 @@ final class Compressor {
         List<Outcome> outcomes = new ArrayList<>();
         try (Scope local = scope.child()) {
             Map<String, InputStatistics> statistics =
-                    hasData ? InputStatistics.collect(group, sites, true, local, progress) : Map.of();
+                    hasData ? InputStatistics.collect(group, evidence(steps, sites), local, progress) : Map.of();
             progress.checkpoint(label + ": sites", done + 1, stages);
             double shared = sites.isEmpty() ? 0 : seconds(observing) / sites.size();
             Sweeps sweeps = new Sweeps(local);
@@ -225,6 +227,15 @@ final class Compressor {
                 outcome.bias(),
                 outcome.seconds()));
         return outcomes;
+    }
+
+    /** What the methods of some sites, and the report, want to keep of their inputs. */
+    static Map<Site, Evidence> evidence(Map<Site, Step> steps, List<Site> sites) {
+        Map<Site, Evidence> evidence = new LinkedHashMap<>();
+        for (Site site : sites) {
+            evidence.put(site, steps.get(site).method() == Recipe.Method.SPARSEGPT ? Evidence.GRAM : Evidence.ROWS);
+        }
+        return evidence;
     }
 
     private List<Site> targeted(Walk.Group group) {
@@ -290,9 +301,10 @@ final class Compressor {
             try (Walk dense = walk.get()) {
                 for (Optional<Walk.Group> next = dense.next(); next.isPresent(); next = dense.next()) {
                     try (Walk.Group group = next.get()) {
-                        List<Site> budgeted =
-                                group.sites().stream().filter(sites::contains).toList();
-                        statistics.putAll(InputStatistics.collect(group, budgeted, false, scope, progress));
+                        Map<Site, Evidence> budgeted = group.sites().stream()
+                                .filter(sites::contains)
+                                .collect(Collectors.toMap(Function.identity(), _ -> Evidence.NONE));
+                        statistics.putAll(InputStatistics.collect(group, budgeted, scope, progress));
                         group.commit(List.of());
                     }
                 }
@@ -349,7 +361,7 @@ final class Compressor {
                     null,
                     swept.damping(),
                     swept.zeros(),
-                    OutputErrors.of(dense, Edits.apply(swept.edit(), dense, local), input, local),
+                    OutputErrors.of(dense, swept.edit(), input, local),
                     sharedSeconds + seconds(started));
         }
     }
@@ -369,7 +381,6 @@ final class Compressor {
                 fate = bias == null ? BiasFate.KEPT : site.bias() == null ? BiasFate.ADDED : BiasFate.UPDATED;
             }
             Edit edit = new Edit(site, mask, bias);
-            LinearWeights edited = Edits.apply(edit, dense, local);
             return new Outcome(
                     edit,
                     step,
@@ -379,9 +390,16 @@ final class Compressor {
                             ? null
                             : Double.valueOf(decision.statistics().all().meanEnergyShare()),
                     null,
-                    ValueCounts.of(edited.weight(), local).zeros(),
-                    input == null ? null : Double.valueOf(OutputErrors.of(dense, edited, input, local)),
+                    zeros(edit, dense, local),
+                    input == null ? null : Double.valueOf(OutputErrors.of(dense, edit, input, local)),
                     sharedSeconds + seconds(started));
+        }
+    }
+
+    private static long zeros(Edit edit, LinearWeights dense, Scope scope) {
+        try (Scope local = scope.child()) {
+            return ValueCounts.of(Edits.apply(edit, dense, local).weight(), local)
+                    .zeros();
         }
     }
 

@@ -26,12 +26,29 @@ final class Edits {
 
     /** The edited layer on the device; what is new of it belongs to {@code scope}. */
     static LinearWeights apply(Edit edit, LinearWeights dense, Scope scope) {
-        View bias = dense.bias();
-        if (edit.bias() != null) {
-            bias = scope.matrix(1, edit.site().rows());
-            scope.backend().copyIn(edit.bias().data(), bias);
+        return new LinearWeights(edit.site(), weight(edit, dense, scope), bias(edit, dense, scope));
+    }
+
+    /**
+     * As {@link #apply}, in the place of the dense weight, which is lost: no second copy of it is needed. What is new
+     * besides belongs to {@code scope}.
+     */
+    static LinearWeights replace(Edit edit, LinearWeights dense, Scope scope) {
+        if (edit.weight() == null) {
+            Masking.prune(scope, dense.weight(), edit.pruned());
+        } else {
+            scope.backend().copyIn(edit.weight().data(), dense.weight());
         }
-        return new LinearWeights(edit.site(), weight(edit, dense, scope), bias);
+        return new LinearWeights(edit.site(), dense.weight(), bias(edit, dense, scope));
+    }
+
+    private static View bias(Edit edit, LinearWeights dense, Scope scope) {
+        if (edit.bias() == null) {
+            return dense.bias();
+        }
+        View bias = scope.matrix(1, edit.site().rows());
+        scope.backend().copyIn(edit.bias().data(), bias);
+        return bias;
     }
 
     private static View weight(Edit edit, LinearWeights dense, Scope scope) {

@@ -1,10 +1,16 @@
 package org.sentei.engine;
 
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
+import org.sentei.engine.report.Report;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.Cast;
+import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
@@ -19,74 +25,160 @@ import org.sentei.tensor.DType;
  * @param heldOut moments of the samples that judge it
  * @param all moments of both
  * @param gram of both, as {@link Gram} leaves it, F64 columns x columns on the device; null where it was not asked for
+ * @param rows the first rows of both, F32 on the device, {@link Report#ERROR_TOKENS} at most; none where they were not asked for
  */
-record InputStatistics(Moments fitting, Moments heldOut, Moments all, View gram) {
+record InputStatistics(Moments fitting, Moments heldOut, Moments all, View gram, List<View> rows) {
+    /** What is kept of a site's input besides moments. */
+    enum Evidence {
+        /** Nothing. */
+        NONE,
+        /** Its first rows. */
+        ROWS,
+        /** Its Gram matrix. */
+        GRAM
+    }
+
     /**
-     * Runs all calibration data through a group once.
+     * Runs all calibration data through a group once; where the device's memory does not suffice for that, again in
+     * halved batches.
      *
-     * @param sites those whose inputs matter
-     * @param withGram whether Gram matrices are collected too
-     * @param scope owner of the Gram matrices
+     * @param evidence of each site whose input matters
+     * @param scope owner of the Gram matrices and rows
      * @return by {@link Site#input}
      * @throws RunException when a statistic is not finite, or of fewer than two tokens
+     * @throws DeviceException OUT_OF_MEMORY when halved batches do not fit either
      * @throws java.util.concurrent.CancellationException when {@code progress} asks for it
      */
     static Map<String, InputStatistics> collect(
-            Walk.Group group, List<Site> sites, boolean withGram, Scope scope, Progress progress) {
-        Map<String, Site> readers = new LinkedHashMap<>();
-        sites.forEach(site -> readers.putIfAbsent(site.input(), site));
-        if (readers.isEmpty()) {
+            Walk.Group group, Map<Site, Evidence> evidence, Scope scope, Progress progress) {
+        Map<String, Input> inputs = new LinkedHashMap<>();
+        evidence.forEach((site, wanted) ->
+                inputs.computeIfAbsent(site.input(), _ -> new Input(site)).want(wanted));
+        if (inputs.isEmpty()) {
             return Map.of();
         }
+        inputs.values().forEach(input -> input.allocate(scope));
+        try {
+            return observe(group, inputs, scope, progress);
+        } catch (DeviceException e) {
+            if (e.kind() != DeviceException.Kind.OUT_OF_MEMORY || !group.halveBatches()) {
+                throw e;
+            }
+        }
+        inputs.values().forEach(input -> input.restart(scope.backend()));
+        return observe(group, inputs, scope, progress);
+    }
+
+    private static Map<String, InputStatistics> observe(
+            Walk.Group group, Map<String, Input> inputs, Scope scope, Progress progress) {
         Map<String, InputStatistics> statistics = new HashMap<>();
         try (Scope local = scope.child()) {
-            Map<String, View> grams = withGram ? grams(readers, scope) : Map.of();
-            Map<String, Moments.Collector> fitting = collectors(readers, local);
-            Map<String, Moments.Collector> heldOut = collectors(readers, local);
+            Map<String, Moments.Collector> fitting = collectors(inputs, local);
+            Map<String, Moments.Collector> heldOut = collectors(inputs, local);
             group.observe((key, rows, held) -> {
                 progress.stopIfCancelled("statistics");
-                if (!readers.containsKey(key)) {
-                    return;
-                }
-                (held ? heldOut : fitting).get(key).add(rows);
-                if (withGram) {
-                    scope.backend().run(new Gram(rows, grams.get(key)));
+                if (inputs.containsKey(key)) {
+                    (held ? heldOut : fitting).get(key).add(rows);
+                    inputs.get(key).add(rows, scope);
                 }
             });
-            readers.forEach((key, site) -> {
+            inputs.forEach((key, input) -> {
                 Moments fit = fitting.get(key).moments();
                 Moments held = heldOut.get(key).moments();
                 Moments all = fit.merge(held);
                 if (!all.isFinite() || all.count() < 2) {
-                    throw new RunException("site " + site.name() + ": the statistics of its input over " + all.count()
-                            + " tokens are not finite; look for overflow in the layers before it, or calibrate on other"
-                            + " data");
+                    throw new RunException("site " + input.reader.name() + ": the statistics of its input over "
+                            + all.count() + " tokens are not finite; look for overflow in the layers before it, or"
+                            + " calibrate on other data");
                 }
-                statistics.put(key, new InputStatistics(fit, held, all, grams.get(key)));
+                statistics.put(key, new InputStatistics(fit, held, all, input.gram, List.copyOf(input.rows)));
             });
         }
         return statistics;
     }
 
-    private static Map<String, Moments.Collector> collectors(Map<String, Site> readers, Scope scope) {
-        return readers.entrySet().stream()
+    private static Map<String, Moments.Collector> collectors(Map<String, Input> inputs, Scope scope) {
+        return inputs.entrySet().stream()
                 .collect(Collectors.toMap(
                         Map.Entry::getKey,
-                        entry -> new Moments.Collector(scope, entry.getValue().cols())));
+                        entry -> new Moments.Collector(
+                                scope, entry.getValue().reader.cols())));
     }
 
-    private static Map<String, View> grams(Map<String, Site> readers, Scope scope) {
-        Map<String, View> grams = new HashMap<>();
-        readers.forEach((key, site) -> grams.put(key, scope.zeros(DType.F64, site.cols(), site.cols())));
-        return grams;
+    /** An activation while it is observed. */
+    private static final class Input {
+        /** One of the sites that read it. */
+        private final Site reader;
+
+        private final List<View> rows = new ArrayList<>();
+        private Evidence evidence = Evidence.NONE;
+        private View gram;
+        /** Rows that are kept. */
+        private long kept;
+        /** Rows that came by. */
+        private long seen;
+
+        Input(Site reader) {
+            this.reader = reader;
+        }
+
+        void want(Evidence wanted) {
+            evidence = wanted.compareTo(evidence) > 0 ? wanted : evidence;
+        }
+
+        void allocate(Scope scope) {
+            if (evidence == Evidence.GRAM) {
+                gram = scope.zeros(DType.F64, reader.cols(), reader.cols());
+            }
+        }
+
+        void add(View batch, Scope scope) {
+            switch (evidence) {
+                case NONE -> {}
+                case ROWS -> keep(batch, scope);
+                case GRAM -> scope.backend().run(new Gram(batch, gram));
+            }
+        }
+
+        private void keep(View batch, Scope scope) {
+            long first = kept - seen;
+            long end = Math.min(batch.rows(), Report.ERROR_TOKENS - seen);
+            if (first >= 0 && first < end) {
+                View copy = scope.matrix(end - first, batch.cols());
+                scope.backend().run(new Cast(batch.rows(first, end), copy, false));
+                rows.add(copy);
+                kept += end - first;
+            }
+            seen += batch.rows();
+        }
+
+        /** Forgets what was added, but for rows, which come by again in their order. */
+        void restart(Backend backend) {
+            seen = 0;
+            if (gram != null) {
+                MemorySegment zeros = MemorySegment.ofArray(new double[Math.toIntExact(gram.cols())]);
+                for (long row = 0; row < gram.rows(); row++) {
+                    backend.copyIn(zeros, gram.rows(row, row + 1));
+                }
+            }
+        }
     }
 
-    /** Bytes on the device of the Gram matrices of what some sites read; the rest is small. */
-    static long bytes(List<Site> sites) {
-        Map<String, Long> widths = new HashMap<>();
-        sites.forEach(site -> widths.put(site.input(), site.cols()));
-        return widths.values().stream()
-                .mapToLong(cols -> cols * cols * Double.BYTES)
-                .sum();
+    /**
+     * Bytes on the device of what is kept of the inputs of some sites; the moments are small.
+     *
+     * @param tokens of the calibration data
+     */
+    static long bytes(Map<Site, Evidence> evidence, long tokens) {
+        Map<String, Long> bytes = new HashMap<>();
+        evidence.forEach((site, wanted) -> bytes.merge(
+                site.input(),
+                switch (wanted) {
+                    case NONE -> 0L;
+                    case ROWS -> Math.min(tokens, Report.ERROR_TOKENS) * site.cols() * Float.BYTES;
+                    case GRAM -> site.cols() * site.cols() * Double.BYTES;
+                },
+                Math::max));
+        return bytes.values().stream().mapToLong(Long::longValue).sum();
     }
 }

@@ -147,12 +147,11 @@ final class OnnxModel implements OpenModel {
     }
 
     @Override
-    public long groupBytes(List<Site> targeted, boolean sequential, boolean observed) {
+    public long groupBytes(List<Site> targeted, boolean sequential, boolean running) {
         return groups(targeted, sequential).stream()
                 .mapToLong(group -> group.stream()
-                                .mapToLong(site -> 2L * Float.BYTES * site.parameters())
-                                .sum()
-                        + (observed ? InputStatistics.bytes(group) : 0))
+                        .mapToLong(site -> Float.BYTES * site.parameters())
+                        .sum())
                 .max()
                 .orElse(0);
     }

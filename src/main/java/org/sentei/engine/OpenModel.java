@@ -107,11 +107,11 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
     }
 
     /**
-     * Bytes on the device that the largest group of sites needs, old and new weights together.
+     * Bytes on the device that the weights of the largest group take.
      *
-     * @param observed whether the statistics of its inputs are there too
+     * @param running whether data will be carried through the model
      */
-    long groupBytes(List<Site> targeted, boolean sequential, boolean observed);
+    long groupBytes(List<Site> targeted, boolean sequential, boolean running);
 
     /**
      * Starts carrying calibration data through the model.

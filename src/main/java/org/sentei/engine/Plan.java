@@ -109,6 +109,7 @@ public final class Plan implements AutoCloseable {
         warnings.addAll(Backends.passedOver(request.backend()));
         warnOfMissingBiases();
         bind();
+        checkMemory();
         LOG.debug(
                 "{}: {} of {} sites of {} will be edited, on {}",
                 model.path(),
@@ -202,8 +203,7 @@ public final class Plan implements AutoCloseable {
                 new LinkedHashSet<>(List.of(Cast.class, CountValues.class, ScoreSelect.class, ApplyMask.class));
         if (observed()) {
             ops.add(ColumnMoments.class);
-            ops.add(Gram.class);
-            ops.add(QuadraticForm.class);
+            ops.add(Gemm.class);
             ops.addAll(model.ops());
             model.graphRuntime().ifPresent(bindings::add);
         }
@@ -211,7 +211,7 @@ public final class Plan implements AutoCloseable {
             ops.add(ScoreHistogram.class);
         }
         if (steps.values().stream().anyMatch(step -> step.method() == Recipe.Method.SPARSEGPT)) {
-            ops.addAll(List.of(Gemm.class, InverseCholesky.class, ObsSweep.class));
+            ops.addAll(List.of(Gram.class, QuadraticForm.class, InverseCholesky.class, ObsSweep.class));
         }
         List<String> missing = ops.stream()
                 .filter(op -> !backend.supports(OpCases.example(op)))
@@ -278,10 +278,39 @@ public final class Plan implements AutoCloseable {
                 .mapToLong(site -> site.rows() + site.cols())
                 .max()
                 .orElse(0);
-        long batch = Math.max(Calibration.BATCH_TOKENS, recipe.calibration().length());
-        return model.groupBytes(List.copyOf(steps.keySet()), sequential(), observed())
-                + batch * widest * Float.BYTES * LIVE_ACTIVATIONS
+        long largest = steps.keySet().stream().mapToLong(Site::parameters).max().orElse(0);
+        long tokens =
+                (long) recipe.calibration().samples() * recipe.calibration().length();
+        long batch = Math.min(
+                tokens, Math.max(Calibration.BATCH_TOKENS, recipe.calibration().length()));
+        return groupBytes()
+                + largest * Float.BYTES
+                + (observed() ? evidenceBytes(tokens) + batch * widest * Float.BYTES * LIVE_ACTIVATIONS : 0)
                 + sweepBytes();
+    }
+
+    private long groupBytes() {
+        return model.groupBytes(List.copyOf(steps.keySet()), sequential(), observed());
+    }
+
+    private long evidenceBytes(long tokens) {
+        return model.groups(List.copyOf(steps.keySet()), sequential()).stream()
+                .mapToLong(group -> InputStatistics.bytes(Compressor.evidence(steps, group), tokens))
+                .max()
+                .orElse(0);
+    }
+
+    private void checkMemory() {
+        long allowed = request.options().memoryBytes();
+        if (groupBytes() > allowed) {
+            throw new DeviceException(
+                    backend.info().backend(),
+                    "planning",
+                    0,
+                    "the weights of the largest group of layers take " + groupBytes()
+                            + " bytes on the device, the budget (--device-memory) allows " + allowed + "; allow more",
+                    DeviceException.Kind.OUT_OF_MEMORY);
+        }
     }
 
     private long sweepBytes() {

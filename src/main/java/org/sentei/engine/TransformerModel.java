@@ -163,17 +163,12 @@ final class TransformerModel implements OpenModel {
     }
 
     @Override
-    public long groupBytes(List<Site> targeted, boolean sequential, boolean observed) {
+    public long groupBytes(List<Site> targeted, boolean sequential, boolean running) {
         return transformer.spec().blocks().stream()
                 .mapToLong(block -> block.sites().stream()
-                                .mapToLong(
-                                        site -> (targeted.contains(site) ? 2L : 1L) * Float.BYTES * site.parameters())
-                                .sum()
-                        + (observed
-                                ? InputStatistics.bytes(block.sites().stream()
-                                        .filter(targeted::contains)
-                                        .toList())
-                                : 0))
+                        .filter(site -> running || targeted.contains(site))
+                        .mapToLong(site -> Float.BYTES * site.parameters())
+                        .sum())
                 .max()
                 .orElse(0);
     }

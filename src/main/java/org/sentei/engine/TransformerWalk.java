@@ -134,6 +134,12 @@ final class TransformerWalk implements Walk {
         }
 
         @Override
+        public boolean halveBatches() {
+            boolean fittingHalved = fitting.halve();
+            return heldOut.halve() || fittingHalved;
+        }
+
+        @Override
         public void commit(List<Edit> edits) {
             if (weights.index() == groups() - 1) {
                 return;
@@ -141,7 +147,7 @@ final class TransformerWalk implements Walk {
             try (Scope edited = blockScope.child()) {
                 List<LinearWeights> changed = new ArrayList<>();
                 if (sequential) {
-                    edits.forEach(edit -> changed.add(Edits.apply(edit, weights(edit.site()), edited)));
+                    edits.forEach(edit -> changed.add(Edits.replace(edit, weights(edit.site()), edited)));
                 }
                 BlockWeights after = weights.with(changed);
                 fitting.advance(after, LinearObserver.NONE);

@@ -25,13 +25,23 @@ interface Walk extends AutoCloseable {
     interface Group extends AutoCloseable {
         List<Site> sites();
 
-        /** The site's weights as they are in the file, on the device until the group closes. */
+        /** The site's weights as they are in the file, on the device until the group is committed. */
         LinearWeights weights(Site site);
 
         /** Runs all calibration data through the group as it is in the file; the data carry what earlier groups committed. */
         void observe(InputObserver observer);
 
-        /** Says what becomes of the group, so that the next groups see its consequences. */
+        /**
+         * From now on runs half as much data at once through this group and those after it: for when the device has no
+         * memory for more.
+         *
+         * @return false when that changes nothing, because it has been done already or nothing can be halved
+         */
+        default boolean halveBatches() {
+            return false;
+        }
+
+        /** Says what becomes of the group, so that the next groups see its consequences; nothing is asked of it afterwards. */
         void commit(List<Edit> edits);
 
         @Override

@@ -65,6 +65,8 @@ final class WeightHistograms {
         double limit = limit(old);
         long[] was = count(old, limit);
         long[] is = count(now, limit);
+        old.release();
+        now.release();
         return new Report.Weights(
                 site.name(), limit, was[Report.Weights.BINS], is[Report.Weights.BINS], bins(was), bins(is));
     }

@@ -198,12 +198,16 @@ public final class HuggingFaceWriter {
             for (Safetensors.Entry entry : file.entriesByOffset()) {
                 Edit edit = edited.get(entry.name());
                 Tensor replacement = replaced.get(entry.name());
-                if (edit != null) {
-                    writeEdited(edit, file.tensor(entry.name()), chunk, out);
-                } else if (replacement != null) {
+                if (replacement != null) {
                     SafetensorsWriter.writeFully(out, replacement.data().asByteBuffer());
                 } else {
-                    SafetensorsWriter.copy(file.tensor(entry.name()).data(), 0, entry.bytes(), chunk, out);
+                    Tensor tensor = file.tensor(entry.name());
+                    if (edit != null) {
+                        writeEdited(edit, tensor, chunk, out);
+                    } else {
+                        SafetensorsWriter.copy(tensor.data(), 0, entry.bytes(), chunk, out);
+                    }
+                    tensor.release();
                 }
                 done += entry.bytes();
                 written.accept(done);
@@ -277,7 +281,8 @@ public final class HuggingFaceWriter {
             Path real = HuggingFaceFolder.inside(root, name);
             if (Files.isRegularFile(real)) {
                 Files.copy(real, target.resolve(name));
-                if (HuggingFaceFolder.OTHER_WEIGHTS.test(file.getFileName().toString())) {
+                if (HuggingFaceFolder.OTHER_WEIGHTS.test(file.getFileName().toString())
+                        && !name.equals(HuggingFaceFolder.INDEX)) {
                     warnings.add(name + " was copied unchanged and may still hold the weights as they were:"
                             + " remove it if other tools would load it");
                 }

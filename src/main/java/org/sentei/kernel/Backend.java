@@ -117,14 +117,25 @@ public interface Backend extends AutoCloseable {
      *
      * @param device index of the device
      * @param threads host threads to compute with; results do not depend on it
+     * @param memoryBytes device memory that may be held at once; results do not depend on it
      */
-    record Options(int device, int threads) {
-        /** Checks the ranges; an {@link IllegalArgumentException} names both values. */
+    record Options(int device, int threads, long memoryBytes) {
+        /** Checks the ranges; an {@link IllegalArgumentException} names the values. */
         public Options {
-            if (device < 0 || threads < 1) {
-                throw new IllegalArgumentException(
-                        "device must be >= 0 and threads >= 1, not " + device + " and " + threads);
+            if (device < 0 || threads < 1 || memoryBytes < 1) {
+                throw new IllegalArgumentException("device must be >= 0, threads and memory >= 1, not " + device + ", "
+                        + threads + " and " + memoryBytes);
             }
+        }
+
+        /** All the memory that the device has. */
+        public Options(int device, int threads) {
+            this(device, threads, MemoryBudget.UNLIMITED);
+        }
+
+        /** The same within a budget. */
+        public Options withMemory(long bytes) {
+            return new Options(device, threads, bytes);
         }
 
         /** Device 0 and one thread a processor. */

@@ -10,15 +10,14 @@ public abstract class HostBackend implements Backend {
     private final HostBlocks blocks;
     private boolean closed;
 
-    /** A backend that belongs to the calling thread. */
-    protected HostBackend(String name) {
-        this(name, HostAllocator.JAVA);
-    }
-
-    /** As {@link #HostBackend(String)}, with memory from elsewhere. */
-    protected HostBackend(String name, HostAllocator memory) {
+    /**
+     * A backend that belongs to the calling thread.
+     *
+     * @param memoryBytes buffers may take so many bytes at once
+     */
+    protected HostBackend(String name, HostAllocator memory, long memoryBytes) {
         this.name = name;
-        this.blocks = new HostBlocks(memory);
+        this.blocks = new HostBlocks(memory, new MemoryBudget(name, memoryBytes));
     }
 
     /** Runs one op to its end; the thread and the backend's state have been checked. */

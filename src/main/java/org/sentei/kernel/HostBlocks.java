@@ -20,18 +20,22 @@ final class HostBlocks implements AutoCloseable {
     record Block(Arena arena, MemorySegment memory) {}
 
     private final HostAllocator source;
+    private final MemoryBudget budget;
     private final Deque<Block> kept = new ArrayDeque<>();
     private long keptBytes;
     private boolean closed;
 
-    HostBlocks(HostAllocator source) {
+    /** @param budget of what is in use and what is kept */
+    HostBlocks(HostAllocator source, MemoryBudget budget) {
         this.source = source;
+        this.budget = budget;
     }
 
     /**
      * A block of exactly {@code bytes} bytes with unspecified content.
      *
      * @throws OutOfMemoryError when the system has none, even without what is kept
+     * @throws DeviceException OUT_OF_MEMORY when the budget has not, even without what is kept
      */
     Block take(long bytes) {
         for (Iterator<Block> blocks = kept.iterator(); blocks.hasNext(); ) {
@@ -56,20 +60,30 @@ final class HostBlocks implements AutoCloseable {
     }
 
     private Block fresh(long bytes) {
+        if (!budget.allows(bytes)) {
+            shrink(0);
+        }
+        budget.take(bytes);
         Arena arena = Arena.ofConfined();
         try {
             return new Block(arena, source.zeros(bytes, arena));
         } catch (OutOfMemoryError e) {
+            budget.give(bytes);
             arena.close();
             throw e;
         }
+    }
+
+    private void free(Block block) {
+        budget.give(block.memory().byteSize());
+        block.arena().close();
     }
 
     /** Takes a block back that nobody uses any more. */
     void give(Block block) {
         long bytes = block.memory().byteSize();
         if (closed || bytes < SMALLEST_KEPT || bytes > MOST_KEPT) {
-            block.arena().close();
+            free(block);
             return;
         }
         shrink(MOST_KEPT - bytes);
@@ -81,7 +95,7 @@ final class HostBlocks implements AutoCloseable {
         while (keptBytes > most) {
             Block oldest = kept.remove();
             keptBytes -= oldest.memory().byteSize();
-            oldest.arena().close();
+            free(oldest);
         }
     }
 

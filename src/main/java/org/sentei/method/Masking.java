@@ -16,11 +16,16 @@ public final class Masking {
     /** A copy of the weights, F32 rows x cols, with the pruned ones set to zero; it belongs to {@code scope}. */
     public static View pruned(Scope scope, View weights, BitMask mask) {
         View copy = copy(scope, weights);
+        prune(scope, copy, mask);
+        return copy;
+    }
+
+    /** Sets the pruned weights, F32 rows x cols, to zero where they are. */
+    public static void prune(Scope scope, View weights, BitMask mask) {
         try (Scope local = scope.child()) {
-            scope.backend().run(new ApplyMask(copy, upload(local, mask), null, null));
+            scope.backend().run(new ApplyMask(weights, upload(local, mask), null, null));
             scope.backend().sync();
         }
-        return copy;
     }
 
     /**

@@ -88,6 +88,11 @@ public final class Moments {
         return merged;
     }
 
+    /** Sum of the squares of all elements. */
+    public double energy() {
+        return Arrays.stream(sumOfSquares).sum();
+    }
+
     /** Rows seen. */
     public long count() {
         return count;

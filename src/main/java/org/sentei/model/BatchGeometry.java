@@ -9,6 +9,11 @@ import org.sentei.kernel.View;
  * @param angles null for models without rotary positions
  */
 public record BatchGeometry(long sequences, long length, View visible, Angles angles) {
+    /** That of some consecutive sequences, {@code first} to {@code end} (exclusive). */
+    BatchGeometry sequences(long first, long end) {
+        return new BatchGeometry(end - first, length, visible == null ? null : visible.rows(first, end), angles);
+    }
+
     /**
      * Rotary angles of every position.
      *

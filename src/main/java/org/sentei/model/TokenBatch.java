@@ -72,10 +72,14 @@ public final class TokenBatch {
         int step = Math.max(1, tokens / length);
         List<TokenBatch> parts = new ArrayList<>();
         for (int first = 0; first < sequences; first += step) {
-            int end = Math.min(first + step, sequences);
-            parts.add(new TokenBatch(end - first, length, part(ids, first, end), part(mask, first, end)));
+            parts.add(sequences(first, Math.min(first + step, sequences)));
         }
         return parts;
+    }
+
+    /** Some consecutive sequences, {@code first} to {@code end} (exclusive). */
+    TokenBatch sequences(int first, int end) {
+        return new TokenBatch(end - first, length, part(ids, first, end), part(mask, first, end));
     }
 
     private int[] part(int[] values, int first, int end) {

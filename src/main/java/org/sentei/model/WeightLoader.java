@@ -63,6 +63,7 @@ final class WeightLoader {
                 backend.run(new Cast(raw, target, transpose));
             }
         }
+        tensor.release();
         names.add(tensor.name());
         views.add(target);
         return target;

@@ -42,6 +42,17 @@ public final class BitMask {
         return new BitMask(rows, cols, new int[Math.toIntExact(Math.multiplyExact(rows, wordsPerRow(cols)))]);
     }
 
+    /** A mask that prunes what this one keeps. */
+    public BitMask inverse() {
+        int perRow = wordsPerRow(cols);
+        int unused = cols % 32 == 0 ? 0 : -1 << (cols % 32);
+        int[] inverted = new int[words.length];
+        for (int i = 0; i < words.length; i++) {
+            inverted[i] = ~words[i] & ~((i + 1) % perRow == 0 ? unused : 0);
+        }
+        return new BitMask(rows, cols, inverted);
+    }
+
     /** Words that hold one row of {@code cols} bits. */
     public static int wordsPerRow(long cols) {
         return Math.toIntExact((cols + 31) / 32);

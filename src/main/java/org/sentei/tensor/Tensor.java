@@ -18,4 +18,14 @@ public record Tensor(String name, DType dtype, Shape shape, MemorySegment data) 
         }
         data = data.asReadOnly();
     }
+
+    /**
+     * Says that the elements will not be read again soon: those of a mapped file leave this process's memory until somebody
+     * does. Work on a model that is larger than the memory says it of every tensor.
+     */
+    public void release() {
+        if (data.isMapped()) {
+            data.unload();
+        }
+    }
 }

@@ -280,7 +280,7 @@ class CliTest {
     @Test
     void aBudgetOfMemoryIsKept() {
         sentei("plan", LLAMA, "--recipe", "magnitude-50", "--device-memory", "1000")
-                .refuses(ExitCode.RUN_FAILED, "--device-memory allows 1000");
+                .refuses(ExitCode.RUN_FAILED, "the budget (--device-memory) allows 1000");
     }
 
     @Test

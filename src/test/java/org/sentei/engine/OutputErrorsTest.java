@@ -5,10 +5,12 @@ import static org.assertj.core.api.Assertions.within;
 
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.Map;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.sentei.engine.InputStatistics.Evidence;
 import org.sentei.kernel.AvailableBackends;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Scope;
@@ -21,7 +23,7 @@ import org.sentei.tensor.DType;
 import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
-/** Errors from Gram matrices against errors from outputs, token by token in fp64. */
+/** Errors from Gram matrices and from rows against errors from outputs, token by token in fp64. */
 class OutputErrorsTest {
     private static final int ROWS = 7;
     private static final int COLS = 33;
@@ -40,7 +42,11 @@ class OutputErrorsTest {
     @ParameterizedTest
     @MethodSource("backends")
     void aMaskCostsWhatTheOutputsSay(String backend) {
-        assertThat(measured(backend, null, null, null)).isCloseTo(expected(null, null, null), within(1e-6));
+        for (Evidence evidence : List.of(Evidence.GRAM, Evidence.ROWS)) {
+            assertThat(measured(backend, evidence, null, null, null))
+                    .as("by %s", evidence)
+                    .isCloseTo(expected(null, null, null), within(1e-6));
+        }
     }
 
     @ParameterizedTest
@@ -48,7 +54,11 @@ class OutputErrorsTest {
     void aNewBiasCounts(String backend) {
         float[] bias = values(ROWS, 1);
         float[] changed = values(ROWS, 1);
-        assertThat(measured(backend, null, bias, changed)).isCloseTo(expected(null, bias, changed), within(1e-6));
+        for (Evidence evidence : List.of(Evidence.GRAM, Evidence.ROWS)) {
+            assertThat(measured(backend, evidence, null, bias, changed))
+                    .as("by %s", evidence)
+                    .isCloseTo(expected(null, bias, changed), within(1e-6));
+        }
     }
 
     @ParameterizedTest
@@ -60,7 +70,8 @@ class OutputErrorsTest {
                 updated[i] = 0;
             }
         }
-        assertThat(measured(backend, updated, null, null)).isCloseTo(expected(updated, null, null), within(1e-6));
+        assertThat(measured(backend, Evidence.GRAM, updated, null, null))
+                .isCloseTo(expected(updated, null, null), within(1e-6));
     }
 
     @Test
@@ -68,12 +79,12 @@ class OutputErrorsTest {
         float[] zeros = new float[ROWS * COLS];
         try (Backend backend = AvailableBackends.open("reference");
                 Scope scope = new Scope(backend)) {
-            assertThat(error(zeros, new Edit(site(null), pruned, null, null), null, scope))
+            assertThat(error(zeros, Evidence.ROWS, new Edit(site(null), pruned, null, null), null, scope))
                     .isZero();
         }
     }
 
-    private double measured(String name, float[] updated, float[] bias, float[] changed) {
+    private double measured(String name, Evidence evidence, float[] updated, float[] bias, float[] changed) {
         Edit edit = new Edit(
                 site(bias),
                 pruned,
@@ -81,17 +92,17 @@ class OutputErrorsTest {
                 changed == null ? null : tensor("layer.bias", changed, Shape.of(ROWS)));
         try (Backend backend = AvailableBackends.open(name);
                 Scope scope = new Scope(backend)) {
-            return error(weight, edit, bias, scope);
+            return error(weight, evidence, edit, bias, scope);
         }
     }
 
-    private double error(float[] dense, Edit edit, float[] bias, Scope scope) {
+    private double error(float[] dense, Evidence evidence, Edit edit, float[] bias, Scope scope) {
         InputStatistics input = InputStatistics.collect(
-                        new Observed(scope), List.of(edit.site()), true, scope, Progress.NONE)
+                        new Observed(scope), Map.of(edit.site(), evidence), scope, Progress.NONE)
                 .get("x");
         LinearWeights linear = new LinearWeights(
                 edit.site(), upload(dense, ROWS, scope), bias == null ? null : upload(bias, 1, scope));
-        return OutputErrors.of(linear, Edits.apply(edit, linear, scope), input, scope);
+        return OutputErrors.of(linear, edit, input, scope);
     }
 
     private double expected(float[] updated, float[] bias, float[] changed) {

@@ -243,7 +243,7 @@ class SparseGptRunTest {
             // inputs of q, k, v; of o; of gate, up; of down: moments in fp64, their factors in fp32
             long inputs = 3 * 192 * 192 + 512 * 512;
             assertThat(swept.memoryBytes()).isGreaterThan(12 * inputs);
-            assertThat(swept.memoryBytes() - masked.memoryBytes()).isBetween(4 * inputs, 16 * inputs);
+            assertThat(swept.memoryBytes() - masked.memoryBytes()).isBetween(8 * inputs, 20 * inputs);
             assertThat(swept.bindings())
                     .extracting(Report.Binding::op)
                     .contains("gram", "inverse_cholesky", "obs_sweep", "score_histogram");

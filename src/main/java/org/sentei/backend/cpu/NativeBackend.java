@@ -10,6 +10,7 @@ import java.util.Optional;
 import org.sentei.kernel.Activate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
+import org.sentei.kernel.Backend;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.Ceilings;
 import org.sentei.kernel.ColumnMoments;
@@ -82,8 +83,8 @@ final class NativeBackend extends HostBackend {
     private final Workers workers;
     private final DeviceInfo info;
 
-    NativeBackend(NativeLibrary library, int threads, Interceptor interceptor) {
-        super(NAME, library);
+    NativeBackend(NativeLibrary library, Backend.Options options, Interceptor interceptor) {
+        super(NAME, library, options.memoryBytes());
         this.library = library;
         this.interceptor = interceptor;
         this.info = new DeviceInfo(
@@ -94,7 +95,7 @@ final class NativeBackend extends HostBackend {
                                 .replace(" kB", ""))
                         << 10,
                 library.isa());
-        this.workers = new Workers(threads);
+        this.workers = new Workers(options.threads());
     }
 
     private static String line(Path file, String key, String fallback) {

@@ -49,6 +49,6 @@ public final class NativeProvider implements Backend.Provider {
         }
         NativeLibrary library =
                 NativeLibrary.open(LibraryCache.ofUser(), NativeProvider.class.getClassLoader(), maxIsa, interceptor);
-        return new NativeBackend(library, options.threads(), interceptor);
+        return new NativeBackend(library, options, interceptor);
     }
 }

@@ -25,6 +25,7 @@ import org.sentei.backend.gpu.GpuDevice;
 import org.sentei.backend.gpu.Launch;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
+import org.sentei.kernel.MemoryBudget;
 
 /**
  * One NVIDIA GPU through its primary context. Kernels run on one stream, copies to the device on another: they wait for
@@ -34,6 +35,7 @@ import org.sentei.kernel.DeviceInfo;
 final class CudaDevice implements GpuDevice {
     private final CudaDriver driver;
     private final KernelImages images;
+    private final MemoryBudget budget;
     private final CUdevice device = new CUdevice();
     private final Context context = new Context();
     private final Jcuda.Stream compute = new Jcuda.Stream();
@@ -80,11 +82,13 @@ final class CudaDevice implements GpuDevice {
     /**
      * Opens a device for the calling thread, which must stay on its carrier: a context belongs to a thread of the system.
      *
+     * @param budget what the device takes for itself comes from it
      * @throws DeviceException UNSUPPORTED for a device that is not there or that the kernels do not serve; others as they
      *     occur, with nothing left open
      */
-    CudaDevice(CudaDriver driver, int ordinal, int version, KernelImages images) {
+    CudaDevice(CudaDriver driver, int ordinal, int version, KernelImages images, MemoryBudget budget) {
         this.driver = driver;
+        this.budget = budget;
         this.images = images;
         if (Thread.currentThread().isVirtual()) {
             throw CudaDriver.unsupported(
@@ -398,8 +402,12 @@ final class CudaDevice implements GpuDevice {
 
     private long workspace() {
         if (workspace == 0) {
+            budget.take(CublasLt.WORKSPACE_BYTES);
             Jcuda.DevicePointer pointer = new Jcuda.DevicePointer();
             int code = JCudaDriver.cuMemAlloc(pointer, CublasLt.WORKSPACE_BYTES);
+            if (code != 0) {
+                budget.give(CublasLt.WORKSPACE_BYTES);
+            }
             acquire(
                     "cuMemAlloc of " + CublasLt.WORKSPACE_BYTES + " bytes for cuBLASLt",
                     code,

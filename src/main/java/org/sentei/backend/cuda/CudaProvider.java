@@ -6,6 +6,7 @@ import java.util.Optional;
 import org.sentei.backend.gpu.GpuBackend;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.MemoryBudget;
 import org.sentei.platform.LibraryCache;
 import org.sentei.platform.Settings;
 
@@ -46,7 +47,9 @@ public final class CudaProvider implements Backend.Provider {
         });
         Jcuda.load(LibraryCache.ofUser(), CudaProvider.class.getClassLoader());
         KernelImages images = KernelImages.of(resources).orElseThrow();
-        return new GpuBackend(new CudaDevice(search.driver(), options.device(), search.version(), images));
+        MemoryBudget budget = new MemoryBudget(CudaDriver.NAME, options.memoryBytes());
+        return new GpuBackend(
+                new CudaDevice(search.driver(), options.device(), search.version(), images, budget), budget);
     }
 
     private static Optional<String> missing(CudaDriver.Search search, ClassLoader resources) {

@@ -13,6 +13,7 @@ import org.sentei.kernel.Buffer;
 import org.sentei.kernel.Ceilings;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
+import org.sentei.kernel.MemoryBudget;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.Sequence;
 import org.sentei.kernel.View;
@@ -26,6 +27,7 @@ public final class GpuBackend implements Backend {
 
     private final String name;
     private final GpuDevice device;
+    private final MemoryBudget budget;
     private final Thread owner = Thread.currentThread();
     private final View fault;
     private final Scratch scratch = new Scratch();
@@ -35,10 +37,20 @@ public final class GpuBackend implements Backend {
     private int lastNumber;
     private boolean closed;
 
-    /** A backend that belongs to the calling thread, and owns the device from here on. */
+    /** As {@link #GpuBackend(GpuDevice, MemoryBudget)}, with all of the device's memory. */
     public GpuBackend(GpuDevice device) {
+        this(device, new MemoryBudget(device.info().backend(), MemoryBudget.UNLIMITED));
+    }
+
+    /**
+     * A backend that belongs to the calling thread, and owns the device from here on.
+     *
+     * @param budget of all its memory; what the device takes for itself comes from it too
+     */
+    public GpuBackend(GpuDevice device, MemoryBudget budget) {
         this.name = device.info().backend();
         this.device = device;
+        this.budget = budget;
         try {
             fault = View.of(allocate(Integer.BYTES), DType.I32, 1, 1);
             clearFault();
@@ -96,13 +108,27 @@ public final class GpuBackend implements Backend {
         if (bytes < 0) {
             throw new IllegalArgumentException("a buffer cannot have " + bytes + " bytes");
         }
-        return new GpuBuffer(this, device.allocate(Math.max(1, bytes)), bytes);
+        if (!budget.allows(bytes)) {
+            scratch.release();
+        }
+        return reserve(bytes);
     }
 
-    void free(long handle) {
+    private Buffer reserve(long bytes) {
+        budget.take(bytes);
+        try {
+            return new GpuBuffer(this, device.allocate(Math.max(1, bytes)), bytes);
+        } catch (RuntimeException e) {
+            budget.give(bytes);
+            throw e;
+        }
+    }
+
+    void free(long handle, long bytes) {
         // Scopes close after a failure too, and may do so when the backend, and all memory with it, is gone.
         if (!closed) {
             check("freeing");
+            budget.give(bytes);
             device.free(handle);
         }
     }
@@ -342,7 +368,7 @@ public final class GpuBackend implements Backend {
         public View scratch(DType dtype, long rows, long cols) {
             long bytes = Math.ceilDiv(dtype.bytesFor(Math.multiplyExact(rows, cols)), ALIGNMENT) * ALIGNMENT;
             if (blocks.isEmpty() || used + bytes > blocks.getLast().bytes()) {
-                blocks.add(allocate(bytes));
+                blocks.add(reserve(bytes));
                 used = 0;
             }
             View view = new View(blocks.getLast(), used, rows, cols, cols, dtype);
@@ -356,8 +382,14 @@ public final class GpuBackend implements Backend {
             if (blocks.size() > 1) {
                 long total = bytes();
                 free();
-                blocks.add(allocate(total));
+                blocks.add(reserve(total));
             }
+            used = 0;
+        }
+
+        /** Frees what is kept for the next op. */
+        void release() {
+            free();
             used = 0;
         }
 

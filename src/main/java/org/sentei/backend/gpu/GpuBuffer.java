@@ -46,7 +46,7 @@ final class GpuBuffer implements Buffer {
         if (handle != 0) {
             long freed = handle;
             handle = 0;
-            owner.free(freed);
+            owner.free(freed, bytes);
         }
     }
 }

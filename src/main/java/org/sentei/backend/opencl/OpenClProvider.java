@@ -8,6 +8,7 @@ import java.util.Optional;
 import java.util.stream.Stream;
 import org.sentei.backend.gpu.GpuBackend;
 import org.sentei.kernel.Backend;
+import org.sentei.kernel.MemoryBudget;
 
 /**
  * Provides a {@link GpuBackend} on OpenCL devices.
@@ -59,7 +60,9 @@ public final class OpenClProvider implements Backend.Provider {
 
     @Override
     public Backend open(Backend.Options options) {
-        return new GpuBackend(new OpenClDevice(OpenClLibrary.device(options.device())));
+        return new GpuBackend(
+                new OpenClDevice(OpenClLibrary.device(options.device())),
+                new MemoryBudget(NAME, options.memoryBytes()));
     }
 
     /** Whether a driver is registered that may have another device than the processor; loads nothing. */

@@ -15,6 +15,7 @@ import org.sentei.kernel.Embedding;
 import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Gemv;
 import org.sentei.kernel.Gram;
+import org.sentei.kernel.HostAllocator;
 import org.sentei.kernel.HostBackend;
 import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
@@ -36,8 +37,8 @@ import org.sentei.tensor.BitMask;
 final class ReferenceBackend extends HostBackend {
     static final String NAME = "reference";
 
-    ReferenceBackend() {
-        super(NAME);
+    ReferenceBackend(long memoryBytes) {
+        super(NAME, HostAllocator.JAVA, memoryBytes);
     }
 
     @Override

@@ -22,6 +22,6 @@ public final class ReferenceProvider implements Backend.Provider {
 
     @Override
     public Backend open(Backend.Options options) {
-        return new ReferenceBackend();
+        return new ReferenceBackend(options.memoryBytes());
     }
 }

@@ -58,6 +58,12 @@ public record Report(
      */
     public record Calibration(String source, String sha256, long samples, long tokens) {}
 
+    /**
+     * Tokens that the error of a site rests on at most, unless its method collects products of all. For wide inputs those take
+     * more memory than the layers and nearly half as much time, which an error alone is not worth.
+     */
+    public static final long ERROR_TOKENS = 2048;
+
     /** Which backend ran an op, on which device. */
     public record Binding(String op, String backend, String device) {}
 
@@ -69,7 +75,8 @@ public record Report(
      * @param requested sparsity the recipe asked for
      * @param pruned weights that the mask of this run removes, already-zero weights included
      * @param zeros all zeros afterwards
-     * @param error relative output error on calibration data, ‖Y−Ŷ‖/‖Y‖; null where nothing was measured
+     * @param error relative output error on calibration data, ‖Y−Ŷ‖/‖Y‖, on the first {@link #ERROR_TOKENS} of it unless the
+     *     method is sparsegpt; null where nothing was measured
      * @param seconds time spent on this site
      * @param sparsity zeros / parameters
      * @param pattern {@code unstructured} or N:M

@@ -275,7 +275,9 @@ final class ReportPage {
         html.append(
                 measured.isEmpty()
                         ? "Output errors were not measured: the run had no calibration data. "
-                        : "Output error is ‖Y − Ŷ‖ / ‖Y‖ on calibration data, on one scale for all kinds. ");
+                        : "Output error is ‖Y − Ŷ‖ / ‖Y‖ on calibration data (its first "
+                                + Report.ERROR_TOKENS
+                                + " tokens for methods other than sparsegpt), on one scale for all kinds. ");
         html.append(
                         "Bars follow the model's order; point at one for its figures. Dashes are the sparsity that was asked for. ")
                 .append(
