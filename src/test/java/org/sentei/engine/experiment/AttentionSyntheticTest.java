@@ -29,7 +29,7 @@ class AttentionSyntheticTest {
             data:
               - {name: factors and scales, factors: 0.5, scales: 0.7, means: 0.5, logits: 1}
             soft: {steps: 10, penalty: 0.3}
-            straight_through: {steps: 60, rate: 0.004}
+            straight_through: {steps: 40, rate: 0.006}
             """;
 
     @Test
@@ -103,7 +103,7 @@ class AttentionSyntheticTest {
         refused("sparsity: [0.5]", "sparsity: [1.0]", "below 1, not 1.0");
         refused("sparsity: [0.5]", "sparsity: []", "1 to 20");
         refused("seeds: [1, 2]", "seeds: [1, 1]", "twice");
-        refused("rate: 0.004", "rate: .nan", ".nan");
+        refused("rate: 0.006", "rate: .nan", ".nan");
         refused("logits: 1", "logits: -1", "logits is above 0");
         assertThatThrownBy(() -> AttentionSyntheticRecipe.parse("test", "")).isInstanceOf(RecipeException.class);
         assertThatThrownBy(() -> AttentionSyntheticRecipe.parse("test", "[]")).isInstanceOf(RecipeException.class);
