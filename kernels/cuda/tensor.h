@@ -24,6 +24,10 @@ DEVICE int fresh(int value) {
     return value;
 }
 
+/* Two neighbours at a multiple of eight bytes, as fragments have them. */
+#define LOAD2(p) __ldg((const float2 *)(p))
+#define STORE2(p, value) (*(float2 *)(p) = (value))
+
 /* Two floats as bf16, to nearest even: the first in the lower half. */
 DEVICE uint pack_bf16(float first, float second) {
     uint packed;
@@ -76,6 +80,13 @@ DEVICE void await_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 struct uint2 {
     uint x, y;
 };
+
+struct float2 {
+    float x, y;
+};
+
+#define LOAD2(p) fibres::load_packed<float2>(p)
+#define STORE2(p, value) fibres::store_packed<float2>(p, value)
 
 DEVICE int fresh(int value) { return value; }
 

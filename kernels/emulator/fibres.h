@@ -78,18 +78,18 @@ template <class T> T shuffle(T value, int from, int line) {
     return shuffle_from(value, [from](int) { return from; }, line);
 }
 
-/* Four floats at once, where a GPU can load and store them. */
-template <class Four> Four load4(const float *place) {
-    if (reinterpret_cast<uintptr_t>(place) % sizeof(Four) != 0) {
+/* Several floats at once, where a GPU can load and store them. */
+template <class Floats> Floats load_packed(const float *place) {
+    if (reinterpret_cast<uintptr_t>(place) % sizeof(Floats) != 0) {
         misaligned(place);
     }
-    Four value;
+    Floats value;
     std::memcpy(&value, place, sizeof value);
     return value;
 }
 
-template <class Four> void store4(float *place, Four value) {
-    if (reinterpret_cast<uintptr_t>(place) % sizeof(Four) != 0) {
+template <class Floats> void store_packed(float *place, Floats value) {
+    if (reinterpret_cast<uintptr_t>(place) % sizeof(Floats) != 0) {
         misaligned(place);
     }
     std::memcpy(place, &value, sizeof value);

@@ -15,6 +15,14 @@ record TunedKernels(int multiprocessors) {
     /** Rows and columns of a tile: GRAM_TILE of {@code kernels/cuda/gram.cu}. */
     private static final int GRAM_TILE = 128;
 
+    /** Head sizes of {@code attention.cu}, and queries of a group: FLASH_QUERIES. */
+    private static final List<Integer> FLASH_HEADS = List.of(32, 64, 96, 128);
+
+    private static final int FLASH_QUERIES = 128;
+    /** Queries, and columns of the values, of a group of {@code attention.inc}: QUERIES and VALUES there. */
+    private static final int QUERIES = 16;
+
+    private static final int VALUES = 64;
     private static final int WARP = 32;
     /** Rows of a group: MASK_ROWS of {@code apply_mask.cu}, SWEEP_ROWS of {@code obs_sweep.cu}. */
     private static final int MASK_ROWS = 4;
@@ -46,6 +54,14 @@ record TunedKernels(int multiprocessors) {
                 packed(launch, 1, 0, 3)
                         ? with(launch, "apply_mask_bias_rows4_f32", tiles(launch.groups(), MASK_ROWS), launch.groups())
                         : launch;
+            case "attention_f32" -> {
+                int size = integer(launch, 7);
+                int length = integer(launch, 8);
+                int tasks = launch.groups() / (tiles(length, QUERIES) * tiles(size, VALUES));
+                yield FLASH_HEADS.contains(size) && length > FLASH_QUERIES / 2 && packed(launch, 7, 0, 1, 2, 4)
+                        ? without(launch, 7, "attention_tensor" + size + "_f32", tasks * tiles(length, FLASH_QUERIES))
+                        : launch;
+            }
             case "column_moments_f32" -> with(launch, "column_moments_fast_f32", launch.groups());
             case "gram_f32" -> {
                 int tiles = tiles(integer(launch, 2), GRAM_TILE);

@@ -6,6 +6,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.function.ToDoubleFunction;
+import org.sentei.kernel.Attention;
+import org.sentei.kernel.Attention.Geometry;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.LayerNorm;
@@ -23,7 +25,8 @@ import org.sentei.tensor.DType;
  * Cases for what {@link TunedKernels} does beyond the portable kernels: groups that take many rows, so that a threshold is
  * predicted and the prediction misses; rows at the limits of a kernel's width, with loads of four and without; sums of so
  * many rows that a thread merges several chunks; Gram matrices of several tiles, split by parts that infinities have none of;
- * norms of rows as wide as registers hold, and wider.
+ * norms of rows as wide as registers hold, and wider; attention over tails of its tiles, under masks that hide whole tiles and
+ * all keys of a query, of numbers that have no parts.
  */
 final class TunedCases {
     private TunedCases() {}
@@ -85,7 +88,87 @@ final class TunedCases {
                 131,
                 1,
                 random -> random.nextInt(400) == 0 ? special[random.nextInt(6)] : random.nextGaussian()));
+        attention(cases);
         return cases;
+    }
+
+    private static void attention(List<OpCase> cases) {
+        ToDoubleFunction<SplittableRandom> normal = SplittableRandom::nextGaussian;
+        for (int size : new int[] {32, 64, 96, 128}) {
+            float scale = (float) (1 / Math.sqrt(size));
+            cases.add(attention("causal grouped", 1, new Geometry(2, 1, size, 131, scale, true, 0), 4, 0, normal));
+            cases.add(attention("bidirectional", 2, new Geometry(1, 1, size, 67, scale, false, 0), 0, 0, normal));
+        }
+        cases.add(attention("padded", 2, new Geometry(2, 2, 32, 150, 0.2f, false, 0), 8, 0.3, normal));
+        cases.add(attention("mostly padded causal", 2, new Geometry(1, 1, 64, 140, 0.1f, true, 0), 0, 0.97, normal));
+        cases.add(attention("padded window", 2, new Geometry(2, 1, 32, 129, 0.2f, true, 7), 4, 0.6, normal));
+        cases.add(attention("one key", 1, new Geometry(1, 1, 32, 70, 0.2f, true, 1), 0, 0, normal));
+        cases.add(attention("wide window", 1, new Geometry(1, 1, 32, 300, 0.2f, true, 65), 0, 0, normal));
+        cases.add(attention("window beyond", 1, new Geometry(1, 1, 64, 80, 0.1f, true, 200), 0, 0, normal));
+        cases.add(attention("sharp", 1, new Geometry(1, 1, 32, 90, 1, false, 0), 0, 0, normal));
+        for (double size : new double[] {1e-41, 1e-33, 1e-18, 1e15}) {
+            // Scores stay what they are: that of queries times keys is taken back by the scale.
+            float scale = (float) (0.2 * Math.min(1 / size / size, 1e38));
+            cases.add(attention(
+                    "of " + size,
+                    1,
+                    new Geometry(1, 1, 32, 70, scale, true, 0),
+                    0,
+                    0,
+                    random -> size * random.nextGaussian()));
+        }
+        double[] special = {Double.NaN, Double.POSITIVE_INFINITY, Double.NEGATIVE_INFINITY, -0.0, 1e-40, 0};
+        ToDoubleFunction<SplittableRandom> few =
+                random -> random.nextInt(900) == 0 ? special[random.nextInt(6)] : random.nextGaussian();
+        cases.add(attention("special causal", 1, new Geometry(1, 1, 32, 130, 0.2f, true, 0), 0, 0, few));
+        cases.add(attention("special padded", 1, new Geometry(1, 1, 64, 70, 0.1f, false, 0), 0, 0.9, few));
+        cases.add(attention("special window", 1, new Geometry(2, 1, 32, 150, 0.2f, true, 20), 0, 0.2, few));
+        cases.add(attention("negative zeros", 1, new Geometry(1, 1, 32, 66, 0.2f, false, 0), 0, 0, random -> -0.0));
+    }
+
+    /**
+     * Sums over many keys, and not the number of keys, make the bound: 24 units of rounding of what a softmax of scores in
+     * fp32 may be off by.
+     *
+     * @param hidden the share of keys that are padding
+     */
+    private static OpCase attention(
+            String label,
+            int sequences,
+            Geometry geometry,
+            int gap,
+            double hidden,
+            ToDoubleFunction<SplittableRandom> values) {
+        long tokens = sequences * geometry.length();
+        long width = (long) geometry.heads() * geometry.headSize();
+        long keyWidth = (long) geometry.keyHeads() * geometry.headSize();
+        OpCase.Fill fill = (random, packed, height, cols) -> {
+            for (int i = 0; i < height * cols; i++) {
+                put(packed, i, values.applyAsDouble(random));
+            }
+        };
+        OpCase.Fill padding = (random, packed, height, cols) -> {
+            for (int i = 0; i < height * cols; i++) {
+                packed.setAtIndex(ValueLayout.JAVA_INT, i, random.nextDouble() < hidden ? 0 : 1 + random.nextInt(9));
+            }
+        };
+        return new OpCase(
+                Attention.class,
+                label + " heads of " + geometry.headSize(),
+                new Tolerance.Rounding(24),
+                List.of(
+                        new Operand("query", Role.READ, DType.F32, tokens, width, gap, fill),
+                        new Operand("key", Role.READ, DType.F32, tokens, keyWidth, 2L * gap, fill),
+                        new Operand("value", Role.READ, DType.F32, tokens, keyWidth, 0, fill),
+                        new Operand("output", Role.WRITE, DType.F32, tokens, width, gap, fill),
+                        new Operand("visible", Role.READ, DType.I32, sequences, geometry.length(), 3, padding)),
+                views -> new Attention(
+                        views.get(0),
+                        views.get(1),
+                        views.get(2),
+                        hidden > 0 ? views.get(4) : null,
+                        views.get(3),
+                        geometry));
     }
 
     private static OpCase select(

@@ -62,6 +62,45 @@ class TunedKernelsTest {
         assertThat(launch.arguments()).isEqualTo(arguments);
     }
 
+    @ParameterizedTest
+    @CsvSource({
+        "32, 65, 0, attention_tensor32_f32, 6",
+        "64, 128, 4, attention_tensor64_f32, 6",
+        "96, 129, 0, attention_tensor96_f32, 12",
+        "128, 4096, 8, attention_tensor128_f32, 192",
+        "64, 64, 0, attention_f32, 24",
+        "128, 300, 2, attention_f32, 228",
+        "80, 300, 0, attention_f32, 228"
+    })
+    void longSequencesOfTheUsualHeadsTakeTensorCores(int size, int length, int gap, String entry, int groups) {
+        List<Argument> arguments = List.of(
+                matrix(gap, 2L * size + gap),
+                matrix(0, size + gap),
+                matrix(4, size),
+                MATRIX,
+                matrix(8, 2L * size),
+                integer(2),
+                integer(1),
+                integer(size),
+                integer(length),
+                new Argument.Fp32(0.1f),
+                integer(1),
+                integer(0));
+        // Three sequences of two heads, each split into queries and columns as the portable kernel does it.
+        int portable = 3 * 2 * Math.ceilDiv(length, 16) * Math.ceilDiv(size, 64);
+        Launch launch = tuned.of(new Launch("attention", "attention_f32", false, portable, arguments));
+
+        assertThat(launch.entry()).isEqualTo(entry);
+        assertThat(launch.groups()).isEqualTo(groups);
+        if (entry.equals("attention_f32")) {
+            assertThat(launch.arguments()).isEqualTo(arguments);
+        } else { // which knows its head size
+            assertThat(launch.arguments())
+                    .hasSize(11)
+                    .startsWith(arguments.subList(0, 7).toArray(Argument[]::new));
+        }
+    }
+
     private static Argument matrix(long first, long stride) {
         return new Argument.Matrix(256, first, stride);
     }
