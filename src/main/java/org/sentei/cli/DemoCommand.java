@@ -62,6 +62,7 @@ final class DemoCommand implements Callable<Integer> {
                 subject.model(),
                 Recipes.load(RECIPE),
                 Optional.of(subject.calibration()),
+                Optional.empty(),
                 Optional.of(subject.data()),
                 Optional.empty(),
                 compute.backend,

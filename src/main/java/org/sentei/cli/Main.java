@@ -99,6 +99,8 @@ public final class Main implements Runnable {
         commands.put("inspect", () -> new InspectCommand(terminal));
         commands.put("plan", () -> new PlanCommand(terminal));
         commands.put("compress", () -> new CompressCommand(terminal, cancelled));
+        commands.put("stats", () -> new StatsCommand(terminal, cancelled));
+        commands.put("merge-stats", () -> new MergeStatsCommand(terminal));
         commands.put("forward", () -> new ForwardCommand(terminal));
         commands.put("eval", () -> new EvalCommand(terminal, cancelled));
         commands.put("experiment", () -> new ExperimentCommand(terminal, cancelled));

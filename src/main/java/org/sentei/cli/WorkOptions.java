@@ -34,6 +34,12 @@ final class WorkOptions {
     private Path calibration;
 
     @Option(
+            names = "--statistics",
+            paramLabel = "FILE",
+            description = "Statistics that sentei stats collected, instead of --calibration.")
+    private Path statistics;
+
+    @Option(
             names = "--data",
             paramLabel = "FILE|DIR",
             description = "Data that quality is measured on, before and after; a recipe with a quality gate needs it.")
@@ -63,6 +69,7 @@ final class WorkOptions {
                 model.locate(),
                 seed == null ? loaded : loaded.withSeed(seed),
                 Optional.ofNullable(calibration),
+                Optional.ofNullable(statistics),
                 Optional.ofNullable(data),
                 Optional.ofNullable(tokenizer),
                 compute.backend,

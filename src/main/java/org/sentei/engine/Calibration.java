@@ -1,5 +1,6 @@
 package org.sentei.engine;
 
+import java.util.ArrayList;
 import java.util.List;
 import org.sentei.engine.report.Report;
 import org.sentei.model.TokenBatch;
@@ -9,33 +10,81 @@ import org.sentei.model.TokenBatch;
  * itself judges whether a bias update helps on data that it was not fitted to.
  *
  * @param data where the windows came from
- * @param windows all of one length
+ * @param fitting windows that a bias update is fitted to
+ * @param heldOut windows that judge it
  */
-record Calibration(TextData data, List<int[]> windows) {
+record Calibration(TextData data, Batches fitting, Batches heldOut) {
     /** Tokens on the device at once. */
     static final int BATCH_TOKENS = 4096;
-    /** Tokens of a batch of a graph whose inputs of all sites are held at once: few enough for caches. */
-    private static final int GRAPH_TOKENS = 1024;
 
-    List<int[]> fitting() {
-        return windows.subList(0, windows.size() - windows.size() / 4);
+    /**
+     * Consecutive batches of windows.
+     *
+     * @param first number of the first one among those of all shards
+     * @param batches windows of one length
+     */
+    record Batches(int first, List<List<int[]>> batches) {
+        private static Batches of(List<int[]> windows, int windowsPerBatch) {
+            List<List<int[]>> batches = new ArrayList<>();
+            for (int at = 0; at < windows.size(); at += windowsPerBatch) {
+                batches.add(windows.subList(at, Math.min(windows.size(), at + windowsPerBatch)));
+            }
+            return new Batches(0, batches);
+        }
+
+        private Batches part(int from, int to) {
+            int begin = Math.clamp(from, 0, batches.size());
+            return new Batches(first + begin, batches.subList(begin, Math.clamp(to, begin, batches.size())));
+        }
+
+        int count() {
+            return batches.size();
+        }
+
+        List<TokenBatch> tokens() {
+            return batches.stream()
+                    .map(windows -> TokenBatch.of(windows.toArray(int[][]::new)))
+                    .toList();
+        }
     }
 
-    List<int[]> heldOut() {
-        return windows.subList(windows.size() - windows.size() / 4, windows.size());
+    /**
+     * All windows in batches.
+     *
+     * @param windows all of one length
+     */
+    static Calibration of(TextData data, List<int[]> windows, int windowsPerBatch) {
+        int fitting = windows.size() - windows.size() / 4;
+        return new Calibration(
+                data,
+                Batches.of(windows.subList(0, fitting), windowsPerBatch),
+                Batches.of(windows.subList(fitting, windows.size()), windowsPerBatch));
     }
 
-    /** Windows of such a batch. */
-    int windowsPerBatch() {
-        return Math.max(1, GRAPH_TOKENS / windows.getFirst().length);
+    /** The batches of a shard, the same as they are in a pass over all. */
+    Calibration part(Shard shard) {
+        int batches = fitting.count() + heldOut.count();
+        int from = shard.begin(batches);
+        int to = shard.end(batches);
+        return new Calibration(
+                data, fitting.part(from, to), heldOut.part(from - fitting.count(), to - fitting.count()));
     }
 
-    long tokens() {
-        return (long) windows.size() * windows.getFirst().length;
+    int windows() {
+        return windows(fitting) + windows(heldOut);
+    }
+
+    private static int windows(Batches part) {
+        return part.batches().stream().mapToInt(List::size).sum();
+    }
+
+    /** Of every window. */
+    int length() {
+        return fitting.batches().getFirst().getFirst().length;
     }
 
     Report.Calibration reported() {
-        return new Report.Calibration(data.source(), data.sha256(), windows.size(), tokens());
+        return new Report.Calibration(data.source(), data.sha256(), windows(), (long) windows() * length());
     }
 
     static List<TokenBatch> batches(List<int[]> windows) {

@@ -11,6 +11,7 @@ import org.sentei.kernel.Backends;
  *
  * @param model a Hugging Face folder or an {@code .onnx} file
  * @param calibration text that statistics come from; needed by methods that look at activations
+ * @param statistics complete file of {@link Plan#saveStatistics}, instead of {@code calibration}
  * @param data text or table that quality is measured on, before and after; needed by quality gates
  * @param tokenizer a {@code tokenizer.json}; the model's own when empty
  * @param backend name of a backend, or {@link Backends#AUTO}
@@ -19,6 +20,7 @@ public record CompressionRequest(
         Path model,
         Recipe recipe,
         Optional<Path> calibration,
+        Optional<Path> statistics,
         Optional<Path> data,
         Optional<Path> tokenizer,
         String backend,
@@ -32,27 +34,35 @@ public record CompressionRequest(
                 Optional.empty(),
                 Optional.empty(),
                 Optional.empty(),
+                Optional.empty(),
                 Backends.AUTO,
                 Backend.Options.defaults());
     }
 
     /** The same with text that statistics come from. */
     public CompressionRequest withCalibration(Path text) {
-        return new CompressionRequest(model, recipe, Optional.of(text), data, tokenizer, backend, options);
+        return new CompressionRequest(model, recipe, Optional.of(text), statistics, data, tokenizer, backend, options);
+    }
+
+    /** The same with statistics that were collected before. */
+    public CompressionRequest withStatistics(Path file) {
+        return new CompressionRequest(model, recipe, calibration, Optional.of(file), data, tokenizer, backend, options);
     }
 
     /** The same with data that quality is measured on. */
     public CompressionRequest withData(Path measured) {
-        return new CompressionRequest(model, recipe, calibration, Optional.of(measured), tokenizer, backend, options);
+        return new CompressionRequest(
+                model, recipe, calibration, statistics, Optional.of(measured), tokenizer, backend, options);
     }
 
     /** The same on a certain backend. */
     public CompressionRequest on(String name, Backend.Options how) {
-        return new CompressionRequest(model, recipe, calibration, data, tokenizer, name, how);
+        return new CompressionRequest(model, recipe, calibration, statistics, data, tokenizer, name, how);
     }
 
     /** The same with a tokenizer other than the model's own. */
     public CompressionRequest withTokenizer(Path file) {
-        return new CompressionRequest(model, recipe, calibration, data, Optional.of(file), backend, options);
+        return new CompressionRequest(
+                model, recipe, calibration, statistics, data, Optional.of(file), backend, options);
     }
 }

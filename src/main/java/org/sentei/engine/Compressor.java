@@ -46,7 +46,7 @@ final class Compressor {
     private final Map<Site, Step> steps;
     private final Set<Site> biasPossible;
     private final TensorSource tensors;
-    private final boolean hasData;
+    private final InputStatistics.Source source;
     private final Scope scope;
     private final Progress progress;
 
@@ -55,19 +55,19 @@ final class Compressor {
      *
      * @param steps the step of every targeted site, in the model's order
      * @param biasPossible sites whose bias may change or come into being
-     * @param hasData whether walks can observe calibration data
+     * @param source statistics of what the sites of a group read
      */
     Compressor(
             Map<Site, Step> steps,
             Set<Site> biasPossible,
             TensorSource tensors,
-            boolean hasData,
+            InputStatistics.Source source,
             Scope scope,
             Progress progress) {
         this.steps = steps;
         this.biasPossible = biasPossible;
         this.tensors = tensors;
-        this.hasData = hasData;
+        this.source = source;
         this.scope = scope;
         this.progress = progress;
     }
@@ -79,7 +79,7 @@ final class Compressor {
      * @param bias what happened to the bias, null where the method has no say in it
      * @param meanEnergy null where it was not measured
      * @param damping what sparsegpt took, null for other methods
-     * @param error relative output error on all calibration data, null without data
+     * @param error relative output error on all calibration data, null without more than moments of it
      */
     record Outcome(
             Edit edit,
@@ -194,8 +194,7 @@ final class Compressor {
         long observing = System.nanoTime();
         List<Outcome> outcomes = new ArrayList<>();
         try (Scope local = scope.child()) {
-            Map<String, InputStatistics> statistics =
-                    hasData ? InputStatistics.collect(group, evidence(steps, sites), local, progress) : Map.of();
+            Map<String, InputStatistics> statistics = source.of(group, evidence(steps, sites), local, progress);
             progress.checkpoint(label + ": sites", done + 1, stages);
             double shared = sites.isEmpty() ? 0 : seconds(observing) / sites.size();
             Sweeps sweeps = new Sweeps(local);
@@ -304,7 +303,7 @@ final class Compressor {
                         Map<Site, Evidence> budgeted = group.sites().stream()
                                 .filter(sites::contains)
                                 .collect(Collectors.toMap(Function.identity(), _ -> Evidence.NONE));
-                        statistics.putAll(InputStatistics.collect(group, budgeted, scope, progress));
+                        statistics.putAll(source.of(group, budgeted, scope, progress));
                         group.commit(List.of());
                     }
                 }
@@ -391,7 +390,7 @@ final class Compressor {
                             : Double.valueOf(decision.statistics().all().meanEnergyShare()),
                     null,
                     zeros(edit, dense, local),
-                    input == null ? null : Double.valueOf(OutputErrors.of(dense, edit, input, local)),
+                    input == null || !input.hasEvidence() ? null : Double.valueOf(OutputErrors.of(dense, edit, input, local)),
                     sharedSeconds + seconds(started));
         }
     }

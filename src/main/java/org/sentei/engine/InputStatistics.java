@@ -15,6 +15,7 @@ import org.sentei.kernel.Gram;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
 import org.sentei.method.Moments;
+import org.sentei.method.MomentsTree;
 import org.sentei.model.Site;
 import org.sentei.tensor.DType;
 
@@ -28,6 +29,11 @@ import org.sentei.tensor.DType;
  * @param rows the first rows of both, F32 on the device, {@link Report#ERROR_TOKENS} at most; none where they were not asked for
  */
 record InputStatistics(Moments fitting, Moments heldOut, Moments all, View gram, List<View> rows) {
+    /** Whether more than moments is there, which the error of an output is measured with. */
+    boolean hasEvidence() {
+        return gram != null || !rows.isEmpty();
+    }
+
     /** What is kept of a site's input besides moments. */
     enum Evidence {
         /** Nothing. */
@@ -36,6 +42,41 @@ record InputStatistics(Moments fitting, Moments heldOut, Moments all, View gram,
         ROWS,
         /** Its Gram matrix. */
         GRAM
+    }
+
+    /**
+     * Moments of an activation, batch by batch.
+     *
+     * @param site one that reads it
+     * @param gram as that of {@link InputStatistics}
+     * @param rows as those of {@link InputStatistics}
+     */
+    record Collected(Site site, MomentsTree fitting, MomentsTree heldOut, View gram, List<View> rows) {
+        /**
+         * The statistics of all batches.
+         *
+         * @throws RunException when one is not finite, or of fewer than two tokens
+         */
+        InputStatistics total() {
+            int cols = Math.toIntExact(site.cols());
+            Moments fit = fitting.total(cols);
+            Moments held = heldOut.total(cols);
+            Moments all = fit.merge(held);
+            if (!all.isFinite() || all.count() < 2) {
+                throw new RunException("site " + site.name() + ": the statistics of its input over " + all.count()
+                        + " tokens are not finite; look for overflow in the layers before it, or calibrate on other"
+                        + " data");
+            }
+            return new InputStatistics(fit, held, all, gram, rows);
+        }
+    }
+
+    /** Where the statistics of what a group's sites read come from. */
+    @FunctionalInterface
+    interface Source {
+        /** As {@link InputStatistics#collect}, which is one; without data there are none. */
+        Map<String, InputStatistics> of(
+                Walk.Group group, Map<Site, Evidence> evidence, Scope scope, Progress progress);
     }
 
     /**
@@ -51,6 +92,14 @@ record InputStatistics(Moments fitting, Moments heldOut, Moments all, View gram,
      */
     static Map<String, InputStatistics> collect(
             Walk.Group group, Map<Site, Evidence> evidence, Scope scope, Progress progress) {
+        Map<String, InputStatistics> statistics = new HashMap<>();
+        observe(group, evidence, scope, progress).forEach((key, input) -> statistics.put(key, input.total()));
+        return statistics;
+    }
+
+    /** As {@link #collect}, before the batches are merged. */
+    static Map<String, Collected> observe(
+            Walk.Group group, Map<Site, Evidence> evidence, Scope scope, Progress progress) {
         Map<String, Input> inputs = new LinkedHashMap<>();
         evidence.forEach((site, wanted) ->
                 inputs.computeIfAbsent(site.input(), _ -> new Input(site)).want(wanted));
@@ -59,49 +108,46 @@ record InputStatistics(Moments fitting, Moments heldOut, Moments all, View gram,
         }
         inputs.values().forEach(input -> input.allocate(scope));
         try {
-            return observe(group, inputs, scope, progress);
+            return observeOnce(group, inputs, scope, progress);
         } catch (DeviceException e) {
             if (e.kind() != DeviceException.Kind.OUT_OF_MEMORY || !group.halveBatches()) {
                 throw e;
             }
         }
         inputs.values().forEach(input -> input.restart(scope.backend()));
-        return observe(group, inputs, scope, progress);
+        return observeOnce(group, inputs, scope, progress);
     }
 
-    private static Map<String, InputStatistics> observe(
+    private static Map<String, Collected> observeOnce(
             Walk.Group group, Map<String, Input> inputs, Scope scope, Progress progress) {
-        Map<String, InputStatistics> statistics = new HashMap<>();
+        Map<String, Collected> collected = new LinkedHashMap<>();
         try (Scope local = scope.child()) {
-            Map<String, Moments.Collector> fitting = collectors(inputs, local);
-            Map<String, Moments.Collector> heldOut = collectors(inputs, local);
-            group.observe((key, rows, held) -> {
+            Map<String, MomentsTree.Collector> fitting = collectors(inputs, local);
+            Map<String, MomentsTree.Collector> heldOut = collectors(inputs, local);
+            group.observe((key, rows, held, batch) -> {
                 progress.stopIfCancelled("statistics");
                 if (inputs.containsKey(key)) {
-                    (held ? heldOut : fitting).get(key).add(rows);
+                    (held ? heldOut : fitting).get(key).add(batch, rows);
                     inputs.get(key).add(rows, scope);
                 }
             });
-            inputs.forEach((key, input) -> {
-                Moments fit = fitting.get(key).moments();
-                Moments held = heldOut.get(key).moments();
-                Moments all = fit.merge(held);
-                if (!all.isFinite() || all.count() < 2) {
-                    throw new RunException("site " + input.reader.name() + ": the statistics of its input over "
-                            + all.count() + " tokens are not finite; look for overflow in the layers before it, or"
-                            + " calibrate on other data");
-                }
-                statistics.put(key, new InputStatistics(fit, held, all, input.gram, List.copyOf(input.rows)));
-            });
+            inputs.forEach((key, input) -> collected.put(
+                    key,
+                    new Collected(
+                            input.reader,
+                            fitting.get(key).tree(),
+                            heldOut.get(key).tree(),
+                            input.gram,
+                            List.copyOf(input.rows))));
         }
-        return statistics;
+        return collected;
     }
 
-    private static Map<String, Moments.Collector> collectors(Map<String, Input> inputs, Scope scope) {
+    private static Map<String, MomentsTree.Collector> collectors(Map<String, Input> inputs, Scope scope) {
         return inputs.entrySet().stream()
                 .collect(Collectors.toMap(
                         Map.Entry::getKey,
-                        entry -> new Moments.Collector(
+                        entry -> new MomentsTree.Collector(
                                 scope, entry.getValue().reader.cols())));
     }
 

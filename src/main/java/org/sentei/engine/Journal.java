@@ -1,21 +1,14 @@
 package org.sentei.engine;
 
-import com.fasterxml.jackson.core.JsonFactory;
-import com.fasterxml.jackson.core.StreamReadFeature;
-import com.fasterxml.jackson.databind.DeserializationFeature;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.DateTimeException;
 import java.time.Instant;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
@@ -32,8 +25,6 @@ import org.sentei.engine.recipe.Recipe.Step;
 import org.sentei.format.FormatException;
 import org.sentei.format.OutputFolder;
 import org.sentei.format.Safetensors;
-import org.sentei.format.SafetensorsWriter;
-import org.sentei.format.Sha256;
 import org.sentei.method.WeightScore;
 import org.sentei.model.Edit;
 import org.sentei.model.Site;
@@ -45,23 +36,11 @@ import org.sentei.tensor.Tensor;
 /**
  * What a run has decided, one file for each group of sites, so that a killed run need not decide it again.
  *
- * <p>An entry is a safetensors file. For the N-th site of the group it holds {@code mask.N}, the words of its
- * {@link BitMask} as I32, and {@code weight.N} and {@code bias.N} where the edit has them; then {@code about}, a JSON
- * {@link About}, and {@code sha256}, the hash of all that. An entry gets its name when it is complete and on the disk, so
- * what is wrong under such a name was not left by a kill.
+ * <p>An entry is a {@link SealedFile} about an {@link About}. For the N-th site of the group it holds {@code mask.N}, the
+ * words of its {@link BitMask} as I32, and {@code weight.N} and {@code bias.N} where the edit has them. What is wrong under
+ * the name of an entry was not left by a kill.
  */
 final class Journal implements AutoCloseable {
-    private static final String ABOUT = "about";
-    private static final String HASH = "sha256";
-
-    private static final ObjectMapper MAPPER = JsonMapper.builder(JsonFactory.builder()
-                    .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
-                    .build())
-            .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
-            .enable(DeserializationFeature.FAIL_ON_NULL_FOR_PRIMITIVES)
-            .enable(DeserializationFeature.FAIL_ON_MISSING_CREATOR_PROPERTIES)
-            .build();
-
     /** Null, as the fingerprint and the listener, when nothing is kept. */
     private final OutputFolder output;
 
@@ -179,9 +158,7 @@ final class Journal implements AutoCloseable {
         List<Decided> sites = group.stream().map(Journal::decided).toList();
         try {
             About about = new About(fingerprint.get().fields(), watch.started().toString(), watch.seconds(), sites);
-            tensors.add(bytes(ABOUT, MAPPER.writeValueAsBytes(about)));
-            tensors.add(bytes(HASH, hash(tensors)));
-            SafetensorsWriter.write(entry(entries), tensors);
+            SealedFile.write(entry(entries), tensors, about);
         } catch (IOException e) {
             throw new RunException(
                     "the journal " + output.journal() + " cannot be written: " + e.getMessage() + "; make room", e);
@@ -208,11 +185,11 @@ final class Journal implements AutoCloseable {
         steps.keySet().forEach(site -> undecided.put(site.name(), site));
         for (int count = count(); entries < count; entries++) {
             Path file = entry(entries);
-            Safetensors tensors;
+            SealedFile<About> sealed;
             About about;
             try {
-                tensors = Safetensors.map(file, arena);
-                about = about(tensors);
+                sealed = SealedFile.map(file, About.class, arena);
+                about = sealed.about();
                 watch = watch.after(Instant.parse(about.started()), about.seconds());
             } catch (FormatException | IllegalArgumentException | DateTimeException | IOException e) {
                 throw damaged(file, e);
@@ -223,7 +200,7 @@ final class Journal implements AutoCloseable {
                         + "; resume with what it began with, or " + remedy());
             }
             try {
-                decided.add(outcomes(tensors, about.sites(), undecided, steps));
+                decided.add(outcomes(sealed.tensors(), about.sites(), undecided, steps));
             } catch (FormatException | IllegalArgumentException e) {
                 throw damaged(file, e);
             }
@@ -245,17 +222,6 @@ final class Journal implements AutoCloseable {
             }
         }
         return files.size();
-    }
-
-    private static About about(Safetensors tensors) throws IOException {
-        List<Tensor> hashed = tensors.names().stream()
-                .filter(name -> !name.equals(HASH))
-                .map(tensors::tensor)
-                .toList();
-        if (!Arrays.equals(hash(hashed), content(tensors, HASH))) {
-            throw new IllegalArgumentException("it has not the hash that it says");
-        }
-        return MAPPER.readValue(content(tensors, ABOUT), About.class);
     }
 
     private static List<Outcome> outcomes(
@@ -302,26 +268,6 @@ final class Journal implements AutoCloseable {
 
     private static Shape maskShape(Site site) {
         return Shape.of(site.rows(), BitMask.wordsPerRow(site.cols()));
-    }
-
-    private static Tensor bytes(String name, byte[] content) {
-        return new Tensor(name, DType.U8, Shape.of(content.length), MemorySegment.ofArray(content));
-    }
-
-    private static byte[] content(Safetensors tensors, String name) {
-        MemorySegment data = tensors.tensor(name).data();
-        if (data.byteSize() > Integer.MAX_VALUE - 8) {
-            throw new IllegalArgumentException(name + " has " + data.byteSize() + " bytes");
-        }
-        return data.toArray(ValueLayout.JAVA_BYTE);
-    }
-
-    private static byte[] hash(List<Tensor> tensors) {
-        Sha256 hash = new Sha256();
-        for (Tensor tensor : tensors) {
-            hash.add(tensor.name().getBytes(StandardCharsets.UTF_8)).add(tensor.data());
-        }
-        return hash.hex().getBytes(StandardCharsets.US_ASCII);
     }
 
     private Path entry(int index) {

@@ -38,6 +38,8 @@ import org.sentei.tensor.Tensor;
 final class OnnxModel implements OpenModel {
     private static final int BATCH_WINDOWS = 16;
     private static final int LONGEST = 512;
+    /** Tokens of a batch whose inputs of all sites are held at once: few enough for caches. */
+    private static final int CALIBRATION_TOKENS = 1024;
 
     private final OnnxFile file;
     private final int threads;
@@ -107,6 +109,11 @@ final class OnnxModel implements OpenModel {
     @Override
     public int maximumLength() {
         return LONGEST;
+    }
+
+    @Override
+    public int calibrationTokens() {
+        return CALIBRATION_TOKENS;
     }
 
     @Override

@@ -84,19 +84,23 @@ final class OnnxWalk implements Walk {
                 encoder = new OnnxEncoder(session);
             }
             Calibration data = calibration.get();
-            observe(data.fitting(), data.windowsPerBatch(), observer, false);
-            observe(data.heldOut(), data.windowsPerBatch(), observer, true);
+            observe(data.fitting(), observer, false);
+            observe(data.heldOut(), observer, true);
         }
 
-        private void observe(List<int[]> windows, int batch, InputObserver observer, boolean heldOut) {
-            encoder.run(windows, batch, values, tapped -> {
-                for (Map.Entry<String, Tensor> value : tapped.rows().entrySet()) {
-                    View view = rows(value.getKey(), value.getValue().shape());
-                    scope().backend().copyIn(value.getValue().data(), view);
-                    observer.input(value.getKey(), view, heldOut);
-                    scope().backend().sync();
-                }
-            });
+        private void observe(Calibration.Batches data, InputObserver observer, boolean heldOut) {
+            for (int batch = 0; batch < data.count(); batch++) {
+                int number = data.first() + batch;
+                List<int[]> windows = data.batches().get(batch);
+                encoder.run(windows, windows.size(), values, tapped -> {
+                    for (Map.Entry<String, Tensor> value : tapped.rows().entrySet()) {
+                        View view = rows(value.getKey(), value.getValue().shape());
+                        scope().backend().copyIn(value.getValue().data(), view);
+                        observer.input(value.getKey(), view, heldOut, number);
+                        scope().backend().sync();
+                    }
+                });
+            }
         }
 
         private View rows(String value, Shape shape) {

@@ -85,6 +85,9 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
     /** Longest sequence it takes. */
     int maximumLength();
 
+    /** Most tokens of one batch of calibration windows. */
+    int calibrationTokens();
+
     /** Whether it turns a text into one vector; otherwise it predicts the next token. */
     boolean isEncoder();
 

@@ -13,13 +13,17 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.SortedSet;
+import java.util.TreeSet;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.FutureTask;
+import java.util.function.Function;
 import java.util.function.Supplier;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.Recipe.Step;
@@ -38,6 +42,7 @@ import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.InverseCholesky;
@@ -83,6 +88,8 @@ public final class Plan implements AutoCloseable {
     /** Windows of the request's text, in the making while the plan is: the same for every run. */
     private final Optional<Supplier<Calibration>> calibration;
 
+    private final Optional<Statistics> statistics;
+
     private Plan(OwnThread thread, CompressionRequest request, Backend backend, OpenModel model) {
         this.thread = thread;
         this.request = request;
@@ -94,6 +101,7 @@ public final class Plan implements AutoCloseable {
             Thread.ofPlatform().daemon().start(windows);
             return () -> OwnThread.await(windows);
         });
+        this.statistics = request.statistics().map(Statistics::read);
         List<Site> sites = model.sites();
         List<List<Site>> targets = Targets.resolve(recipe, sites);
         for (Site site : sites) {
@@ -106,6 +114,7 @@ public final class Plan implements AutoCloseable {
         steps.forEach(this::check);
         model.checkStorage(recipe.storage());
         checkCalibration();
+        checkStatistics();
         warnings.addAll(Backends.passedOver(request.backend()));
         warnOfMissingBiases();
         bind();
@@ -183,6 +192,57 @@ public final class Plan implements AutoCloseable {
             throw new RecipeException("calibration.length is " + length + ", but the model takes "
                     + model.maximumLength() + " tokens at most; choose a shorter one");
         }
+    }
+
+    private void checkStatistics() {
+        if (statistics.isEmpty()) {
+            return;
+        }
+        Path file = request.statistics().orElseThrow();
+        if (request.calibration().isPresent()) {
+            throw new RecipeException("statistics " + file + " stand for the calibration text "
+                    + request.calibration().get() + "; give only one of the two");
+        }
+        checkShardable();
+        statistics.get().check(file, windowsIdentity(), steps.keySet());
+        if (statistics.get().made().size() > 1) {
+            warnings.add("statistics " + file + " come from devices that may round differently ("
+                    + String.join("; ", statistics.get().made())
+                    + "): masks can differ from those of a single pass where scores nearly tie");
+        }
+    }
+
+    /** Refuses recipes whose statistics cannot be collected before anything is compressed. */
+    private void checkShardable() {
+        if (sequential()) {
+            throw new RecipeException(
+                    "calibration is sequential: what a block reads depends on what became of the blocks"
+                            + " before it, so that statistics cannot be collected beforehand or in shards; write"
+                            + " sequential: false under calibration");
+        }
+        steps.forEach((site, step) -> {
+            if (step.method() == Recipe.Method.SPARSEGPT) {
+                throw new RecipeException("site " + site.name() + " is for sparsegpt, which needs Gram matrices:"
+                        + " files of statistics hold none; give it a recipe of its own, with --calibration");
+            }
+        });
+    }
+
+    /** What a file of statistics and a run must have in common, apart from the hash of the weights. */
+    private Map<String, String> windowsIdentity() {
+        Map<String, String> identity = new HashMap<>(model.traits(false));
+        identity.put(
+                "calibration.samples", Integer.toString(recipe.calibration().samples()));
+        identity.put("calibration.length", Integer.toString(recipe.calibration().length()));
+        if (model.ops().isEmpty()) {
+            // A graph runtime may fuse other layers where other values are looked at.
+            identity.put("inputs", String.join(" ", inputs()));
+        }
+        return identity;
+    }
+
+    private SortedSet<String> inputs() {
+        return steps.keySet().stream().map(Site::input).collect(Collectors.toCollection(TreeSet::new));
     }
 
     private void warnOfMissingBiases() {
@@ -358,7 +418,8 @@ public final class Plan implements AutoCloseable {
     }
 
     private boolean observed() {
-        return recipe.calibrated() || request.calibration().isPresent();
+        return statistics.isEmpty()
+                && (recipe.calibrated() || request.calibration().isPresent());
     }
 
     private boolean sequential() {
@@ -395,7 +456,7 @@ public final class Plan implements AutoCloseable {
 
     private Report compressInto(Path folder, Journaling journaling, Progress progress) {
         Stopwatch watch = Stopwatch.start();
-        if (recipe.calibrated() && request.calibration().isEmpty()) {
+        if (observed() && request.calibration().isEmpty()) {
             throw new RecipeException("the recipe's methods look at activations, but there is no calibration text;"
                     + " name one with --calibration FILE");
         }
@@ -459,6 +520,8 @@ public final class Plan implements AutoCloseable {
                 model,
                 request.tokenizer(),
                 new Evaluation(read, Optional.empty(), backend, progress)));
+        statistics.ifPresent(
+                collected -> collected.checkWeights(request.statistics().orElseThrow(), weights.get()));
         List<Compressor.Outcome> outcomes = compress(journal, progress);
         List<String> said = new ArrayList<>(warnings);
         outcomes.forEach(outcome -> outcome.warning().ifPresent(said::add));
@@ -500,7 +563,11 @@ public final class Plan implements AutoCloseable {
                         model.architecture(),
                         model.parameters(),
                         model.bytes()),
-                calibration.map(Supplier::get).map(Calibration::reported).orElse(null),
+                calibration
+                        .map(Supplier::get)
+                        .map(Calibration::reported)
+                        .or(() -> statistics.map(Statistics::reported))
+                        .orElse(null),
                 bindings,
                 results,
                 Report.Totals.of(results, model.bytes(), bytesAfter),
@@ -524,6 +591,9 @@ public final class Plan implements AutoCloseable {
         fields.put("model.weights", weights);
         calibration.ifPresent(
                 made -> fields.put("calibration", made.get().data().sha256()));
+        request.statistics()
+                .ifPresent(
+                        file -> fields.put("statistics", new Sha256().add(file).hex()));
         data.ifPresent(read -> fields.put("data", read.sha256()));
         if (running) {
             Path tokenizer = request.tokenizer().orElseGet(model::defaultTokenizer);
@@ -539,12 +609,11 @@ public final class Plan implements AutoCloseable {
         }
         try (TextTokenizer tokenizer = model.tokenizer(request.tokenizer())) {
             int[] tokens = tokenizer.encode(data.text(), model.isEncoder());
-            return new Calibration(
+            int length = recipe.calibration().length();
+            return Calibration.of(
                     data,
-                    data.windows(
-                            tokens,
-                            recipe.calibration().samples(),
-                            recipe.calibration().length()));
+                    data.windows(tokens, recipe.calibration().samples(), length),
+                    Math.max(1, model.calibrationTokens() / length));
         }
     }
 
@@ -554,9 +623,87 @@ public final class Plan implements AutoCloseable {
             Supplier<Walk> walk = () -> calibration.isEmpty()
                     ? new StillWalk(targeted, model.tensors(), scope)
                     : model.walk(targeted, calibration.get(), sequential(), scope);
-            return new Compressor(steps, biasPossible, model.tensors(), calibration.isPresent(), scope, progress)
+            InputStatistics.Source source = calibration.isPresent()
+                    ? InputStatistics::collect
+                    : (group, evidence, owner, heard) ->
+                            statistics.map(collected -> collected.of(evidence.keySet())).orElse(Map.of());
+            return new Compressor(steps, biasPossible, model.tensors(), source, scope, progress)
                     .run(walk, journal.decided(), journal::append);
         }
+    }
+
+    /**
+     * Collects the statistics of a shard of the calibration data, from the model as it is, into a file: what
+     * {@link CompressionRequest#withStatistics} takes when all shards are merged.
+     *
+     * @param file a new one, in a folder that exists
+     * @throws RecipeException when the recipe's statistics cannot be collected apart from its decisions, when the request names
+     *     no text, or when there are fewer batches of windows than shards
+     * @throws FormatException when calibration text or tokenizer cannot be read, or the file is there already
+     * @throws RunException when the file cannot be written or a statistic is not finite
+     * @throws DeviceException when the backend fails
+     * @throws CancellationException as {@link #run}
+     * @throws IllegalStateException when the plan is closed
+     */
+    public Sentei.Collected saveStatistics(Shard shard, Path file, Progress progress) {
+        return thread.call(progress, watched -> collectInto(shard, file, watched));
+    }
+
+    private Sentei.Collected collectInto(Shard shard, Path file, Progress progress) {
+        Sentei.checkFree(file);
+        checkShardable();
+        if (calibration.isEmpty()) {
+            throw new RecipeException("there is no calibration text; name one with --calibration FILE");
+        }
+        Calibration whole = calibration.get().get();
+        int batches = whole.fitting().count() + whole.heldOut().count();
+        if (shard.count() > batches) {
+            throw new RecipeException("shard " + shard + ": shards consist of whole batches of at most "
+                    + model.calibrationTokens() + " tokens, of which the calibration data have " + batches
+                    + "; cut them into " + batches + " shards at most");
+        }
+        Map<String, String> identity = Statistics.identity(model.sha256(), windowsIdentity());
+        identity.put(
+                "tokenizer",
+                new Sha256()
+                        .add(request.tokenizer().orElseGet(model::defaultTokenizer))
+                        .hex());
+        Map<String, InputStatistics.Collected> collected = new HashMap<>();
+        try (Scope scope = new Scope(backend);
+                Walk walk = model.walk(List.copyOf(steps.keySet()), () -> whole.part(shard), false, scope)) {
+            for (int group = 0; ; group++) {
+                progress.checkpoint("statistics", group, walk.groups());
+                Optional<Walk.Group> next = walk.next();
+                if (next.isEmpty()) {
+                    break;
+                }
+                try (Walk.Group open = next.get()) {
+                    Map<Site, InputStatistics.Evidence> sites = open.sites().stream()
+                            .filter(steps::containsKey)
+                            .collect(Collectors.toMap(Function.identity(), _ -> InputStatistics.Evidence.NONE));
+                    collected.putAll(InputStatistics.observe(open, sites, scope, progress));
+                    open.commit(List.of());
+                }
+            }
+        }
+        collected.values().forEach(InputStatistics.Collected::total);
+        Statistics statisticsOfShard = Statistics.of(new Statistics.Origin(identity, maker(), whole), collected);
+        statisticsOfShard.write(file);
+        return statisticsOfShard.summary();
+    }
+
+    private String maker() {
+        DeviceInfo device = backend.info();
+        String runtime = model.traits(true).getOrDefault("graph_runtime", "");
+        return Stream.of(
+                        "sentei " + Version.current(),
+                        device.backend(),
+                        device.device(),
+                        device.driver(),
+                        device.isa(),
+                        runtime)
+                .filter(part -> !part.isEmpty())
+                .collect(Collectors.joining(", "));
     }
 
     private static void reject(Path folder) throws IOException {

@@ -54,6 +54,54 @@ public final class Sentei {
     }
 
     /**
+     * What a file of statistics holds.
+     *
+     * @param inputs distinct activations that sites read
+     * @param tokens that were seen
+     * @param batches that were seen
+     * @param total batches of the whole calibration data: a compression needs all of them
+     * @param made devices and programs that collected
+     */
+    public record Collected(int inputs, long tokens, int batches, int total, List<String> made) {
+        /** Copies the list. */
+        public Collected {
+            made = List.copyOf(made);
+        }
+    }
+
+    /**
+     * Merges what {@link Plan#saveStatistics} collected of disjoint shards of one text: in whatever order they are given, the
+     * result is byte for byte the same, and that of a single pass once all are there.
+     *
+     * @param shards one at least
+     * @param file a new one, in a folder that exists
+     * @throws FormatException when a shard cannot be read, is of something else than the first or overlaps another, or the
+     *     file is there already
+     * @throws RunException when the file cannot be written
+     */
+    public static Collected mergeStatistics(List<Path> shards, Path file) {
+        checkFree(file);
+        Statistics merged = Statistics.read(shards.getFirst());
+        for (Path shard : shards.subList(1, shards.size())) {
+            merged = merged.merge(Statistics.read(shard), "statistics " + shard);
+        }
+        merged.write(file);
+        return merged.summary();
+    }
+
+    /** Refuses a place where no new file can be. */
+    static void checkFree(Path file) {
+        Path folder = file.toAbsolutePath().normalize().getParent();
+        if (folder == null || !Files.isDirectory(folder)) {
+            throw new FormatException(
+                    "output " + file + " cannot be there, for " + folder + " is no folder: give another place");
+        }
+        if (Files.exists(file)) {
+            throw new FormatException("output " + file + " exists already: remove it or choose another name");
+        }
+    }
+
+    /**
      * Lists the sites of a model, with their zeros.
      *
      * @param model a Hugging Face folder or an {@code .onnx} file

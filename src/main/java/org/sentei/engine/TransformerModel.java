@@ -129,6 +129,11 @@ final class TransformerModel implements OpenModel {
     }
 
     @Override
+    public int calibrationTokens() {
+        return Calibration.BATCH_TOKENS;
+    }
+
+    @Override
     public boolean isEncoder() {
         return transformer.spec().head() == null;
     }
@@ -175,14 +180,7 @@ final class TransformerModel implements OpenModel {
 
     @Override
     public Walk walk(List<Site> targeted, Supplier<Calibration> calibration, boolean sequential, Scope scope) {
-        Calibration windows = calibration.get();
-        return new TransformerWalk(
-                transformer,
-                targeted,
-                Calibration.batches(windows.fitting()),
-                Calibration.batches(windows.heldOut()),
-                sequential,
-                scope);
+        return new TransformerWalk(transformer, targeted, calibration.get(), sequential, scope);
     }
 
     @Override

@@ -15,7 +15,6 @@ import org.sentei.model.HiddenStates;
 import org.sentei.model.LinearObserver;
 import org.sentei.model.LinearWeights;
 import org.sentei.model.Site;
-import org.sentei.model.TokenBatch;
 import org.sentei.model.Transformer;
 
 /**
@@ -28,6 +27,7 @@ final class TransformerWalk implements Walk {
     private final boolean sequential;
     private final int blocks;
     private final boolean withHead;
+    private final Calibration calibration;
     private final HiddenStates fitting;
     private final HiddenStates heldOut;
     private int next;
@@ -36,18 +36,11 @@ final class TransformerWalk implements Walk {
      * Embeds the data.
      *
      * @param targeted sites that will be edited: the walk ends behind the last of them
-     * @param fitting batches that statistics come from
-     * @param heldOut batches that only judge, may be empty; statistics include them
      * @param sequential whether a group sees what the groups before it committed
      */
-    TransformerWalk(
-            Transformer model,
-            List<Site> targeted,
-            List<TokenBatch> fitting,
-            List<TokenBatch> heldOut,
-            boolean sequential,
-            Scope parent) {
+    TransformerWalk(Transformer model, List<Site> targeted, Calibration calibration, boolean sequential, Scope parent) {
         this.model = model;
+        this.calibration = calibration;
         this.sequential = sequential;
         this.withHead = targeted.stream().anyMatch(site -> site.role() == Site.Role.HEAD);
         this.blocks = withHead
@@ -55,9 +48,9 @@ final class TransformerWalk implements Walk {
                 : 1 + targeted.stream().mapToInt(Site::block).max().orElse(-1);
         this.scope = parent.child();
         try {
-            this.fitting = new HiddenStates(model, fitting, scope);
+            this.fitting = new HiddenStates(model, calibration.fitting().tokens(), scope);
             try {
-                this.heldOut = new HiddenStates(model, heldOut, scope);
+                this.heldOut = new HiddenStates(model, calibration.heldOut().tokens(), scope);
             } catch (RuntimeException e) {
                 this.fitting.close();
                 throw e;
@@ -90,15 +83,45 @@ final class TransformerWalk implements Walk {
         }
     }
 
-    /** Passes every distinct activation on once: layers that read the same one follow each other. */
-    private static LinearObserver once(InputObserver observer, boolean heldOut) {
-        View[] last = new View[1];
-        return (linear, input) -> {
-            if (!input.equals(last[0])) {
-                last[0] = input;
-                observer.input(linear.site().input(), input, heldOut);
+    /** Passes activations on, with the number of their batch. */
+    private class Every implements LinearObserver {
+        private final InputObserver observer;
+        private final boolean held;
+        private final int first;
+        private int batch;
+
+        Every(InputObserver observer, boolean held) {
+            this.observer = observer;
+            this.held = held;
+            this.first = (held ? calibration.heldOut() : calibration.fitting()).first();
+        }
+
+        @Override
+        public void batch(int index) {
+            batch = first + index;
+        }
+
+        @Override
+        public void linear(LinearWeights linear, View input) {
+            observer.input(linear.site().input(), input, held, batch);
+        }
+    }
+
+    /** Passes every distinct activation on once: layers of a block that read the same one follow each other. */
+    private final class Once extends Every {
+        private View last;
+
+        Once(InputObserver observer, boolean held) {
+            super(observer, held);
+        }
+
+        @Override
+        public void linear(LinearWeights linear, View input) {
+            if (!input.equals(last)) {
+                last = input;
+                super.linear(linear, input);
             }
-        };
+        }
     }
 
     private final class Block implements Group {
@@ -129,8 +152,8 @@ final class TransformerWalk implements Walk {
 
         @Override
         public void observe(InputObserver observer) {
-            fitting.observe(weights, once(observer, false));
-            heldOut.observe(weights, once(observer, true));
+            fitting.observe(weights, new Once(observer, false));
+            heldOut.observe(weights, new Once(observer, true));
         }
 
         @Override
@@ -186,12 +209,8 @@ final class TransformerWalk implements Walk {
 
         @Override
         public void observe(InputObserver observer) {
-            fitting.finish(weights, every(observer, false), (first, rows) -> {});
-            heldOut.finish(weights, every(observer, true), (first, rows) -> {});
-        }
-
-        private LinearObserver every(InputObserver observer, boolean held) {
-            return (linear, input) -> observer.input(linear.site().input(), input, held);
+            fitting.finish(weights, new Every(observer, false), (first, rows) -> {});
+            heldOut.finish(weights, new Every(observer, true), (first, rows) -> {});
         }
 
         @Override

@@ -57,7 +57,8 @@ interface Walk extends AutoCloseable {
          * @param key {@link Site#input()} of the sites that read it
          * @param rows F32 tokens x features, valid during the call
          * @param heldOut whether the rows are of the last quarter of the calibration samples, which only judges
+         * @param batch number of the batch they are of, among the held out ones or the others
          */
-        void input(String key, View rows, boolean heldOut);
+        void input(String key, View rows, boolean heldOut, int batch);
     }
 }

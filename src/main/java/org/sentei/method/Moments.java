@@ -20,6 +20,29 @@ public final class Moments {
     private final double[] m2;
     private final double[] sumOfSquares;
 
+    /**
+     * Moments that were collected before.
+     *
+     * @param state 3 x columns, rows as {@link ColumnMoments} has them
+     */
+    public static Moments of(long count, double[] state) {
+        int cols = state.length / 3;
+        return new Moments(
+                count,
+                row(state, ColumnMoments.MEAN, cols),
+                row(state, ColumnMoments.M2, cols),
+                row(state, ColumnMoments.SUM_OF_SQUARES, cols));
+    }
+
+    /** Moments of no rows. */
+    public static Moments none(int cols) {
+        return of(0, new double[3 * cols]);
+    }
+
+    private static double[] row(double[] state, int row, int cols) {
+        return Arrays.copyOfRange(state, row * cols, (row + 1) * cols);
+    }
+
     private Moments(long count, double[] mean, double[] m2, double[] sumOfSquares) {
         this.count = count;
         this.mean = mean;
@@ -38,8 +61,13 @@ public final class Moments {
             backend = scope.backend();
             count = scope.matrix(DType.I64, 1, 1);
             moments = scope.matrix(DType.F64, 3, cols);
+            clear();
+        }
+
+        /** Starts anew with no rows. */
+        public void clear() {
             backend.copyIn(MemorySegment.ofArray(new long[1]), count);
-            backend.copyIn(MemorySegment.ofArray(new double[Math.toIntExact(3 * cols)]), moments);
+            backend.copyIn(MemorySegment.ofArray(new double[Math.toIntExact(moments.elements())]), moments);
         }
 
         /** Merges the rows of {@code x}, F32 rows x cols. */
@@ -50,19 +78,10 @@ public final class Moments {
         /** What has been collected so far. */
         public Moments moments() {
             long[] rows = new long[1];
-            int cols = Math.toIntExact(moments.cols());
-            double[] state = new double[3 * cols];
+            double[] state = new double[Math.toIntExact(moments.elements())];
             backend.copyOut(count, MemorySegment.ofArray(rows));
             backend.copyOut(moments, MemorySegment.ofArray(state));
-            return new Moments(
-                    rows[0],
-                    row(state, ColumnMoments.MEAN, cols),
-                    row(state, ColumnMoments.M2, cols),
-                    row(state, ColumnMoments.SUM_OF_SQUARES, cols));
-        }
-
-        private static double[] row(double[] state, int row, int cols) {
-            return Arrays.copyOfRange(state, row * cols, (row + 1) * cols);
+            return of(rows[0], state);
         }
     }
 
@@ -91,6 +110,16 @@ public final class Moments {
     /** Sum of the squares of all elements. */
     public double energy() {
         return Arrays.stream(sumOfSquares).sum();
+    }
+
+    /** What {@link #of} takes: 3 x columns. */
+    public double[] state() {
+        int cols = mean.length;
+        double[] state = new double[3 * cols];
+        System.arraycopy(mean, 0, state, ColumnMoments.MEAN * cols, cols);
+        System.arraycopy(m2, 0, state, ColumnMoments.M2 * cols, cols);
+        System.arraycopy(sumOfSquares, 0, state, ColumnMoments.SUM_OF_SQUARES * cols, cols);
+        return state;
     }
 
     /** Rows seen. */
@@ -158,6 +187,13 @@ public final class Moments {
             energy += sumOfSquares[j] / count;
         }
         return energy == 0 ? 0 : means / energy;
+    }
+
+    /** Whether every statistic is a finite number, and sums of squares are not negative. */
+    public boolean isPlausible() {
+        return isFinite()
+                && Arrays.stream(m2).allMatch(sum -> sum >= 0)
+                && Arrays.stream(sumOfSquares).allMatch(sum -> sum >= 0);
     }
 
     /** Whether every statistic is a finite number. */

@@ -139,6 +139,7 @@ public final class HiddenStates implements AutoCloseable {
     private void runBlock(BlockWeights weights, LinearObserver observer, boolean keep) {
         boolean repeatable = observer.equals(LinearObserver.NONE);
         for (int batch = 0; batch < states.size(); batch++) {
+            observer.batch(batch);
             eachPart(batch, repeatable, part -> {
                 try (Scope scratch = scope.child()) {
                     View hidden = fetch(part, scratch);
@@ -155,6 +156,7 @@ public final class HiddenStates implements AutoCloseable {
     public void finish(HeadWeights weights, LinearObserver observer, Transformer.OutputConsumer consumer) {
         long[] before = new long[1];
         for (int batch = 0; batch < states.size(); batch++) {
+            observer.batch(batch);
             eachPart(batch, false, part -> {
                 try (Scope scratch = scope.child()) {
                     model.finish(

@@ -14,4 +14,11 @@ public interface LinearObserver {
      * @param input F32 tokens x site.cols(), valid during the call; ops may read it but not write
      */
     void linear(LinearWeights linear, View input);
+
+    /**
+     * Another batch of those that pass through together begins.
+     *
+     * @param index counted from 0
+     */
+    default void batch(int index) {}
 }

@@ -64,6 +64,8 @@ class CliTest {
                 "inspect",
                 "plan",
                 "compress",
+                "stats",
+                "merge-stats",
                 "forward",
                 "eval",
                 "unpack",

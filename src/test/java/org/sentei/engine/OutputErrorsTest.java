@@ -205,7 +205,7 @@ class OutputErrorsTest {
                     for (int t = 0; t < BATCHES[b]; t++) {
                         scope.backend().copyIn(MemorySegment.ofArray(tokens[first + t]), rows.rows(t, t + 1));
                     }
-                    observer.input("x", rows, b == BATCHES.length - 1);
+                    observer.input("x", rows, b == BATCHES.length - 1, b);
                     scope.backend().sync();
                 }
                 first += BATCHES[b];

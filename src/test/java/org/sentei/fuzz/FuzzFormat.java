@@ -13,7 +13,8 @@ enum FuzzFormat {
     RECIPE(4),
     TOKENIZER(4),
     DATA(2),
-    INPUT_IDS(1);
+    INPUT_IDS(1),
+    STATISTICS(2);
 
     private final int share;
 
@@ -50,6 +51,7 @@ enum FuzzFormat {
             case TOKENIZER -> new TokenizerTarget();
             case DATA -> new DataTarget();
             case INPUT_IDS -> new InputIdsTarget();
+            case STATISTICS -> new StatisticsTarget();
         };
     }
 }
