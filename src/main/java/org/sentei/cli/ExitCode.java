@@ -20,7 +20,24 @@ final class ExitCode {
     static final int GATE = 5;
     static final int RUN_FAILED = 6;
 
+    private static final String REPORT_BUGS_AT = "the project's issue tracker";
+
     private ExitCode() {}
+
+    /** What the user hears of a failure. */
+    static String message(Throwable failure) {
+        String message = failure.getMessage() == null ? failure.getClass().getSimpleName() : failure.getMessage();
+        return switch (failure) {
+            case OutOfMemoryError heap ->
+                "the Java heap is full (" + message + "): give it more, for example SENTEI_OPTS=-Xmx8g";
+            case Throwable other
+            when of(failure) == BUG ->
+                "internal error, " + other.getClass().getSimpleName() + ": " + message
+                        + "; this is a bug, please report it to " + REPORT_BUGS_AT
+                        + " with the output of the same command and -v";
+            default -> message;
+        };
+    }
 
     static int of(Throwable failure) {
         return switch (failure) {

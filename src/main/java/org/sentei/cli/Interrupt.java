@@ -10,19 +10,23 @@ import java.util.concurrent.atomic.AtomicBoolean;
  */
 final class Interrupt implements AutoCloseable {
     private static final long PATIENCE_SECONDS = 20;
+    /** Of a batch, whose jobs finish the group of layers that they are at. */
+    private static final long BATCH_PATIENCE_SECONDS = 600;
 
     private final AtomicBoolean requested = new AtomicBoolean();
     private final CountDownLatch finished = new CountDownLatch(1);
 
     private final Terminal terminal;
+    private final long patienceSeconds;
 
-    private Interrupt(Terminal terminal) {
+    private Interrupt(Terminal terminal, long patienceSeconds) {
         this.terminal = terminal;
+        this.patienceSeconds = patienceSeconds;
     }
 
     /** Starts listening; one a process. */
-    static Interrupt listen(Terminal terminal) {
-        Interrupt interrupt = new Interrupt(terminal);
+    static Interrupt listen(Terminal terminal, boolean batch) {
+        Interrupt interrupt = new Interrupt(terminal, batch ? BATCH_PATIENCE_SECONDS : PATIENCE_SECONDS);
         Runtime.getRuntime().addShutdownHook(new Thread(interrupt::shutDown, "sentei-interrupt"));
         return interrupt;
     }
@@ -38,10 +42,10 @@ final class Interrupt implements AutoCloseable {
         }
         requested.set(true);
         try {
-            if (!finished.await(PATIENCE_SECONDS, TimeUnit.SECONDS)) {
+            if (!finished.await(patienceSeconds, TimeUnit.SECONDS)) {
                 terminal.err()
                         .println("sentei: interrupted in the middle of a step; a hidden .partial folder may be left,"
-                                + " which compress --resume goes on from");
+                                + " which --resume goes on from");
             }
             Runtime.getRuntime().halt(ExitCode.RUN_FAILED);
         } catch (InterruptedException impatient) {

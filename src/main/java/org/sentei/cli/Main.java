@@ -40,8 +40,6 @@ import picocli.CommandLine.Spec;
             "4 backend, 5 quality gate missed, 6 run failed or interrupted."
         })
 public final class Main implements Runnable {
-    private static final String REPORT_BUGS_AT = "the project's issue tracker";
-
     @Spec
     private CommandSpec spec;
 
@@ -55,7 +53,8 @@ public final class Main implements Runnable {
         System.setProperty("org.slf4j.simpleLogger.log.ai.djl", verbose ? "info" : "error");
         Terminal terminal = Terminal.ofProcess();
         int code;
-        try (Interrupt interrupt = Interrupt.listen(terminal)) {
+        try (Interrupt interrupt =
+                Interrupt.listen(terminal, Arrays.asList(args).contains("batch"))) {
             code = run(args, terminal, interrupt::requested);
             terminal.out().flush();
         }
@@ -101,6 +100,7 @@ public final class Main implements Runnable {
         commands.put("compress", () -> new CompressCommand(terminal, cancelled));
         commands.put("stats", () -> new StatsCommand(terminal, cancelled));
         commands.put("merge-stats", () -> new MergeStatsCommand(terminal));
+        commands.put("batch", () -> new BatchCommand(terminal, cancelled));
         commands.put("forward", () -> new ForwardCommand(terminal));
         commands.put("eval", () -> new EvalCommand(terminal, cancelled));
         commands.put("experiment", () -> new ExperimentCommand(terminal, cancelled));
@@ -135,19 +135,8 @@ public final class Main implements Runnable {
 
     private static int failed(Throwable failure, boolean json, boolean verbose, Terminal terminal) {
         int code = ExitCode.of(failure);
-        String message = failure.getMessage() == null ? failure.getClass().getSimpleName() : failure.getMessage();
-        String said = switch (failure) {
-            case OutOfMemoryError heap ->
-                "the Java heap is full (" + message + "): give it more, for example SENTEI_OPTS=-Xmx8g";
-            case Throwable other
-            when code == ExitCode.BUG ->
-                "internal error, " + other.getClass().getSimpleName() + ": " + message
-                        + "; this is a bug, please report it to " + REPORT_BUGS_AT
-                        + " with the output of the same command and -v";
-            default -> message;
-        };
         // A missed gate has a report, which is the one document.
-        refuse(terminal, said, code, json && code != ExitCode.GATE);
+        refuse(terminal, ExitCode.message(failure), code, json && code != ExitCode.GATE);
         if (verbose) {
             failure.printStackTrace(terminal.err());
         }

@@ -5,8 +5,6 @@ import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import java.io.IOException;
-import java.io.InputStream;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -22,7 +20,6 @@ import org.sentei.format.JsonFault;
  */
 record Tokens(List<int[]> inputIds, List<int[]> attentionMask) {
     private static final String EXAMPLE = "{\"input_ids\": [[1, 2, 3]], \"attention_mask\": [[1, 1, 1]]}";
-    private static final int MAX_BYTES = 16 << 20;
     private static final JsonFactory JSON = JsonFactory.builder()
             .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
             .build();
@@ -33,7 +30,7 @@ record Tokens(List<int[]> inputIds, List<int[]> attentionMask) {
      * @throws FormatException when it is missing or of another form
      */
     static Tokens read(Path file) {
-        byte[] bytes = bytes(file);
+        byte[] bytes = SmallFile.bytes("input", file);
         try (JsonParser parser = JSON.createParser(bytes)) {
             if (parser.nextToken() != JsonToken.START_OBJECT) {
                 throw malformed(file, "it is no object", null);
@@ -56,18 +53,6 @@ record Tokens(List<int[]> inputIds, List<int[]> attentionMask) {
             return new Tokens(inputIds, attentionMask);
         } catch (IOException broken) {
             throw malformed(file, JsonFault.of(broken), broken);
-        }
-    }
-
-    private static byte[] bytes(Path file) {
-        try (InputStream stream = Files.newInputStream(file)) {
-            byte[] bytes = stream.readNBytes(MAX_BYTES + 1);
-            if (bytes.length > MAX_BYTES) {
-                throw new FormatException("input " + file + " is larger than " + MAX_BYTES + " bytes; split it");
-            }
-            return bytes;
-        } catch (IOException failed) {
-            throw new FormatException("input " + file + " cannot be read: " + failed, failed);
         }
     }
 

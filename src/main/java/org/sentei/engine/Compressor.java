@@ -195,7 +195,7 @@ final class Compressor {
         List<Outcome> outcomes = new ArrayList<>();
         try (Scope local = scope.child()) {
             Map<String, InputStatistics> statistics = source.of(group, evidence(steps, sites), local, progress);
-            progress.checkpoint(label + ": sites", done + 1, stages);
+            progress.advanced(label + ": sites", done + 1, stages);
             double shared = sites.isEmpty() ? 0 : seconds(observing) / sites.size();
             Sweeps sweeps = new Sweeps(local);
             for (Site site : sites) {
@@ -390,7 +390,9 @@ final class Compressor {
                             : Double.valueOf(decision.statistics().all().meanEnergyShare()),
                     null,
                     zeros(edit, dense, local),
-                    input == null || !input.hasEvidence() ? null : Double.valueOf(OutputErrors.of(dense, edit, input, local)),
+                    input == null || !input.hasEvidence()
+                            ? null
+                            : Double.valueOf(OutputErrors.of(dense, edit, input, local)),
                     sharedSeconds + seconds(started));
         }
     }

@@ -75,8 +75,7 @@ record InputStatistics(Moments fitting, Moments heldOut, Moments all, View gram,
     @FunctionalInterface
     interface Source {
         /** As {@link InputStatistics#collect}, which is one; without data there are none. */
-        Map<String, InputStatistics> of(
-                Walk.Group group, Map<Site, Evidence> evidence, Scope scope, Progress progress);
+        Map<String, InputStatistics> of(Walk.Group group, Map<Site, Evidence> evidence, Scope scope, Progress progress);
     }
 
     /**

@@ -87,9 +87,7 @@ final class OwnThread implements AutoCloseable {
      * @throws IllegalStateException from inside of work on the thread, which needs what the last work would free
      */
     void close(Runnable last) {
-        if (isCurrent()) {
-            throw new IllegalStateException(name + " cannot be closed by its own progress; cancel it there instead");
-        }
+        refuseInside();
         synchronized (executor) {
             if (executor.isShutdown()) {
                 return;
@@ -110,6 +108,13 @@ final class OwnThread implements AutoCloseable {
     @Override
     public void close() {
         close(() -> {});
+    }
+
+    /** An {@link IllegalStateException} inside of work on the thread, which needs what closing would free. */
+    void refuseInside() {
+        if (isCurrent()) {
+            throw new IllegalStateException(name + " cannot be closed by its own progress; cancel it there instead");
+        }
     }
 
     private boolean isCurrent() {
@@ -185,6 +190,11 @@ final class OwnThread implements AutoCloseable {
         @Override
         public boolean cancelled() {
             return interrupted.get() || progress.cancelled();
+        }
+
+        @Override
+        public boolean cancelledWithin() {
+            return interrupted.get() || progress.cancelledWithin();
         }
     }
 }

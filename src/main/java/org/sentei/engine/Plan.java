@@ -21,6 +21,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.FutureTask;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Function;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
@@ -64,8 +65,8 @@ import org.slf4j.LoggerFactory;
 /**
  * A recipe bound to a model and a backend: everything that can be known, and refused, before work starts.
  *
- * <p>Holds the model and the backend open, and a platform thread that they belong to: any thread, a virtual one included,
- * may call a plan, one after the other.
+ * <p>Holds the model open, and the {@link Session} whose device and platform thread it works on: any thread, a virtual one
+ * included, may call a plan, one after the other.
  */
 public final class Plan implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Plan.class);
@@ -76,7 +77,9 @@ public final class Plan implements AutoCloseable {
     /** Widest intermediate results of a batch that live at once: input, dense and edited output, next input. */
     private static final int LIVE_ACTIVATIONS = 4;
 
-    private final OwnThread thread;
+    private final Session session;
+    private final boolean ownsSession;
+    private final AtomicBoolean closed = new AtomicBoolean();
     private final CompressionRequest request;
     private final Recipe recipe;
     private final Backend backend;
@@ -90,11 +93,12 @@ public final class Plan implements AutoCloseable {
 
     private final Optional<Statistics> statistics;
 
-    private Plan(OwnThread thread, CompressionRequest request, Backend backend, OpenModel model) {
-        this.thread = thread;
+    private Plan(Session session, boolean ownsSession, CompressionRequest request, OpenModel model) {
+        this.session = session;
+        this.ownsSession = ownsSession;
         this.request = request;
         this.recipe = request.recipe();
-        this.backend = backend;
+        this.backend = session.backend();
         this.model = model;
         this.calibration = request.calibration().map(text -> {
             FutureTask<Calibration> windows = new FutureTask<>(() -> calibration(TextData.read(text)));
@@ -130,13 +134,19 @@ public final class Plan implements AutoCloseable {
 
     static Plan of(CompressionRequest request) {
         loadBeside(request);
-        OwnThread thread = new OwnThread("sentei-plan");
+        Session session = Session.open(request.backend(), request.options());
         try {
-            return thread.call(() -> open(thread, request));
+            return in(session, request, true);
         } catch (RuntimeException | Error e) {
-            thread.close();
+            session.close();
             throw e;
         }
+    }
+
+    /** A plan for the session's device, which the request names. */
+    static Plan in(Session session, CompressionRequest request, boolean ownsSession) {
+        loadBeside(request);
+        return session.thread().call(() -> open(session, request, ownsSession));
     }
 
     /** Native libraries load while backend and model are opened; whoever needs one hears what became of it. */
@@ -149,21 +159,24 @@ public final class Plan implements AutoCloseable {
         }
     }
 
-    /** Opens backend and model, in this order, and resolves the recipe. */
-    private static Plan open(OwnThread thread, CompressionRequest request) {
-        Backend backend = Backends.find(request.backend()).open(request.options());
+    /** Opens the model and resolves the recipe. */
+    private static Plan open(Session session, CompressionRequest request, boolean ownsSession) {
+        OpenModel model = OpenModel.open(request.model(), request.options().threads());
         try {
-            OpenModel model = OpenModel.open(request.model(), request.options().threads());
-            try {
-                return new Plan(thread, request, backend, model);
-            } catch (RuntimeException e) {
-                model.close();
-                throw e;
-            }
-        } catch (RuntimeException e) {
-            backend.close();
+            return new Plan(session, ownsSession, request, model);
+        } catch (RuntimeException | Error e) {
+            model.close();
             throw e;
         }
+    }
+
+    private <T> T call(Progress progress, Function<Progress, T> work) {
+        return session.thread().call(progress, watched -> {
+            if (closed.get()) {
+                throw new IllegalStateException("the plan is closed already; make another one");
+            }
+            return work.apply(watched);
+        });
     }
 
     private void check(Site site, Step step) {
@@ -385,7 +398,7 @@ public final class Plan implements AutoCloseable {
 
     /** How long the run will take, estimated from its matrix products and the measured speed of a small one. */
     public double seconds() {
-        return thread.call(this::estimateSeconds);
+        return call(Progress.NONE, _ -> estimateSeconds());
     }
 
     private double estimateSeconds() {
@@ -451,7 +464,7 @@ public final class Plan implements AutoCloseable {
      * @throws IllegalStateException when the plan is closed
      */
     public Report run(Path folder, Journaling journaling, Progress progress) {
-        return thread.call(progress, watched -> compressInto(folder, journaling, watched));
+        return call(progress, watched -> compressInto(folder, journaling, watched));
     }
 
     private Report compressInto(Path folder, Journaling journaling, Progress progress) {
@@ -625,8 +638,9 @@ public final class Plan implements AutoCloseable {
                     : model.walk(targeted, calibration.get(), sequential(), scope);
             InputStatistics.Source source = calibration.isPresent()
                     ? InputStatistics::collect
-                    : (group, evidence, owner, heard) ->
-                            statistics.map(collected -> collected.of(evidence.keySet())).orElse(Map.of());
+                    : (group, evidence, owner, heard) -> statistics
+                            .map(collected -> collected.of(evidence.keySet()))
+                            .orElse(Map.of());
             return new Compressor(steps, biasPossible, model.tensors(), source, scope, progress)
                     .run(walk, journal.decided(), journal::append);
         }
@@ -646,7 +660,7 @@ public final class Plan implements AutoCloseable {
      * @throws IllegalStateException when the plan is closed
      */
     public Sentei.Collected saveStatistics(Shard shard, Path file, Progress progress) {
-        return thread.call(progress, watched -> collectInto(shard, file, watched));
+        return call(progress, watched -> collectInto(shard, file, watched));
     }
 
     private Sentei.Collected collectInto(Shard shard, Path file, Progress progress) {
@@ -719,16 +733,24 @@ public final class Plan implements AutoCloseable {
     }
 
     /**
-     * Closes the model and the backend, after what other threads have asked of this plan; again, it does nothing.
+     * Closes the model, and the backend unless it is another's session, after what other threads have asked of this plan;
+     * again, it does nothing.
      *
      * @throws IllegalStateException inside of {@link Progress}, which can cancel instead
      */
     @Override
     public void close() {
-        thread.close(() -> {
-            try (backend) {
+        session.thread().refuseInside();
+        if (closed.getAndSet(true)) {
+            return;
+        }
+        if (ownsSession) {
+            session.close(model::close);
+        } else {
+            session.thread().call(() -> {
                 model.close();
-            }
-        });
+                return null;
+            });
+        }
     }
 }

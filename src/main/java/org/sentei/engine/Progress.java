@@ -39,22 +39,34 @@ public interface Progress {
     }
 
     /**
+     * Asked inside of a unit of work, what has been done of it would be lost; where it is to be finished, this is false while
+     * {@link #cancelled} is true.
+     */
+    default boolean cancelledWithin() {
+        return cancelled();
+    }
+
+    /**
      * Stops a cancelled run, else reports like {@link #advanced}: what long tasks call between units of work.
      *
      * @throws CancellationException when {@link #cancelled} or the thread is interrupted
      */
     default void checkpoint(String stage, long done, long total) {
-        stopIfCancelled(stage);
+        stop(cancelled(), stage);
         advanced(stage, done, total);
     }
 
     /**
      * Stops a cancelled run: what long tasks call inside a unit of work.
      *
-     * @throws CancellationException when {@link #cancelled} or the thread is interrupted
+     * @throws CancellationException when {@link #cancelledWithin} or the thread is interrupted
      */
     default void stopIfCancelled(String stage) {
-        if (cancelled() || Thread.currentThread().isInterrupted()) {
+        stop(cancelledWithin(), stage);
+    }
+
+    private static void stop(boolean cancelled, String stage) {
+        if (cancelled || Thread.currentThread().isInterrupted()) {
             throw new CancellationException("interrupted at " + stage + "; no output was written");
         }
     }

@@ -64,6 +64,7 @@ class CliTest {
                 "inspect",
                 "plan",
                 "compress",
+                "batch",
                 "stats",
                 "merge-stats",
                 "forward",
