@@ -5,8 +5,9 @@
 #
 #   bench/gpu.sh OUT     writes, while it goes, OUT/gpu.jsonl (a line a part), OUT/gpu.md (the table), OUT/gpu.log
 #
-#   PYTHON     a Python with torch; default python3
+#   PYTHON     a Python with torch, and with triton for Triton's kernels; default python3
 #   MINUTES    for everything; default 9
+#   CASES      only cases whose names match this extended regular expression, for example '4096x4096$'
 set -uo pipefail
 [ $# -eq 1 ] || { echo "usage: $0 OUT" >&2; exit 2; }
 mkdir -p "$1" || exit 3
@@ -28,7 +29,8 @@ table() {
 # One line: part LABELS EXIT_CODE REASON; the result is what lies in $work/result, if it is a JSON document.
 append() {
     local outcome
-    if [ "$(head -c 1 "$work/result")" = "{" ]; then
+    # What was stopped may have left the beginning of a document.
+    if [ "$(head -c 1 "$work/result")" = "{" ] && [ "$(tail -n 1 "$work/result" | tail -c 2)" = "}" ]; then
         outcome="\"result\":$(tr -d '\n' <"$work/result")"
     else
         outcome="\"reason\":\"$(printf %s "$3" | tr '\n\t' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g')\""
@@ -70,12 +72,17 @@ blas=$("$python" -c 'import torch
 print(next((line.split()[-1] for line in open("/proc/self/maps") if "/libcublasLt.so" in line), ""))' 2>>"$out/gpu.log")
 [ -z "$blas" ] || export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}${blas%/*}"
 
-# Apart, so that a driver that ends the process takes only its own backend along.
-for backend in cuda opencl; do
-    part "\"part\":\"doctor\",\"backend\":\"$backend\"" 90 bin/sentei doctor --backend "$backend" --json
-    cp "$work/result" "$work/doctor.$backend"
-done
+# Apart from each other, so that a driver that ends the process takes only its own backend along.
+doctor() {
+    part "\"part\":\"doctor\",\"backend\":\"$1\"" 90 bin/sentei doctor --backend "$1" --json
+    cp "$work/result" "$work/doctor.$1"
+}
+doctor cuda
 table
+
+# The names of all cases, and of those that take no gigabytes.
+bin/sentei bench --list --model-shapes 2>>"$out/gpu.log" | grep -E -- "${CASES:-.}" >"$work/cases.cuda"
+bin/sentei bench --list 2>>"$out/gpu.log" | grep -E -- "${CASES:-.}" >"$work/cases.opencl"
 
 # Whether PyTorch can be a peer; why not, otherwise.
 peer=
@@ -99,31 +106,61 @@ else
     part '"part":"launch","backend":"cuda"' 30 sh -c "TIME=0.4 bench/launch.sh '$work/launch' >&2 && cat '$work/launch/launch.json'"
 fi
 
-# The ops, by what the doctor looked at; one run an op, so that every one is kept as soon as it is there.
+# kernels BACKEND SECONDS PATTERN: those cases, not run before, whose names begin like this; a run an op, so that every one is
+# kept as soon as it is there.
 kernels() {
-    local backend=$1 until=$((SECONDS + $2)) op ops
-    if ! available "$backend"; then
-        skip "\"part\":\"bench\",\"backend\":\"$backend\"" "not run on a GPU: the doctor finds no backend $backend here"
-        return
-    fi
-    ops=$(tr -d '\n ' <"$work/doctor.$backend" | grep -o '"op":"[a-z0-9_]*"' | cut -d '"' -f 4 | awk '!seen[$0]++')
-    for op in $ops; do
-        part "\"part\":\"bench\",\"backend\":\"$backend\",\"op\":\"$op\"" $((until - SECONDS)) \
-            bin/sentei bench --backend "$backend" --op "$op" --forks 0 --warmup 2 --iterations 5 --time 0.05 --json
+    local backend=$1 until=$((SECONDS + $2)) op names left
+    grep -E -- "^($3)" "$work/cases.$backend" >"$work/chosen"
+    grep -vE -- "^($3)" "$work/cases.$backend" >"$work/others"
+    mv "$work/others" "$work/cases.$backend"
+    for op in $(cut -d / -f 1 "$work/chosen" | awk '!seen[$0]++'); do
+        mapfile -t names < <(grep "^$op/" "$work/chosen")
+        left=$((until - SECONDS))
+        [ "$left" -le $((deadline - SECONDS)) ] || left=$((deadline - SECONDS))
+        part "\"part\":\"bench\",\"backend\":\"$backend\",\"op\":\"$op\",\"cases\":[$(printf ',"%s"' "${names[@]}" | cut -c 2-)]" \
+            "$left" bin/sentei bench --backend "$backend" --op "$op" "${names[@]/#/--case=}" --model-shapes \
+            --forks 0 --warmup 1 --iterations 5 --time 0.04 --limit $((left > 25 ? left - 15 : 10)) --json
     done
+    table
 }
-kernels cuda 180
-table
 
-if [ -n "$peer" ]; then
-    skip '"part":"peers"' "$peer"
+# peers SECONDS PATTERN: PyTorch and Triton beside the cases whose names begin like this.
+peers() {
+    [ -z "$peer" ] || return 0
+    grep -E -- "^($2)" "$work/cases.peers" >"$work/chosen"
+    grep -vE -- "^($2)" "$work/cases.peers" >"$work/others"
+    mv "$work/others" "$work/cases.peers"
+    [ -s "$work/chosen" ] || return 0
+    local limit=$1
+    [ "$limit" -le $((deadline - SECONDS)) ] || limit=$((deadline - SECONDS))
+    # It writes its file twin by twin, so what it had when it was stopped counts.
+    part '"part":"peers"' "$limit" sh -c "timeout $((limit > 10 ? limit - 5 : 5)) '$python' bench/peers/ops.py time $(nproc) '$work/peers' cuda '$work/chosen' >&2
+        code=\$?; cat '$work/peers'; rm -f '$work/peers'; exit \$code"
+    table
+}
+[ -z "$peer" ] || skip '"part":"peers"' "$peer"
+cp "$work/cases.cuda" "$work/cases.peers"
+
+# What the kernels must reach comes first.
+if ! available cuda; then
+    skip '"part":"bench","backend":"cuda"' "not run on a GPU: the doctor finds no backend cuda here"
+    peers 75 ''
 else
-    # It writes its file case by case, so what it had when it was stopped counts.
-    part '"part":"peers"' 75 sh -c "timeout 70 '$python' bench/peers/ops.py time $(nproc) '$work/peers' cuda >&2
-        code=\$?; cat '$work/peers'; exit \$code"
+    kernels cuda 45 column_moments
+    kernels cuda 60 'score_select/(50|2:4)'
+    kernels cuda 30 apply_mask
+    peers 90 'column_moments|score_select/(50|2:4)|apply_mask'
+    kernels cuda 40 'attention|gemm|gram'
+    kernels cuda 130 ''
+    peers 75 ''
 fi
-kernels opencl 120
-table
+
+doctor opencl
+if ! available opencl; then
+    skip '"part":"bench","backend":"opencl"' "not run on a GPU: the doctor finds no backend opencl here"
+else
+    kernels opencl 90 ''
+fi
 
 if ! available cuda; then
     skip '"part":"compute-sanitizer","backend":"cuda"' "the doctor finds no backend cuda here"

@@ -48,6 +48,7 @@ model=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)
 awk -F, -v out="$out" -v driver="$driver" -v where="${model:-$(uname -m)}, $(nproc) processors, load average $load; $(date -u +%F), commit $commit" '
     BEGIN {
         how["ffm"] = "launch by FFM"; how["ffmCritical"] = "launch by FFM, critical"
+        how["ffmRefused"] = "launch by FFM, refused by the driver"
         how["jcuda"] = "launch by JCuda"; how["device"] = "launch, all that the backend does"
     }
     NR > 1 {

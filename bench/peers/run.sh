@@ -30,10 +30,11 @@ wanted() { [ -z "$only" ] || [ "$only" = "$1" ]; }
 if wanted kernels; then
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
+    bin/sentei bench --list >"$folder/cases"
     for ((round = 1; round <= rounds; round++)); do
         bin/sentei bench --backend cpu --threads "$threads" --forks 1 --warmup 2 --iterations 5 --time 0.1 --json \
             >"$folder/sentei.$round.json"
-        "$python" bench/peers/ops.py time "$threads" "$folder/peers.$round.json"
+        "$python" bench/peers/ops.py time "$threads" "$folder/peers.$round.json" cpu "$folder/cases"
     done
     # Earlier results are rewritten by this very run; only a change of the code makes the commit a wrong name for it.
     commit=$(git rev-parse --short=10 HEAD)

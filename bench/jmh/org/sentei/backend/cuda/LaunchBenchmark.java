@@ -127,6 +127,15 @@ public class LaunchBenchmark {
                 function.address(), 1, 1, 1, Launch.GROUP, 1, 1, 0, stream.address(), addresses, 0L);
     }
 
+    /**
+     * As {@link #ffm}, but a launch of no group at all, which the driver refuses before it does anything: on a real driver
+     * the binding costs at most as much.
+     */
+    @Benchmark
+    public int ffmRefused() {
+        return driver.launch(function.address(), 0, Launch.GROUP, stream.address(), addresses);
+    }
+
     /** By JCuda with pointers that lie ready, to native memory. */
     @Benchmark
     public int jcuda() {

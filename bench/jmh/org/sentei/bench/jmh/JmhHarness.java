@@ -1,8 +1,5 @@
 package org.sentei.bench.jmh;
 
-import java.util.ArrayList;
-import java.util.Collection;
-import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
@@ -21,7 +18,7 @@ import org.sentei.engine.RunException;
 /** Times by JMH. */
 public final class JmhHarness implements Harness {
     @Override
-    public List<Measurement> measure(Request request, Progress progress) {
+    public Measurement measure(Request request, Progress progress) {
         Schedule schedule = request.schedule();
         TimeValue time = TimeValue.microseconds(Math.round(1e6 * schedule.seconds()));
         ChainedOptionsBuilder options = new OptionsBuilder()
@@ -29,7 +26,7 @@ public final class JmhHarness implements Harness {
                 .param("backend", request.backend())
                 .param("device", Integer.toString(request.device()))
                 .param("threads", Integer.toString(request.threads()))
-                .param("opCase", request.cases().toArray(String[]::new))
+                .param("opCase", request.opCase())
                 .threads(1)
                 .forks(schedule.forks())
                 .warmupIterations(schedule.warmup())
@@ -47,11 +44,9 @@ public final class JmhHarness implements Harness {
         ProgressFormat format = new ProgressFormat(
                 progress,
                 request.backend(),
-                (long) request.cases().size()
-                        * Math.max(1, schedule.forks())
-                        * (schedule.warmup() + schedule.iterations()));
+                (long) Math.max(1, schedule.forks()) * (schedule.warmup() + schedule.iterations()));
         try {
-            return measurements(new Runner(options.build(), format).run());
+            return measurement(new Runner(options.build(), format).runSingle());
         } catch (RunnerException e) {
             if (progress.cancelled()) {
                 throw new CancellationException("interrupted while timing " + request.backend());
@@ -61,24 +56,19 @@ public final class JmhHarness implements Harness {
         }
     }
 
-    private static List<Measurement> measurements(Collection<RunResult> results) {
-        List<Measurement> measurements = new ArrayList<>();
-        for (RunResult result : results) {
-            Map<String, Profiled> profile = new TreeMap<>();
-            for (Result<?> secondary : result.getSecondaryResults().values()) {
-                if (Double.isFinite(secondary.getScore())) {
-                    profile.put(secondary.getLabel(), new Profiled(secondary.getScore(), secondary.getScoreUnit()));
-                }
+    private static Measurement measurement(RunResult result) {
+        Map<String, Profiled> profile = new TreeMap<>();
+        for (Result<?> secondary : result.getSecondaryResults().values()) {
+            if (Double.isFinite(secondary.getScore())) {
+                profile.put(secondary.getLabel(), new Profiled(secondary.getScore(), secondary.getScoreUnit()));
             }
-            Result<?> primary = result.getPrimaryResult();
-            measurements.add(new Measurement(
-                    result.getParams().getParam("opCase"),
-                    primary.getScore() / 1e9,
-                    primary.getScoreError() / 1e9,
-                    primary.getStatistics().getN(),
-                    profile));
         }
-        return measurements;
+        Result<?> primary = result.getPrimaryResult();
+        return new Measurement(
+                primary.getScore() / 1e9,
+                primary.getScoreError() / 1e9,
+                primary.getStatistics().getN(),
+                profile);
     }
 
     /** What the benchmark threw, or else the last that JMH said. */

@@ -4,7 +4,6 @@ import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Optional;
 import java.util.ServiceLoader;
 import org.sentei.engine.Progress;
 import org.sentei.engine.RunException;
@@ -19,8 +18,8 @@ import org.sentei.kernel.OpCase;
 import org.sentei.kernel.OpCases;
 
 /**
- * Times cases on backends: first every kernel in question against the reference, then the machine's ceilings, the cases, and
- * the ceilings again, of which the higher count.
+ * Times cases on backends: first every kernel in question against the reference, then the machine's ceilings, the cases, each
+ * held against the reference too, and the ceilings again, of which the higher count.
  */
 public final class Bench {
     private static final String REFERENCE = "reference";
@@ -44,18 +43,20 @@ public final class Bench {
     }
 
     /**
-     * Times every case on every backend that has its op.
+     * Times every case on every backend that has its op. A case that computes wrong or fails is not timed, and the others go on.
      *
      * @param backends names of backends
-     * @param cases of {@link OpCases#benchmarks()}
-     * @throws DeviceException UNSUPPORTED when a backend is not available, computes wrong, or has none of the ops
-     * @throws RunException when there is no harness or a case fails
+     * @param cases of {@link OpCases#benchmarks()} or {@link OpCases#modelShapes()}
+     * @param limit no case begins when so many seconds have passed; infinite for none
+     * @throws DeviceException UNSUPPORTED when a backend is not available, computes small cases wrong, or has none of the ops
+     * @throws RunException when there is no harness
      */
     public static BenchReport run(
             List<String> backends,
             Backend.Options options,
             List<OpCase> cases,
             Harness.Schedule schedule,
+            double limit,
             Progress progress) {
         Harness harness = ServiceLoader.load(Harness.class)
                 .findFirst()
@@ -70,31 +71,36 @@ public final class Bench {
         long total = trials.stream().mapToLong(trial -> trial.cases().size()).sum() * schedule.total();
         List<BenchReport.Device> devices = new ArrayList<>();
         List<BenchReport.Result> results = new ArrayList<>();
+        List<BenchReport.Failure> failures = new ArrayList<>();
         long done = 0;
         for (Trial trial : trials) {
             String backend = trial.info().backend();
-            List<Harness.Measurement> measured = harness.measure(
-                    new Harness.Request(
-                            backend,
-                            options.device(),
-                            options.threads(),
-                            trial.cases().stream().map(OpCase::name).toList(),
-                            schedule),
-                    part(progress, done, total));
-            done += (long) trial.cases().size() * schedule.total();
+            List<Timed> timed = new ArrayList<>();
+            for (OpCase opCase : trial.cases()) {
+                double seconds = started.until(Instant.now(), ChronoUnit.MILLIS) / 1e3;
+                if (!(seconds < limit)) {
+                    failures.add(BenchReport.Failure.of(opCase, backend, "the time was over"));
+                    continue;
+                }
+                try {
+                    double worst = worstError(backend, options, opCase, progress);
+                    Harness.Request request =
+                            new Harness.Request(backend, options.device(), options.threads(), opCase.name(), schedule);
+                    timed.add(new Timed(opCase, harness.measure(request, part(progress, done, total)), worst));
+                } catch (DeviceException | RunException e) {
+                    failures.add(BenchReport.Failure.of(opCase, backend, e.getMessage()));
+                }
+                done += schedule.total();
+            }
             Ceilings ceilings = trial.ceilings();
-            if (ceilings != null) {
+            if (ceilings != null && !timed.isEmpty()) {
                 try (Backend open = Backends.find(backend).open(options)) {
                     ceilings = open.ceilings().map(ceilings::or).orElse(ceilings);
                 }
             }
             devices.add(BenchReport.Device.of(trial.info(), ceilings));
-            for (Harness.Measurement measurement : measured) {
-                OpCase opCase = trial.cases().stream()
-                        .filter(one -> one.name().equals(measurement.opCase()))
-                        .findFirst()
-                        .orElseThrow();
-                results.add(BenchReport.Result.of(opCase, backend, measurement, ceilings));
+            for (Timed one : timed) {
+                results.add(BenchReport.Result.of(one.opCase(), backend, one.measured(), one.worstError(), ceilings));
             }
         }
         return new BenchReport(
@@ -104,11 +110,14 @@ public final class Bench {
                 options.threads(),
                 schedule,
                 devices,
-                results);
+                results,
+                failures);
     }
 
     /** A backend that is right, what it has, and the speed of its device before it is timed; ceilings may be null. */
     private record Trial(DeviceInfo info, List<OpCase> cases, Ceilings ceilings) {}
+
+    private record Timed(OpCase opCase, Harness.Measurement measured, double worstError) {}
 
     private static Trial prepare(String name, Backend.Options options, List<OpCase> cases, Progress progress) {
         try (Backend reference = Backends.find(REFERENCE).open(new Backend.Options(0, options.threads()));
@@ -124,16 +133,32 @@ public final class Bench {
                 for (OpCase opCase : OpCases.all()) {
                     if (supported.stream().anyMatch(one -> one.op().equals(opCase.op()))) {
                         progress.stopIfCancelled("checking " + name);
-                        Optional<String> failure =
-                                conformance.check(opCase, SEED).failure();
-                        if (failure.isPresent()) {
-                            throw unsupported(name, "it computes wrong: " + failure.get());
-                        }
+                        refuse(name, conformance.check(opCase, SEED));
                     }
                 }
             }
             return new Trial(backend.info(), supported, backend.ceilings().orElse(null));
         }
+    }
+
+    /** A fast wrong kernel must not win: how far the very case is from the reference, in units of what is allowed. */
+    private static double worstError(String name, Backend.Options options, OpCase opCase, Progress progress) {
+        if (name.equals(REFERENCE)) {
+            return 0;
+        }
+        progress.stopIfCancelled("checking " + name);
+        try (Backend reference = Backends.find(REFERENCE).open(new Backend.Options(0, options.threads()));
+                Backend backend = Backends.find(name).open(options)) {
+            Conformance.Result result = new Conformance(backend, reference).checkSample(opCase, SEED);
+            refuse(name, result);
+            return result.worstError();
+        }
+    }
+
+    private static void refuse(String name, Conformance.Result result) {
+        result.failure().ifPresent(failure -> {
+            throw unsupported(name, "it computes wrong: " + failure);
+        });
     }
 
     private static DeviceException unsupported(String backend, String reason) {

@@ -94,6 +94,7 @@ public final class BenchFiles {
         boolean whole = report != null
                 && report.backends() != null
                 && report.results() != null
+                && report.failures() != null
                 && report.backends().stream().allMatch(Objects::nonNull)
                 && report.results().stream()
                         .allMatch(result -> result != null

@@ -17,6 +17,7 @@ import org.sentei.kernel.View;
  * @param started ISO time
  * @param seconds the whole run
  * @param threads host threads that ops were computed with
+ * @param failures cases that were not timed
  */
 public record BenchReport(
         String sentei,
@@ -25,7 +26,8 @@ public record BenchReport(
         int threads,
         Harness.Schedule schedule,
         List<Device> backends,
-        List<Result> results) {
+        List<Result> results,
+        List<Failure> failures) {
 
     /**
      * A backend and its measured ceilings, which are null where speed is not the point of it.
@@ -68,6 +70,7 @@ public record BenchReport(
      * @param time mean seconds of one run
      * @param error half of the 99.9 % confidence interval of {@code time}, null when too few iterations tell
      * @param samples iterations that counted
+     * @param worstError largest difference from the reference, which computes in fp64, in units of what is allowed
      * @param bytesRead bytes that the op must read at least
      * @param bytesWritten bytes that the op must write at least
      * @param operations arithmetic operations, a multiply-add counted as two
@@ -85,6 +88,7 @@ public record BenchReport(
             double time,
             Double error,
             long samples,
+            double worstError,
             long bytesRead,
             long bytesWritten,
             long operations,
@@ -95,7 +99,8 @@ public record BenchReport(
             String limit,
             Map<String, Harness.Profiled> profile) {
 
-        static Result of(OpCase opCase, String backend, Harness.Measurement measured, Ceilings ceilings) {
+        static Result of(
+                OpCase opCase, String backend, Harness.Measurement measured, double worstError, Ceilings ceilings) {
             Op op = OpCases.unbacked(opCase);
             long written = op.writes().stream().mapToLong(View::bytes).sum();
             long read = op.bytes() - written;
@@ -108,6 +113,7 @@ public record BenchReport(
                     time,
                     Double.isFinite(measured.error()) ? measured.error() : null,
                     measured.samples(),
+                    worstError,
                     read,
                     written,
                     op.operations(),
@@ -122,6 +128,13 @@ public record BenchReport(
         /** The case as the catalogue names it. */
         public String name() {
             return op + "/" + label;
+        }
+    }
+
+    /** A case that was not timed on a backend, and why. */
+    public record Failure(String op, @JsonProperty("case") String label, String backend, String reason) {
+        static Failure of(OpCase opCase, String backend, String reason) {
+            return new Failure(Op.stem(opCase.op()), opCase.label(), backend, reason);
         }
     }
 }

@@ -4,24 +4,24 @@ import java.util.List;
 import java.util.Map;
 import org.sentei.engine.Progress;
 
-/** Times cases of {@code OpCases.benchmarks()}; found as a service, because JMH's licence keeps it out of the library. */
+/** Times cases of {@code OpCases}; found as a service, because JMH's licence keeps it out of the library. */
 public interface Harness {
     /**
-     * Times every case on one backend, after its result was held against the reference.
+     * Times a case on a backend.
      *
-     * @throws org.sentei.engine.RunException when a case fails or computes wrong, with the reason
+     * @throws org.sentei.engine.RunException when it fails, with the reason
      * @throws java.util.concurrent.CancellationException when {@code progress} was cancelled
      */
-    List<Measurement> measure(Request request, Progress progress);
+    Measurement measure(Request request, Progress progress);
 
     /**
      * What to time.
      *
      * @param backend name of the backend
      * @param threads host threads that it computes with
-     * @param cases names of cases, {@code op/label}
+     * @param opCase name of the case, {@code op/label}
      */
-    record Request(String backend, int device, int threads, List<String> cases, Schedule schedule) {}
+    record Request(String backend, int device, int threads, String opCase, Schedule schedule) {}
 
     /**
      * How long to time, in JMH's words.
@@ -48,13 +48,12 @@ public interface Harness {
     /**
      * What came of one case.
      *
-     * @param opCase name of the case
      * @param seconds mean time of one run of the op
      * @param error half of the 99.9 % confidence interval of {@code seconds}; NaN when too few iterations tell
      * @param samples iterations that counted
      * @param profile what the profilers found, by their labels
      */
-    record Measurement(String opCase, double seconds, double error, long samples, Map<String, Profiled> profile) {}
+    record Measurement(double seconds, double error, long samples, Map<String, Profiled> profile) {}
 
     /** One figure of a profiler. */
     record Profiled(double value, String unit) {}

@@ -60,6 +60,22 @@ final class BenchCommand implements Callable<Integer> {
     private List<String> patterns = List.of();
 
     @Option(
+            names = "--model-shapes",
+            description = "Time the shapes of Llama 2 and 3, OPT and BERT as well: for GPUs, they take gigabytes.")
+    private boolean modelShapes;
+
+    @Option(
+            names = "--list",
+            description = "Time nothing: print the names of the cases that --op, --case and --model-shapes choose.")
+    private boolean list;
+
+    @Option(
+            names = "--limit",
+            paramLabel = "SECONDS",
+            description = "Begin no case when so many seconds have passed. Default: none.")
+    private double limit = Double.POSITIVE_INFINITY;
+
+    @Option(
             names = "--backend",
             paramLabel = "NAME",
             description = "auto, reference, cpu, cuda or opencl; may be repeated. Default: all that are available down"
@@ -145,6 +161,10 @@ final class BenchCommand implements Callable<Integer> {
             compare();
             return ExitCode.OK;
         }
+        if (list) {
+            cases().forEach(one -> terminal.out().println(one.name()));
+            return ExitCode.OK;
+        }
         Harness.Schedule schedule = schedule();
         Backend.Options options = options();
         List<OpCase> cases = cases();
@@ -154,7 +174,7 @@ final class BenchCommand implements Callable<Integer> {
         }
         BenchReport report;
         try (ProgressBar progress = new ProgressBar(terminal, cancelled)) {
-            report = Bench.run(names, options, cases, schedule, progress);
+            report = Bench.run(names, options, cases, schedule, limit, progress);
         }
         if (out != null) {
             BenchFiles.write(out, report);
@@ -164,7 +184,11 @@ final class BenchCommand implements Callable<Integer> {
         } else {
             print(report);
         }
-        return ExitCode.OK;
+        report.failures()
+                .forEach(failure -> terminal.err()
+                        .println("not timed: " + failure.op() + "/" + failure.label() + " on " + failure.backend()
+                                + ": " + failure.reason()));
+        return report.failures().isEmpty() ? ExitCode.OK : ExitCode.RUN_FAILED;
     }
 
     private Harness.Schedule schedule() {
@@ -173,6 +197,9 @@ final class BenchCommand implements Callable<Integer> {
         atLeast("--iterations", iterations, 1);
         if (!(seconds >= 1e-3 && seconds <= 3600)) {
             throw wrong("--time " + seconds + ": give seconds from 0.001 to 3600");
+        }
+        if (!(limit > 0)) {
+            throw wrong("--limit " + limit + ": give seconds above 0");
         }
         return new Harness.Schedule(forks, warmup, iterations, seconds, profilers);
     }
@@ -204,7 +231,10 @@ final class BenchCommand implements Callable<Integer> {
     }
 
     private List<OpCase> cases() {
-        List<OpCase> all = OpCases.benchmarks();
+        List<OpCase> all = new ArrayList<>(OpCases.benchmarks());
+        if (modelShapes) {
+            all.addAll(OpCases.modelShapes());
+        }
         List<String> known =
                 all.stream().map(one -> Op.stem(one.op())).distinct().toList();
         for (String op : ops) {

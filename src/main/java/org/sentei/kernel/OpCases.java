@@ -121,8 +121,134 @@ public final class OpCases {
         return cases.stream().map(OpCases::large).toList();
     }
 
+    /**
+     * Cases at the shapes of Llama 2 7B and 70B, Llama 3 8B, Llama 3.2 1B, OPT 125M and BERT small, those that tell most first:
+     * for GPUs, and to be chosen expressly, because they take gigabytes and a processor minutes. Names differ from those of
+     * {@link #benchmarks}, which has some of these shapes already.
+     *
+     * <p>Weights are normal with standard deviation 0.02, the scale of their columns is lognormal.
+     */
+    public static List<OpCase> modelShapes() {
+        List<OpCase> cases = new ArrayList<>();
+        int[][] tokens = {
+            {262144, 4096},
+            {32768, 11008},
+            {32768, 14336},
+            {32768, 2048},
+            {8192, 28672},
+            {32768, 768},
+            {32768, 3072},
+            {32768, 512}
+        };
+        for (int[] shape : tokens) {
+            cases.add(moments(shape[0] + "x" + shape[1], shape[0], shape[1], 0, normal(1)));
+        }
+        int[][] main = {
+            {4096, 4096}, {11008, 4096}, {4096, 11008}, {14336, 4096}, {4096, 14336}, {2048, 2048}, {8192, 28672}
+        };
+        int[][] other = {
+            {1024, 4096},
+            {512, 2048},
+            {8192, 2048},
+            {2048, 8192},
+            {768, 768},
+            {3072, 768},
+            {768, 3072},
+            {512, 512},
+            {2048, 512}
+        };
+        List<int[]> shapes = new ArrayList<>(List.of(main));
+        shapes.addAll(List.of(other));
+        shapes.forEach(shape -> cases.add(prune(50, shape[0], shape[1])));
+        shapes.forEach(shape -> cases.add(prune(2, 4, shape[0], shape[1])));
+        for (int[] shape : shapes) {
+            if (shape[0] != 11008) { // which every run of the benchmarks has
+                cases.add(mask(shape[0], shape[1], 0, true, normal(1)));
+            }
+        }
+        for (int[] shape : main) {
+            cases.add(prune(60, shape[0], shape[1]));
+            cases.add(prune(75, shape[0], shape[1]));
+            cases.add(prune(4, 8, shape[0], shape[1]));
+        }
+        attention(cases, "causal 2048 tokens, 32 heads of 128", 1, heads(32, 128, 2048, true), false);
+        attention(cases, "2048 tokens, 32 heads of 128", 1, heads(32, 128, 2048, false), false);
+        attention(cases, "causal 2048 tokens, 32 over 8 heads of 64", 1, grouped(true), false);
+        attention(cases, "2048 tokens, 32 over 8 heads of 64", 1, grouped(false), false);
+        attention(cases, "2048 tokens, 12 heads of 64", 1, heads(12, 64, 2048, false), false);
+        attention(cases, "causal 512 tokens, 8 heads of 64", 1, heads(8, 64, 512, true), false);
+        for (int cols : new int[] {4096, 11008, 14336, 8192, 2048, 3072, 768, 512}) {
+            cases.add(gram("8192x" + cols, 8192, cols, normal(1)));
+        }
+        for (int rows : new int[] {4096, 11008, 14336, 8192, 2048, 768}) {
+            if (rows != 4096) {
+                cases.add(sweep("given mask " + rows + "x128", rows, 128, 0, 0, 0, normal(0.02)));
+                cases.add(sweep("2:4 of " + rows + "x128", rows, 128, 2, 4, 0, normal(0.02)));
+            }
+            cases.add(sweep("4:8 of " + rows + "x128", rows, 128, 4, 8, 0, normal(0.02)));
+        }
+        int[][] products = {
+            {4096, 4096},
+            {11008, 4096},
+            {4096, 11008},
+            {14336, 4096},
+            {4096, 14336},
+            {2048, 2048},
+            {8192, 2048},
+            {8192, 28672},
+            {3072, 768},
+            {768, 3072}
+        };
+        for (int[] shape : products) {
+            cases.add(gemm(2048, shape[1], shape[0], true, false, false));
+        }
+        for (int cols : new int[] {2048, 8192}) {
+            cases.add(rmsNorm("8192x" + cols, 8192, cols, 0, normal(1)));
+        }
+        for (int cols : new int[] {768, 512}) {
+            cases.add(layerNorm("8192x" + cols, 8192, cols, 0, normal(1)));
+        }
+        cases.add(rotary(1, 2048, 32, 32, 0, constant(Math.sqrt(0.5)), normal(1)));
+        cases.add(rotary(1, 2048, 64, 64, 0, constant(Math.sqrt(0.5)), normal(1)));
+        for (int cols : new int[] {14336, 8192, 28672}) {
+            cases.add(activation(Activate.Function.SILU, 2048, cols, 0, true, normal(1), ELEMENTARY));
+        }
+        cases.add(activation(Activate.Function.RELU, 2048, 3072, 0, false, normal(1), ELEMENTARY));
+        return cases.stream().map(OpCases::large).toList();
+    }
+
+    private static OpCase prune(int percent, long rows, long cols) {
+        String label = percent + " % of " + rows + "x" + cols;
+        return prune(label, rows, cols, new Selection.Row(cols * percent / 100));
+    }
+
+    private static OpCase prune(int prune, int size, long rows, long cols) {
+        return prune(
+                prune + ":" + size + " of " + rows + "x" + cols + " lognormal",
+                rows,
+                cols,
+                new Selection.Groups(prune, size));
+    }
+
+    private static OpCase prune(String label, long rows, long cols, Selection selection) {
+        return new OpCase(
+                ScoreSelect.class,
+                label,
+                EXACT,
+                List.of(
+                        read("weights", rows, cols, normal(0.02)),
+                        write("mask", DType.I32, rows, BitMask.wordsPerRow(cols), 0),
+                        read("scale", 1, cols, lognormal())),
+                views -> new ScoreSelect(views.get(0), views.get(2), views.get(1), selection));
+    }
+
     private static Attention.Geometry heads(int heads, int size, long length, boolean causal) {
         return new Attention.Geometry(heads, heads, size, length, (float) (1 / Math.sqrt(size)), causal, 0);
+    }
+
+    /** Those of Llama 3.2 1B: four heads read the same keys. */
+    private static Attention.Geometry grouped(boolean causal) {
+        return new Attention.Geometry(32, 8, 64, 2048, 0.125f, causal, 0);
     }
 
     /** The same case without gaps between rows, and with operands that are filled fast. */
@@ -153,10 +279,14 @@ public final class OpCases {
 
     /** The case's op over memory that does not exist: for asking what it costs and who supports it. */
     public static Op unbacked(OpCase opCase) {
-        return opCase.build()
-                .apply(opCase.operands().stream()
-                        .map(operand -> View.of(new Unbacked(), operand.dtype(), operand.rows(), operand.cols()))
-                        .toList());
+        return opCase.build().apply(unplaced(opCase));
+    }
+
+    /** The case's operands over memory that does not exist, each in a buffer of its own. */
+    static List<View> unplaced(OpCase opCase) {
+        return opCase.operands().stream()
+                .map(operand -> View.of(new Unbacked(), operand.dtype(), operand.rows(), operand.cols()))
+                .toList();
     }
 
     /** A buffer of any size without memory. */
@@ -899,6 +1029,10 @@ public final class OpCases {
 
     private static Fill uniform(double low, double high) {
         return profile(" in " + low + ".." + high, random -> () -> low + (high - low) * random.nextDouble());
+    }
+
+    private static Fill lognormal() {
+        return profile(" lognormal", random -> () -> Math.exp(random.nextGaussian()));
     }
 
     private static Fill constant(double value) {

@@ -41,7 +41,7 @@ class BenchReportTest {
 
     private static BenchReport.Result result(OpCase opCase, double seconds, double error) {
         return BenchReport.Result.of(
-                opCase, "cpu", new Harness.Measurement(opCase.name(), seconds, error, 10, Map.of()), CEILINGS);
+                opCase, "cpu", new Harness.Measurement(seconds, error, 10, Map.of()), 0.5, CEILINGS);
     }
 
     private static BenchReport report(BenchReport.Result... results) {
@@ -52,7 +52,8 @@ class BenchReportTest {
                 2,
                 new Harness.Schedule(1, 3, 10, 0.2, List.of()),
                 List.of(new BenchReport.Device("cpu", "A <processor> & more", "driver", "avx512", 40e9, 32e9, 200e9)),
-                List.of(results));
+                List.of(results),
+                List.of());
     }
 
     @Test
@@ -107,10 +108,20 @@ class BenchReportTest {
                 new ObjectMapper().readTree(folder.resolve("bench.json").toFile());
         assertThat(document.fieldNames())
                 .toIterable()
-                .containsExactly("sentei", "started", "seconds", "threads", "schedule", "backends", "results");
+                .containsExactly(
+                        "sentei", "started", "seconds", "threads", "schedule", "backends", "results", "failures");
         assertThat(document.get("results").get(0).fieldNames())
                 .toIterable()
-                .contains("op", "case", "backend", "time", "error", "bandwidth", "operation_rate", "ceiling_percent");
+                .contains(
+                        "op",
+                        "case",
+                        "backend",
+                        "time",
+                        "error",
+                        "worst_error",
+                        "bandwidth",
+                        "operation_rate",
+                        "ceiling_percent");
         assertThat(document.get("results").get(1).get("error").isNull()).isTrue();
         List<String> lines = Files.readAllLines(folder.resolve("bench.csv"));
         assertThat(lines).hasSize(3);
@@ -143,7 +154,8 @@ class BenchReportTest {
         BenchReport.Result copied = BenchReport.Result.of(
                 find("embedding/16384 tokens of 384"),
                 "reference",
-                new Harness.Measurement("", 0.1, Double.NaN, 1, Map.of()),
+                new Harness.Measurement(0.1, Double.NaN, 1, Map.of()),
+                0,
                 null);
         BenchReport report = new BenchReport(
                 "0.1.0",
@@ -152,7 +164,8 @@ class BenchReportTest {
                 1,
                 new Harness.Schedule(1, 0, 1, 1, List.of()),
                 List.of(new BenchReport.Device("reference", "Java", "25", "", null, null, null)),
-                List.of(copied));
+                List.of(copied),
+                List.of());
         assertThat(copied.operations()).isZero();
         assertThat(Roofline.draw(report)).contains("embedding 16384 tokens of 384", "ceilings not measured");
     }

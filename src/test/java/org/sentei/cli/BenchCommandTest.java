@@ -25,6 +25,7 @@ class BenchCommandTest {
         sentei("bench", "--iterations", "0").refuses(ExitCode.SYNTAX, "--iterations 0: give 1 or more");
         sentei("bench", "--time", "NaN").refuses(ExitCode.SYNTAX, "--time");
         sentei("bench", "--time", "0").refuses(ExitCode.SYNTAX, "--time");
+        sentei("bench", "--limit", "0").refuses(ExitCode.SYNTAX, "--limit 0");
         sentei("bench", "--threads", "0").refuses(ExitCode.SYNTAX, "--threads 0");
         sentei("bench", "--compare", "one").refuses(ExitCode.SYNTAX, "--compare");
         sentei("bench", "--compare", "a", "b", "--op", "gemm").refuses(ExitCode.SYNTAX, "--compare times nothing");
@@ -40,6 +41,27 @@ class BenchCommandTest {
         Path file = Files.writeString(folder.resolve("file"), "");
         sentei("bench", "--op", "gemm", "--out", file.resolve("below").toString())
                 .refuses(ExitCode.INPUT, "--out");
+    }
+
+    @Test
+    void casesAreListedAndTheLargeOnesOnlyWhenAskedFor() {
+        CliTest.Outcome usual = sentei("bench", "--list", "--op", "score_select");
+        assertThat(usual.code()).isZero();
+        assertThat(usual.out()).contains("score_select/2:4 of 11008x4096\n").doesNotContain("8192x28672", "gemm");
+        assertThat(sentei("bench", "--list", "--op", "score_select", "--model-shapes")
+                        .out())
+                .contains("score_select/2:4 of 11008x4096\n", "score_select/50 % of 8192x28672\n");
+    }
+
+    @Test
+    void whatIsNotTimedWithinTheLimitIsListedAsAFailure() throws Exception {
+        CliTest.Outcome outcome = sentei(
+                "bench", "--case", "attention/512*", "--backend", "cpu", "--forks", "0", "--limit", "1e-6", "--json");
+        assertThat(outcome.code()).isEqualTo(ExitCode.RUN_FAILED);
+        assertThat(outcome.err()).contains("not timed: attention/512 tokens, 8 heads of 64 on cpu: the time was over");
+        assertThat(outcome.document().get("results")).isEmpty();
+        assertThat(outcome.document().get("failures").get(0).get("reason").asText())
+                .isEqualTo("the time was over");
     }
 
     @Test
@@ -76,6 +98,7 @@ class BenchCommandTest {
         assertThat(result.get("case").asText()).isEqualTo("512 tokens, 8 heads of 64");
         assertThat(result.get("time").asDouble()).isPositive().isLessThan(60);
         assertThat(result.get("samples").asInt()).isEqualTo(1);
+        assertThat(result.get("worst_error").asDouble()).isBetween(0.0, 1.0);
         assertThat(result.get("ceiling_percent").asDouble()).isPositive().isLessThan(1000);
         assertThat(outcome.err()).contains("100 %");
         assertThat(folder.resolve("bench.json")).exists();

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
+import java.util.SplittableRandom;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.sentei.tensor.DType;
@@ -132,6 +133,37 @@ class ConformanceCatchesTest {
                 assertThat(result.failure())
                         .hasValueSatisfying(line ->
                                 assertThat(line).contains("activate/ramp", "seed 1", "faulty", fault.complaint));
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"NONE", "A_VALUE_IS_OFF", "A_VALUE_IS_NAN"})
+    void aLargeCaseIsHeldAgainstTheReferenceAtSomeRows(Fault fault) {
+        OpCase.Fill constant = (random, packed, rows, cols) -> packed.fill((byte) 0x3F);
+        OpCase opCase = new OpCase(
+                Activate.class,
+                "large",
+                new Tolerance.Rounding(4),
+                List.of(
+                        new OpCase.Operand("x", OpCase.Role.READ, DType.F32, 2003, 4001, 0, constant),
+                        new OpCase.Operand("y", OpCase.Role.WRITE, DType.F32, 2003, 4001, 0, constant)),
+                views -> new Activate(Activate.Function.RELU, views.get(0), null, views.get(1)));
+        assertThat(Sample.of(opCase, new SplittableRandom(1))
+                        .part()
+                        .operands()
+                        .getFirst()
+                        .rows())
+                .isEqualTo(64);
+        try (Backend faulty = new FaultyBackend(fault);
+                Backend reference = AvailableBackends.open("reference")) {
+            Conformance.Result result = new Conformance(faulty, reference).checkSample(opCase, 1);
+            if (fault == Fault.NONE) {
+                assertThat(result.failure()).isEmpty();
+                assertThat(result.worstError()).isZero();
+            } else {
+                assertThat(result.failure())
+                        .hasValueSatisfying(line -> assertThat(line).contains("activate/large", fault.complaint));
             }
         }
     }

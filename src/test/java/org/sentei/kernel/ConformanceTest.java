@@ -91,7 +91,10 @@ class ConformanceTest {
     @Test
     void caseNamesAreUnique() {
         assertThat(OpCases.all().stream().map(OpCase::name)).doesNotHaveDuplicates();
-        assertThat(OpCases.benchmarks().stream().map(OpCase::name)).doesNotHaveDuplicates();
+        assertThat(Stream.of(OpCases.benchmarks(), OpCases.modelShapes())
+                        .flatMap(List::stream)
+                        .map(OpCase::name))
+                .doesNotHaveDuplicates();
     }
 
     @Test
