@@ -103,7 +103,7 @@ fi
 if ! available cuda; then
     skip '"part":"launch","backend":"cuda"' "not run on a GPU: the doctor finds no backend cuda here"
 else
-    part '"part":"launch","backend":"cuda"' 30 sh -c "TIME=0.4 bench/launch.sh '$work/launch' >&2 && cat '$work/launch/launch.json'"
+    part '"part":"launch","backend":"cuda"' 30 sh -c "TIME=400ms bench/launch.sh '$work/launch' >&2 && cat '$work/launch/launch.json'"
 fi
 
 # kernels BACKEND SECONDS PATTERN: those cases, not run before, whose names begin like this; a run an op, so that every one is

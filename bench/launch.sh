@@ -6,7 +6,8 @@
 #   bench/launch.sh OUT --emulated   on the emulated driver, whose launches do nothing but return: the cost of the binding
 #                                    (wants a built project with CUDA kernels, g++ and make)
 #
-# Writes OUT/launch.{json,md}. JAVA chooses the JDK 25, TIME the seconds of an iteration; a pack has its own Java.
+# Writes OUT/launch.{json,md}. JAVA chooses the JDK 25, TIME how long an iteration takes, as JMH reads it (1, 400ms); a pack has
+# its own Java.
 set -euo pipefail
 if [ $# -lt 1 ] || [ $# -gt 2 ] || [ "${2:---emulated}" != --emulated ]; then
     echo "usage: $0 OUT [--emulated]" >&2
