@@ -65,7 +65,13 @@ public class LaunchBenchmark {
                 .orElseThrow(() -> new IllegalStateException("this build has no CUDA kernels; build it where nvcc is"));
         Jcuda.load(LibraryCache.ofUser(), resources);
         driver = search.driver();
-        device = new CudaDevice(driver, 0, search.version(), images, new MemoryBudget("cuda", MemoryBudget.UNLIMITED));
+        device = new CudaDevice(
+                driver,
+                0,
+                search.version(),
+                images,
+                _ -> new byte[0],
+                new MemoryBudget("cuda", MemoryBudget.UNLIMITED));
         long count = device.allocate(Long.BYTES);
         launch = new Launch(
                 FILE, ENTRY, true, 1, List.of(new Launch.Argument.Matrix(count, 0, 1), new Launch.Argument.Int32(0)));

@@ -1,5 +1,6 @@
 package org.sentei.bench.jmh;
 
+import java.nio.file.Path;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
@@ -26,6 +27,7 @@ public final class JmhHarness implements Harness {
                 .param("backend", request.backend())
                 .param("device", Integer.toString(request.device()))
                 .param("threads", Integer.toString(request.threads()))
+                .param("kernel", request.kernel().map(Path::toString).orElse(""))
                 .param("opCase", request.opCase())
                 .threads(1)
                 .forks(schedule.forks())

@@ -2,8 +2,10 @@ package org.sentei.bench.jmh;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
@@ -16,6 +18,7 @@ import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
+import org.sentei.bench.Bench;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.Op;
@@ -50,6 +53,10 @@ public class OpBenchmark {
     @Param("1")
     public int threads;
 
+    /** File with kernels to time in the place of the backend's own; empty without. */
+    @Param("")
+    public String kernel;
+
     /** Name of a case of {@link OpCases#benchmarks()} or {@link OpCases#modelShapes()}. */
     @Param("column_moments/32768x4096")
     public String opCase;
@@ -70,7 +77,11 @@ public class OpBenchmark {
                 .filter(one -> one.name().equals(opCase))
                 .findFirst()
                 .orElseThrow(() -> new IllegalArgumentException("there is no case " + opCase));
-        opened = Backends.find(backend).open(new Backend.Options(device, threads));
+        opened = Bench.open(
+                backend,
+                new Backend.Options(device, threads),
+                Op.stem(found.op()),
+                Optional.of(kernel).filter(file -> !file.isEmpty()).map(Path::of));
         scope = new Scope(opened);
         long bytes = found.operands().stream()
                 .mapToLong(operand ->

@@ -1,7 +1,9 @@
 package org.sentei.bench;
 
+import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.sentei.engine.Progress;
 
 /** Times cases of {@code OpCases}; found as a service, because JMH's licence keeps it out of the library. */
@@ -20,8 +22,10 @@ public interface Harness {
      * @param backend name of the backend
      * @param threads host threads that it computes with
      * @param opCase name of the case, {@code op/label}
+     * @param kernel file with kernels of the case's op, to time in the place of the backend's own
      */
-    record Request(String backend, int device, int threads, String opCase, Schedule schedule) {}
+    record Request(
+            String backend, int device, int threads, String opCase, Optional<Path> kernel, Schedule schedule) {}
 
     /**
      * How long to time, in JMH's words.

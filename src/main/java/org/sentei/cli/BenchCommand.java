@@ -2,6 +2,7 @@ package org.sentei.cli;
 
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
@@ -36,6 +37,8 @@ import picocli.CommandLine.Spec;
             "",
             "Example: one op, twice as many iterations, results kept",
             "  sentei bench --op column_moments --iterations 20 --out before",
+            "Example: a kernel of your own beside ours",
+            "  sentei bench --kernel rms_norm_mine.cl --op rms_norm",
             "Example: what a change brought",
             "  sentei bench --compare before after"
         })
@@ -124,6 +127,15 @@ final class BenchCommand implements Callable<Integer> {
     private List<String> profilers = List.of();
 
     @Option(
+            names = "--kernel",
+            paramLabel = "FILE",
+            description =
+                    "A kernel of your own, OpenCL (.cl) or CUDA (.cu, which wants NVRTC): checked on all cases of its op"
+                            + " (--op, or how the file's name begins), then timed beside ours. kernels/README.md has the entries."
+                            + " Exit code 4 with the first case that it gets wrong.")
+    private Path kernel;
+
+    @Option(
             names = "--out",
             paramLabel = "DIR",
             description = "Write bench.json, bench.csv and roofline.svg into this folder.")
@@ -155,7 +167,9 @@ final class BenchCommand implements Callable<Integer> {
             return ExitCode.OK;
         }
         if (!compare.isEmpty()) {
-            if (!(ops.isEmpty() && patterns.isEmpty() && backends.isEmpty() && profilers.isEmpty()) || out != null) {
+            if (!(ops.isEmpty() && patterns.isEmpty() && backends.isEmpty() && profilers.isEmpty())
+                    || out != null
+                    || kernel != null) {
                 throw wrong("--compare times nothing and writes nothing: give it two results and at most --json");
             }
             compare();
@@ -167,14 +181,19 @@ final class BenchCommand implements Callable<Integer> {
         }
         Harness.Schedule schedule = schedule();
         Backend.Options options = options();
+        if (kernel != null) {
+            ops = List.of(opOfKernel());
+        }
         List<OpCase> cases = cases();
-        List<String> names = backends();
+        List<String> names = kernel == null ? backends() : List.of(backendOfKernel());
         if (out != null) {
             BenchFiles.open(out);
         }
         BenchReport report;
         try (ProgressBar progress = new ProgressBar(terminal, cancelled)) {
-            report = Bench.run(names, options, cases, schedule, limit, progress);
+            report = kernel == null
+                    ? Bench.run(names, options, cases, schedule, limit, progress)
+                    : Bench.run(kernel, names.getFirst(), options, cases, schedule, limit, progress);
         }
         if (out != null) {
             BenchFiles.write(out, report);
@@ -228,6 +247,34 @@ final class BenchCommand implements Callable<Integer> {
         }
         return List.copyOf(new LinkedHashSet<>(
                 backends.stream().map(name -> Backends.find(name).name()).toList()));
+    }
+
+    /** The one that is named, or the longest that the file's name begins with. */
+    private String opOfKernel() {
+        if (ops.size() > 1) {
+            throw wrong("--kernel holds the kernels of one op, but --op names " + String.join(" and ", ops));
+        }
+        String file = String.valueOf(kernel.getFileName());
+        return ops.isEmpty()
+                ? OpCases.benchmarks().stream()
+                        .map(one -> Op.stem(one.op()))
+                        .filter(file::startsWith)
+                        .max(Comparator.comparingInt(String::length))
+                        .orElseThrow(() -> wrong(
+                                "--kernel " + kernel + ": of which op? Name it by --op, or begin the file's name so"))
+                : ops.getFirst();
+    }
+
+    private String backendOfKernel() {
+        String file = kernel.toString();
+        if (!file.endsWith(".cl") && !file.endsWith(".cu")) {
+            throw wrong("--kernel " + kernel + ": give OpenCL as .cl or CUDA as .cu");
+        }
+        String backend = file.endsWith(".cl") ? "opencl" : "cuda";
+        if (!(backends.isEmpty() || backends.equals(List.of(backend)))) {
+            throw wrong("--kernel " + kernel + " runs on " + backend + ", not on " + String.join(" and ", backends));
+        }
+        return Backends.find(backend).name();
     }
 
     private List<OpCase> cases() {

@@ -110,6 +110,22 @@ public interface Backend extends AutoCloseable {
          * @throws DeviceException when it is not available
          */
         Backend open(Options options);
+
+        /**
+         * Opens the device with kernels of one op from somebody else, compiled here; those that they leave out stay this
+         * backend's own.
+         *
+         * @throws DeviceException UNSUPPORTED when the backend compiles no kernels, COMPILE with the compiler's words, or when
+         *     the source defines no entry of the op
+         */
+        default Backend open(Options options, UserKernel kernel) {
+            throw new DeviceException(
+                    name(),
+                    "compiling " + kernel.name(),
+                    0,
+                    "this backend compiles no kernels; give an OpenCL kernel (.cl) or a CUDA kernel (.cu)",
+                    DeviceException.Kind.UNSUPPORTED);
+        }
     }
 
     /**

@@ -14,6 +14,9 @@ public final class Settings {
     /** File of cuBLASLt, where the system does not find the right one by itself; {@code none} for our own kernels. */
     public static final String CUBLASLT = "sentei.cublaslt";
 
+    /** File of NVRTC, where the system does not find the right one by itself. */
+    public static final String NVRTC = "sentei.nvrtc";
+
     private Settings() {}
 
     /** The value of a setting; empty when it is absent or blank. */

@@ -1,13 +1,16 @@
 package org.sentei.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assumptions.assumeThat;
 import static org.sentei.cli.CliTest.sentei;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.sentei.kernel.AvailableBackends;
 
 class BenchCommandTest {
     @TempDir
@@ -41,6 +44,86 @@ class BenchCommandTest {
         Path file = Files.writeString(folder.resolve("file"), "");
         sentei("bench", "--op", "gemm", "--out", file.resolve("below").toString())
                 .refuses(ExitCode.INPUT, "--out");
+    }
+
+    /** RMSNorm as somebody else would write it, in plain OpenCL: a group a row. */
+    private static String rmsNorm(String mean) {
+        return """
+            __kernel void rms_norm_f32(
+                __global const float *x, long x_first, long x_stride, int cols,
+                __global const float *gain, long gain_first, long gain_stride,
+                __global float *y, long y_first, long y_stride, float epsilon) {
+                __local double part[256];
+                const int me = get_local_id(0);
+                const long row = get_group_id(0);
+                double sum = 0;
+                for (int c = me; c < cols; c += 256) {
+                    const double value = x[x_first + row * x_stride + c];
+                    sum += value * value;
+                }
+                part[me] = sum;
+                barrier(CLK_LOCAL_MEM_FENCE);
+                double total = 0;
+                for (int i = 0; i < 256; i++) {
+                    total += part[i];
+                }
+                const double scale = 1 / sqrt(%s + epsilon);
+                for (int c = me; c < cols; c += 256) {
+                    y[y_first + row * y_stride + c] =
+                        (float)(x[x_first + row * x_stride + c] * scale * gain[gain_first + c]);
+                }
+            }
+            """.formatted(mean);
+    }
+
+    private String kernel(String name, String source) throws IOException {
+        return Files.writeString(folder.resolve(name), source).toString();
+    }
+
+    @Test
+    void aUsersKernelGetsARowBesideOurs() throws Exception {
+        assumeThat(AvailableBackends.names()).contains("opencl");
+        CliTest.Outcome outcome = sentei(
+                "bench",
+                "--kernel",
+                kernel("rms_norm_mine.cl", rmsNorm("total / cols")),
+                "--forks",
+                "0",
+                "--warmup",
+                "0",
+                "--iterations",
+                "1",
+                "--time",
+                "0.01",
+                "--json");
+        assertThat(outcome.code()).as(outcome.err()).isZero();
+        JsonNode document = outcome.document();
+        assertThat(document.get("results").findValuesAsText("backend")).contains("opencl rms_norm_mine.cl", "opencl");
+        assertThat(document.get("results").findValuesAsText("op")).containsOnly("rms_norm");
+        assertThat(document.get("backends").findValuesAsText("name"))
+                .containsExactly("opencl rms_norm_mine.cl", "opencl");
+    }
+
+    @Test
+    void aUsersKernelThatIsWrongIsNotTimedAndTheFirstCaseIsNamed() throws Exception {
+        assumeThat(AvailableBackends.names()).contains("opencl");
+        sentei("bench", "--kernel", kernel("mine.cl", rmsNorm("total / (cols + 1)")), "--op", "rms_norm")
+                .refuses(ExitCode.BACKEND, "mine.cl", "it computes wrong: rms_norm/", "y[0, 0] is", "instead of");
+    }
+
+    @Test
+    void aUsersKernelThatCannotBeCompiledOrIsNoneOfTheOpsIsRefused() throws Exception {
+        assumeThat(AvailableBackends.names()).contains("opencl");
+        sentei("bench", "--kernel", kernel("rms_norm.cl", rmsNorm("no_such_name")))
+                .refuses(ExitCode.RUN_FAILED, "no_such_name");
+        sentei("bench", "--kernel", kernel("gram.cl", rmsNorm("total / cols")))
+                .refuses(ExitCode.RUN_FAILED, "gram.cl", "none of the entries of gram", "gram_f32");
+        sentei("bench", "--kernel", kernel("rms_norm.txt", "")).refuses(ExitCode.SYNTAX, ".cl or CUDA as .cu");
+        sentei("bench", "--kernel", kernel("mine.cl", "")).refuses(ExitCode.SYNTAX, "of which op");
+        sentei("bench", "--kernel", folder.resolve("rms_norm_absent.cl").toString())
+                .refuses(ExitCode.INPUT, "rms_norm_absent.cl", "cannot be read");
+        sentei("bench", "--kernel", kernel("rms_norm.cl", ""), "--backend", "cpu")
+                .refuses(ExitCode.SYNTAX, "runs on opencl, not on cpu");
     }
 
     @Test

@@ -22,6 +22,7 @@ import jcuda.driver.CUstreamCaptureMode;
 import jcuda.driver.CUstream_flags;
 import jcuda.driver.JCudaDriver;
 import org.sentei.backend.gpu.GpuDevice;
+import org.sentei.backend.gpu.KernelSource;
 import org.sentei.backend.gpu.Launch;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
@@ -35,6 +36,9 @@ import org.sentei.kernel.MemoryBudget;
 final class CudaDevice implements GpuDevice {
     private final CudaDriver driver;
     private final KernelImages images;
+    /** A user's kernels for a compute capability, for example 90. */
+    private final IntFunction<byte[]> users;
+
     private final MemoryBudget budget;
     private final CUdevice device = new CUdevice();
     private final Context context = new Context();
@@ -43,6 +47,7 @@ final class CudaDevice implements GpuDevice {
     private final CUevent computed = new CUevent();
     private final CUevent uploaded = new CUevent();
     private final DeviceInfo info;
+    private final int capability;
     private final Staging staging;
     private final TunedKernels tuned;
     /** Null where products run by the kernels of this build. */
@@ -82,12 +87,20 @@ final class CudaDevice implements GpuDevice {
     /**
      * Opens a device for the calling thread, which must stay on its carrier: a context belongs to a thread of the system.
      *
+     * @param users what {@link KernelSource#USERS} is, compiled for a compute capability
      * @param budget what the device takes for itself comes from it
      * @throws DeviceException UNSUPPORTED for a device that is not there or that the kernels do not serve; others as they
      *     occur, with nothing left open
      */
-    CudaDevice(CudaDriver driver, int ordinal, int version, KernelImages images, MemoryBudget budget) {
+    CudaDevice(
+            CudaDriver driver,
+            int ordinal,
+            int version,
+            KernelImages images,
+            IntFunction<byte[]> users,
+            MemoryBudget budget) {
         this.driver = driver;
+        this.users = users;
         this.budget = budget;
         this.images = images;
         if (Thread.currentThread().isVirtual()) {
@@ -97,7 +110,7 @@ final class CudaDevice implements GpuDevice {
         }
         try {
             driver.check("cuDeviceGet of device " + ordinal, JCudaDriver.cuDeviceGet(device, ordinal));
-            int capability = 10 * attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
+            capability = 10 * attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
                     + attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
             if (!images.serve(capability)) {
                 throw CudaDriver.unsupported(
@@ -388,12 +401,16 @@ final class CudaDevice implements GpuDevice {
             byBlas(() -> blas.run(portable, workspace(), compute.address()));
             return;
         }
-        Launch launch = tuned.of(portable);
+        Launch launch = chosen(portable);
         Kernel kernel = kernel(launch);
         kernel.set(launch.arguments());
         check(
                 "launching " + launch.entry(),
                 driver.launch(kernel.function, launch.groups(), Launch.GROUP, compute.address(), kernel.addresses));
+    }
+
+    private Launch chosen(Launch portable) {
+        return portable.file().equals(KernelSource.USERS) ? portable : tuned.of(portable);
     }
 
     private boolean isProduct(Launch launch) {
@@ -427,19 +444,31 @@ final class CudaDevice implements GpuDevice {
         }
     }
 
+    @Override
+    public void load(String file) {
+        use();
+        module(file);
+    }
+
+    private CUmodule module(String file) {
+        CUmodule module = modules.get(file);
+        if (module == null) {
+            byte[] image = file.equals(KernelSource.USERS) ? users.apply(capability) : images.image(file);
+            CUmodule loaded = new CUmodule();
+            int code = JCudaDriver.cuModuleLoadData(loaded, image);
+            acquire("loading the kernels of " + file, code, () -> JCudaDriver.cuModuleUnload(loaded));
+            modules.put(file, loaded);
+            module = loaded;
+        }
+        return module;
+    }
+
     private Kernel kernel(Launch launch) {
         Kernel known = kernels.get(launch.entry());
         if (known != null) {
             return known;
         }
-        CUmodule module = modules.get(launch.file());
-        if (module == null) {
-            CUmodule loaded = new CUmodule();
-            int code = JCudaDriver.cuModuleLoadData(loaded, images.image(launch.file()));
-            acquire("loading the kernels of " + launch.file(), code, () -> JCudaDriver.cuModuleUnload(loaded));
-            modules.put(launch.file(), loaded);
-            module = loaded;
-        }
+        CUmodule module = module(launch.file());
         Jcuda.Function function = new Jcuda.Function();
         check(
                 "finding the kernel " + launch.entry(),
@@ -499,7 +528,7 @@ final class CudaDevice implements GpuDevice {
                 workspace();
                 byBlas(() -> blas.prepare(launch));
             } else {
-                kernel(tuned.of(launch));
+                kernel(chosen(launch));
             }
         }
         CUgraph graph = new CUgraph();

@@ -3,10 +3,12 @@ package org.sentei.backend.cuda;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
+import java.util.function.IntFunction;
 import org.sentei.backend.gpu.GpuBackend;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.MemoryBudget;
+import org.sentei.kernel.UserKernel;
 import org.sentei.platform.LibraryCache;
 import org.sentei.platform.Settings;
 
@@ -41,6 +43,15 @@ public final class CudaProvider implements Backend.Provider {
 
     /** As {@link #open(Backend.Options)}, with JCuda's library and the kernels from these resources. */
     static Backend open(Backend.Options options, ClassLoader resources) {
+        return open(options, Optional.empty(), resources);
+    }
+
+    @Override
+    public Backend open(Backend.Options options, UserKernel kernel) {
+        return open(options, Optional.of(kernel), CudaProvider.class.getClassLoader());
+    }
+
+    private static Backend open(Backend.Options options, Optional<UserKernel> kernel, ClassLoader resources) {
         CudaDriver.Search search = CudaDriver.search();
         missing(search, resources).ifPresent(reason -> {
             throw CudaDriver.unsupported("opening the backend", reason);
@@ -48,8 +59,11 @@ public final class CudaProvider implements Backend.Provider {
         Jcuda.load(LibraryCache.ofUser(), CudaProvider.class.getClassLoader());
         KernelImages images = KernelImages.of(resources).orElseThrow();
         MemoryBudget budget = new MemoryBudget(CudaDriver.NAME, options.memoryBytes());
+        IntFunction<byte[]> users = capability -> Nvrtc.find().compile(kernel.orElseThrow(), capability);
         return new GpuBackend(
-                new CudaDevice(search.driver(), options.device(), search.version(), images, budget), budget);
+                new CudaDevice(search.driver(), options.device(), search.version(), images, users, budget),
+                budget,
+                kernel);
     }
 
     private static Optional<String> missing(CudaDriver.Search search, ClassLoader resources) {

@@ -8,6 +8,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Buffer;
 import org.sentei.kernel.Ceilings;
@@ -16,6 +17,7 @@ import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.MemoryBudget;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.Sequence;
+import org.sentei.kernel.UserKernel;
 import org.sentei.kernel.View;
 import org.sentei.tensor.DType;
 
@@ -28,6 +30,9 @@ public final class GpuBackend implements Backend {
     private final String name;
     private final GpuDevice device;
     private final MemoryBudget budget;
+    /** Entries that a user's kernels define. */
+    private final Set<String> replaced;
+
     private final Thread owner = Thread.currentThread();
     private final View fault;
     private final Scratch scratch = new Scratch();
@@ -37,21 +42,26 @@ public final class GpuBackend implements Backend {
     private int lastNumber;
     private boolean closed;
 
-    /** As {@link #GpuBackend(GpuDevice, MemoryBudget)}, with all of the device's memory. */
+    /** As {@link #GpuBackend(GpuDevice, MemoryBudget, Optional)}, with all of the device's memory. */
     public GpuBackend(GpuDevice device) {
-        this(device, new MemoryBudget(device.info().backend(), MemoryBudget.UNLIMITED));
+        this(device, new MemoryBudget(device.info().backend(), MemoryBudget.UNLIMITED), Optional.empty());
     }
 
     /**
      * A backend that belongs to the calling thread, and owns the device from here on.
      *
      * @param budget of all its memory; what the device takes for itself comes from it too
+     * @param kernel that the device has as the file {@link KernelSource#USERS}
      */
-    public GpuBackend(GpuDevice device, MemoryBudget budget) {
+    public GpuBackend(GpuDevice device, MemoryBudget budget, Optional<UserKernel> kernel) {
         this.name = device.info().backend();
         this.device = device;
         this.budget = budget;
+        this.replaced = kernel.map(KernelSource::entries).orElse(Set.of());
         try {
+            if (kernel.isPresent()) {
+                device.load(KernelSource.USERS);
+            }
             fault = View.of(allocate(Integer.BYTES), DType.I32, 1, 1);
             clearFault();
         } catch (RuntimeException e) {
@@ -204,7 +214,12 @@ public final class GpuBackend implements Backend {
                             : "a matrix has too many rows or columns; split it",
                     DeviceException.Kind.UNSUPPORTED);
         }
-        return LaunchTable.of(op, memory, number);
+        List<Launch> launches = LaunchTable.of(op, memory, number);
+        return replaced.isEmpty()
+                ? launches
+                : launches.stream()
+                        .map(launch -> replaced.contains(launch.entry()) ? launch.from(KernelSource.USERS) : launch)
+                        .toList();
     }
 
     private int nextNumber() {

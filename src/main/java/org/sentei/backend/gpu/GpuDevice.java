@@ -41,6 +41,13 @@ public interface GpuDevice extends AutoCloseable {
     /** Copies to packed rows of native host memory, behind all work launched before; done when this returns. */
     void copyOut(Region source, MemorySegment target);
 
+    /**
+     * Makes the kernels of a file ready, so that what is wrong with them is said now.
+     *
+     * @param file {@link Launch#file}
+     */
+    void load(String file);
+
     /** Runs a kernel; may return before it is done. */
     void launch(Launch launch);
 

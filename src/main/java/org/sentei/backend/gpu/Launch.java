@@ -5,13 +5,18 @@ import java.util.List;
 /**
  * One kernel to run.
  *
- * @param file stem of the kernel file that holds the entry, {@code kernels/common/<file>.inc}
+ * @param file stem of the kernel file that holds the entry, {@code kernels/common/<file>.inc}, or {@link KernelSource#USERS}
  * @param entry name of the kernel
  * @param fp64 whether the kernel exists only on devices with fp64
  * @param groups groups of {@link #GROUP} work-items, at least 1
  * @param arguments in the kernel's order
  */
 public record Launch(String file, String entry, boolean fp64, int groups, List<Argument> arguments) {
+    /** The same kernel from another file. */
+    Launch from(String other) {
+        return new Launch(other, entry, fp64, groups, arguments);
+    }
+
     /** Work-items of a group: GROUP of {@code kernels/portable.h}. */
     public static final int GROUP = 256;
 

@@ -222,12 +222,22 @@ final class OpenClDevice implements GpuDevice {
         enqueue(kernel, launch);
     }
 
-    private long kernel(Launch launch) {
-        Long program = programs.get(launch.file());
+    @Override
+    public void load(String file) {
+        program(file);
+    }
+
+    private long program(String file) {
+        Long program = programs.get(file);
         if (program == null) {
-            program = build(launch.file());
-            programs.put(launch.file(), program);
+            program = build(file);
+            programs.put(file, program);
         }
+        return program;
+    }
+
+    private long kernel(Launch launch) {
+        long program = program(launch.file());
         try (Arena name = Arena.ofConfined()) {
             long kernel =
                     nclCreateKernel(program, name.allocateFrom(launch.entry()).address(), code.address());

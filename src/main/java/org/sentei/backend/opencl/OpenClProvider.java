@@ -7,8 +7,10 @@ import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
 import org.sentei.backend.gpu.GpuBackend;
+import org.sentei.backend.gpu.KernelSource;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.MemoryBudget;
+import org.sentei.kernel.UserKernel;
 
 /**
  * Provides a {@link GpuBackend} on OpenCL devices.
@@ -62,7 +64,19 @@ public final class OpenClProvider implements Backend.Provider {
     public Backend open(Backend.Options options) {
         return new GpuBackend(
                 new OpenClDevice(OpenClLibrary.device(options.device())),
-                new MemoryBudget(NAME, options.memoryBytes()));
+                new MemoryBudget(NAME, options.memoryBytes()),
+                Optional.empty());
+    }
+
+    @Override
+    public Backend open(Backend.Options options, UserKernel kernel) {
+        String source = KernelSource.of(kernel, NAME);
+        return new GpuBackend(
+                new OpenClDevice(
+                        OpenClLibrary.device(options.device()),
+                        file -> file.equals(KernelSource.USERS) ? source : KernelSource.of(file)),
+                new MemoryBudget(NAME, options.memoryBytes()),
+                Optional.of(kernel));
     }
 
     /** Whether a driver is registered that may have another device than the processor; loads nothing. */

@@ -54,6 +54,9 @@ final class RecordingDevice implements GpuDevice {
     public void copyOut(Region source, MemorySegment target) {}
 
     @Override
+    public void load(String file) {}
+
+    @Override
     public void launch(Launch launch) {
         for (Launch.Argument argument : launch.arguments()) {
             if (argument instanceof Launch.Argument.Matrix matrix
