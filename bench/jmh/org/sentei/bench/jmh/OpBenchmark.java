@@ -20,7 +20,6 @@ import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.sentei.bench.Bench;
 import org.sentei.kernel.Backend;
-import org.sentei.kernel.Backends;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCase;
 import org.sentei.kernel.OpCases;

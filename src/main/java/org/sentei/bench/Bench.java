@@ -240,8 +240,7 @@ public final class Bench {
     }
 
     /** A fast wrong kernel must not win: how far the very case is from the reference, in units of what is allowed. */
-    private static double worstError(
-            Contender contender, Backend.Options options, OpCase opCase, Progress progress) {
+    private static double worstError(Contender contender, Backend.Options options, OpCase opCase, Progress progress) {
         String name = contender.label();
         if (name.equals(REFERENCE)) {
             return 0;

@@ -107,6 +107,8 @@ public final class GpuTable {
         lines.add("");
         musts(lines);
         lines.add("");
+        throughput(lines);
+        lines.add("");
         lines.add("| kernel | shape | backend | ms | GB/s | TFLOP/s | of ceiling | peers: ms, ratio | error |");
         lines.add("|---|---|---|---:|---:|---:|---:|---|---|");
         for (OpCase opCase : benchmarks) {
@@ -276,6 +278,25 @@ public final class GpuTable {
     private static double positive(JsonNode value) {
         double number = value.isNumber() ? value.asDouble() : Double.NaN;
         return number > 0 && Double.isFinite(number) ? number : Double.NaN;
+    }
+
+    /** Whole compressions. */
+    private void throughput(StringJoiner lines) {
+        lines.add("| synthetic model | method | calibration tokens | s | of that host to host | files |");
+        lines.add("|---|---|---:|---:|---:|---:|");
+        JsonNode compressed = result("throughput");
+        if (compressed.path("throughput").isEmpty()) {
+            lines.add(row("-", "-", reason("throughput", null, null), "-", "-", "-"));
+        }
+        compressed
+                .path("throughput")
+                .forEach(one -> lines.add(row(
+                        compressed.path("model").asText(),
+                        one.path("method").asText(),
+                        one.path("calibration_tokens").asText(),
+                        figure(one.path("seconds").asDouble()),
+                        figure(one.path("host_to_host_seconds").asDouble()),
+                        figure(one.path("file_seconds").asDouble()))));
     }
 
     private String conformance(JsonNode doctor, String backend) {

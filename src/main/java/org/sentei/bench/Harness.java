@@ -24,8 +24,7 @@ public interface Harness {
      * @param opCase name of the case, {@code op/label}
      * @param kernel file with kernels of the case's op, to time in the place of the backend's own
      */
-    record Request(
-            String backend, int device, int threads, String opCase, Optional<Path> kernel, Schedule schedule) {}
+    record Request(String backend, int device, int threads, String opCase, Optional<Path> kernel, Schedule schedule) {}
 
     /**
      * How long to time, in JMH's words.

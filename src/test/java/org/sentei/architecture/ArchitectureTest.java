@@ -150,6 +150,8 @@ class ArchitectureTest {
                 .doNotHaveFullyQualifiedName("org.sentei.backend.cuda.CudaDriver")
                 .and()
                 .doNotHaveFullyQualifiedName("org.sentei.backend.cuda.CublasLt")
+                .and()
+                .doNotHaveFullyQualifiedName("org.sentei.backend.cuda.Nvrtc")
                 .should()
                 .dependOnClassesThat()
                 .haveFullyQualifiedName("java.lang.foreign.Linker")
