@@ -162,6 +162,14 @@ else
     kernels opencl 90 ''
 fi
 
+# Whole compressions of a synthetic model that fits the time; its file is the result.
+if ! available cuda; then
+    skip '"part":"throughput","backend":"cuda"' "not run on a GPU: the doctor finds no backend cuda here"
+else
+    part '"part":"throughput","backend":"cuda"' 90 env BACKEND=cuda SHAPE=1b SAMPLES=32 LENGTH=1024 \
+        bench/throughput "$work/throughput"
+fi
+
 if ! available cuda; then
     skip '"part":"compute-sanitizer","backend":"cuda"' "the doctor finds no backend cuda here"
 elif ! command -v compute-sanitizer >/dev/null; then
@@ -169,14 +177,6 @@ elif ! command -v compute-sanitizer >/dev/null; then
 else
     part '"part":"compute-sanitizer","backend":"cuda"' 540 compute-sanitizer --target-processes all \
         bin/sentei doctor --backend cuda --json
-fi
-
-# Whole compressions of a synthetic model that fits the time; its file is the result.
-if ! available cuda; then
-    skip '"part":"throughput","backend":"cuda"' "not run on a GPU: the doctor finds no backend cuda here"
-else
-    part '"part":"throughput","backend":"cuda"' 180 env BACKEND=cuda SHAPE=1b SAMPLES=32 LENGTH=1024 \
-        bench/throughput "$work/throughput"
 fi
 
 table || { echo "the table could not be written: see $out/gpu.log" >&2; exit 1; }
