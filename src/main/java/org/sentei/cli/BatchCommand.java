@@ -105,7 +105,7 @@ final class BatchCommand implements Callable<Integer> {
             }
             return run(workers);
         } finally {
-            workers.forEach(BatchWorker::close);
+            workers.forEach(worker -> worker.close(terminal));
         }
     }
 
@@ -161,7 +161,7 @@ final class BatchCommand implements Callable<Integer> {
             workers.forEach(worker -> runs.add(threads.submit(() -> worker.run(work))));
         }
         runs.forEach(run -> run.resultNow().ifPresent(lost::add));
-        if (!lost.isEmpty()) {
+        if (!lost.isEmpty() && !work.cancelled().getAsBoolean()) {
             for (BatchJob job = work.queue().poll();
                     job != null;
                     job = work.queue().poll()) {

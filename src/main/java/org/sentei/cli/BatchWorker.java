@@ -16,7 +16,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /** Takes jobs off a queue and runs them on one device, which stays open from job to job. */
-final class BatchWorker implements AutoCloseable {
+final class BatchWorker {
     private static final Logger LOG = LoggerFactory.getLogger(BatchWorker.class);
 
     private final String backend;
@@ -136,10 +136,16 @@ final class BatchWorker implements AutoCloseable {
         return new BatchSummary.Device(options.device(), name, jobs, busy, Math.max(0, seconds - busy));
     }
 
-    @Override
-    public void close() {
-        if (session != null) {
+    /** Closes the device; that it fails to is told, and changes nothing of what was done. */
+    void close(Terminal terminal) {
+        if (session == null) {
+            return;
+        }
+        try {
             session.close();
+        } catch (RuntimeException | Error failure) {
+            terminal.err()
+                    .println("warning: device " + options.device() + " does not close: " + ExitCode.message(failure));
         }
     }
 
