@@ -66,6 +66,7 @@ static inline float FLOAT(uint bits) {
 
 using std::erf;
 using std::exp;
+using std::expm1;
 using std::fabs;
 using std::isinf;
 using std::isnan;

@@ -46,6 +46,7 @@ public final class OpCases {
             new Family(Activate.class, OpCases::activate),
             new Family(ApplyMask.class, OpCases::applyMask),
             new Family(Attention.class, OpCases::attention),
+            new Family(AttentionResidual.class, OpCases::attentionResidual),
             new Family(Cast.class, OpCases::cast),
             new Family(ColumnMoments.class, OpCases::columnMoments),
             new Family(CountValues.class, OpCases::countValues),
@@ -55,6 +56,8 @@ public final class OpCases {
             new Family(Gram.class, OpCases::gram),
             new Family(InverseCholesky.class, OpCases::inverseCholesky),
             new Family(LayerNorm.class, OpCases::layerNorm),
+            new Family(MaskDifference.class, OpCases::maskDifference),
+            new Family(MaskStep.class, OpCases::maskStep),
             new Family(ObsSweep.class, OpCases::obsSweep),
             new Family(QuadraticForm.class, OpCases::quadraticForm),
             new Family(RmsNorm.class, OpCases::rmsNorm),
@@ -83,6 +86,8 @@ public final class OpCases {
         attention(cases, "64 times 256 tokens, 12 heads of 32", 64, heads(12, 32, 256, false), false);
         attention(cases, "512 tokens, 8 heads of 64", 1, heads(8, 64, 512, false), false);
         attention(cases, "causal 2048 tokens, 12 heads of 64", 1, heads(12, 64, 2048, true), false);
+        residual(cases, "512 tokens, 8 heads of 64", 1, heads(8, 64, 512, false), false, true, 0.1);
+        residual(cases, "causal 2048 tokens, 12 heads of 64", 1, heads(12, 64, 2048, true), false, true, 0.1);
         cases.add(cast(DType.F32, DType.BF16, false, 4096, 11008, normal(1)));
         cases.add(cast(DType.BF16, DType.F32, false, 4096, 11008, of(DType.BF16, normal(1))));
         cases.add(cast(DType.F32, DType.F32, true, 4096, 4096, normal(1)));
@@ -101,6 +106,9 @@ public final class OpCases {
         cases.add(inverse("768", 768, 0.01, gramOf(300, 0)));
         cases.add(layerNorm("16384x384", 16384, 384, 0, normal(1)));
         cases.add(layerNorm("8192x4096", 8192, 4096, 0, normal(1)));
+        cases.add(difference(4096, 4096, 0, normal(1)));
+        cases.add(step(4096, 4096, 0, false, normal(1), normal(1)));
+        cases.add(step(4096, 4096, 0, true, normal(1), normal(1)));
         cases.add(rmsNorm("8192x4096", 8192, 4096, 0, normal(1)));
         cases.add(sweep("given mask 4096x128", 4096, 128, 0, 0, 0, normal(1)));
         cases.add(sweep("2:4 of 4096x128", 4096, 128, 2, 4, 0, normal(1)));
@@ -414,6 +422,118 @@ public final class OpCases {
                         geometry)));
     }
 
+    private static void attentionResidual(List<OpCase> cases) {
+        for (boolean gradients : new boolean[] {true, false}) {
+            residual(cases, "one token", 1, new Attention.Geometry(1, 1, 1, 1, 1f, false, 0), false, gradients, 0.5);
+            residual(cases, "tokens alone", 5, new Attention.Geometry(2, 1, 7, 1, 1f, true, 0), false, gradients, 0.5);
+            residual(
+                    cases,
+                    "bidirectional",
+                    2,
+                    new Attention.Geometry(3, 3, 7, 5, 0.4f, false, 0),
+                    false,
+                    gradients,
+                    0.5);
+            residual(
+                    cases,
+                    "bidirectional padded",
+                    3,
+                    new Attention.Geometry(4, 4, 8, 17, 0.35f, false, 0),
+                    true,
+                    gradients,
+                    0.5);
+        }
+        Attention.Geometry causal = new Attention.Geometry(2, 2, 16, 33, 0.25f, true, 0);
+        for (double spread : new double[] {0, 1e-38, 1e-5, 1e-3, 0.05, 1}) {
+            residual(cases, "causal", 2, causal, false, true, spread);
+            residual(cases, "bidirectional", 1, heads(2, 32, 100, false), false, true, spread);
+        }
+        residual(cases, "causal grouped", 2, new Attention.Geometry(6, 2, 32, 64, 0.18f, true, 0), false, true, 0.1);
+        residual(
+                cases, "causal one key head", 1, new Attention.Geometry(5, 1, 12, 31, 0.3f, true, 0), false, true, 0.1);
+        residual(cases, "causal window", 2, new Attention.Geometry(4, 2, 16, 65, 0.25f, true, 8), false, true, 0.3);
+        residual(cases, "causal window of one", 1, new Attention.Geometry(2, 2, 4, 20, 1f, true, 1), false, true, 0.3);
+        residual(cases, "causal padded", 2, new Attention.Geometry(2, 1, 64, 129, 0.125f, true, 0), true, true, 0.2);
+        residual(cases, "beyond a tile", 1, new Attention.Geometry(2, 2, 128, 300, 0.09f, true, 0), false, true, 0.2);
+        residual(cases, "several parts", 1, new Attention.Geometry(2, 1, 8, 1100, 0.35f, true, 0), false, true, 0.2);
+        residual(cases, "sharp", 1, new Attention.Geometry(2, 2, 8, 40, 5f, false, 0), false, true, 0.01);
+        residual(cases, "far apart", 1, new Attention.Geometry(2, 2, 8, 40, 5f, true, 0), false, true, 3);
+        Attention.Geometry last = new Attention.Geometry(4, 2, 8, 40, 0.35f, true, 0);
+        for (String operand : new String[] {"query", "key", "query difference", "key difference"}) {
+            cases.add(residual("causal broken " + operand, 3, last, false, true, 0.2, operand));
+        }
+    }
+
+    private static void residual(
+            List<OpCase> cases,
+            String label,
+            long sequences,
+            Attention.Geometry geometry,
+            boolean padded,
+            boolean gradients,
+            double spread) {
+        cases.add(residual(label, sequences, geometry, padded, gradients, spread, ""));
+    }
+
+    /**
+     * An attention residual.
+     *
+     * @param spread standard deviation of the differences, where that of the dense operands is 1
+     * @param broken operand that holds some NaNs and infinities
+     */
+    private static OpCase residual(
+            String label,
+            long sequences,
+            Attention.Geometry geometry,
+            boolean padded,
+            boolean gradients,
+            double spread,
+            String broken) {
+        long tokens = sequences * geometry.length();
+        long width = (long) geometry.heads() * geometry.headSize();
+        long keyWidth = (long) geometry.keyHeads() * geometry.headSize();
+        Function<String, Fill> fill = name -> {
+            Fill base = name.endsWith("difference") ? normal(spread) : normal(1);
+            return name.equals(broken) ? broken(base) : base;
+        };
+        List<Operand> operands = new ArrayList<>(List.of(
+                read("query", DType.F32, tokens, width, 1, fill.apply("query")),
+                read("key", DType.F32, tokens, keyWidth, 2, fill.apply("key")),
+                read("query difference", DType.F32, tokens, width, 0, fill.apply("query difference")),
+                read("key difference", DType.F32, tokens, keyWidth, 3, fill.apply("key difference")),
+                new Operand("loss", Role.UPDATE, DType.F64, 1, geometry.heads(), 0, doubles(0))));
+        if (gradients) {
+            operands.add(write("query gradient", DType.F32, tokens, width, 4));
+            operands.add(write("key gradient", DType.F32, tokens, keyWidth, 1));
+        }
+        if (padded) {
+            operands.add(read("visible", DType.I32, sequences, geometry.length(), 0, padding()));
+        }
+        // The rounding of a logit's difference and of a logit, which a softmax turns into a relative error, and that of
+        // sums over keys and queries, with both signs, so that some digits may go. Residuals near 1e-16 are rounding
+        // errors of the reference.
+        double terms = 4
+                * (16
+                        + 2 * geometry.headSize()
+                        + 16 * geometry.scale() * geometry.headSize() * Math.max(1, spread)
+                        + geometry.length());
+        return new OpCase(
+                AttentionResidual.class,
+                label + (gradients ? "" : ", loss alone") + ", differences of " + spread,
+                new Tolerance.Rounding(terms, 1e-11),
+                operands,
+                views -> new AttentionResidual(
+                        views.get(0),
+                        views.get(1),
+                        views.get(2),
+                        views.get(3),
+                        padded ? views.getLast() : null,
+                        views.get(4),
+                        gradients ? views.get(5) : null,
+                        gradients ? views.get(6) : null,
+                        geometry));
+    }
+
     private static void cast(List<OpCase> cases) {
         DType[] types = {DType.F64, DType.F32, DType.F16, DType.BF16};
         for (DType from : types) {
@@ -702,6 +822,67 @@ public final class OpCases {
                 new Tolerance.Rounding(80),
                 List.of(update("x", 70, 64, normal(1)), read("gain", 1, 64, normal(1)), read("bias", 1, 64, normal(1))),
                 views -> new LayerNorm(views.get(0), views.get(1), views.get(2), views.get(0), 1e-5f)));
+    }
+
+    private static void maskDifference(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            cases.add(difference(5, cols, 2, normal(1)));
+        }
+        cases.add(difference(3, 1124, 4, nan(special(normal(1)))));
+        cases.add(difference(3, 68, 4, uniform(-1e-38, 1e-38)));
+    }
+
+    private static OpCase difference(long rows, long cols, long gap, Fill fill) {
+        return new OpCase(
+                MaskDifference.class,
+                rows + "x" + cols + fill,
+                EXACT,
+                List.of(
+                        read("weights", DType.F32, rows, cols, gap, fill),
+                        read("mask", DType.I32, rows, BitMask.wordsPerRow(cols), 1, maskBits(cols)),
+                        write("difference", DType.F32, rows, cols, 3)),
+                views -> new MaskDifference(views.get(0), views.get(1), views.get(2)));
+    }
+
+    private static void maskStep(List<OpCase> cases) {
+        for (boolean adaptive : new boolean[] {false, true}) {
+            for (int cols : WIDTHS) {
+                cases.add(step(5, cols, 1, adaptive, normal(1), normal(1)));
+            }
+            cases.add(step(300, 36, 4, adaptive, normal(1), ties()));
+            cases.add(step(3, 1124, 4, adaptive, normal(1), normal(100)));
+            cases.add(step(3, 68, 4, adaptive, normal(1), uniform(-1e-38, 1e-38)));
+            cases.add(step(70, 68, 4, adaptive, normal(1), broken(normal(1))));
+            cases.add(step(3, 130, 2, adaptive, uniform(1e30, 1e38), broken(normal(1e10))));
+        }
+    }
+
+    private static OpCase step(long rows, long cols, long gap, boolean adaptive, Fill weights, Fill gradient) {
+        List<Operand> operands = new ArrayList<>(List.of(
+                read("weights", DType.F32, rows, cols, gap, weights),
+                read("gradient", DType.F32, rows, cols, 2, gradient),
+                new Operand("state", Role.UPDATE, DType.F32, rows, cols, 3, uniform(0, 1)),
+                new Operand("invalid", Role.UPDATE, DType.I64, 1, 1, 0, longs(3))));
+        if (adaptive) {
+            operands.add(new Operand("first", Role.UPDATE, DType.F32, rows, cols, 1, normal(0.1)));
+            operands.add(new Operand("second", Role.UPDATE, DType.F32, rows, cols, 2, uniform(0.1, 1)));
+        } else {
+            operands.add(write("difference", DType.F32, rows, cols, 1));
+        }
+        return new OpCase(
+                MaskStep.class,
+                (adaptive ? "adam " : "soft ") + rows + "x" + cols + weights + gradient,
+                // No sum of more than two terms, which may cancel, as may the step and the state, of about 1.
+                new Tolerance.Rounding(32, 1),
+                operands,
+                views -> new MaskStep(
+                        views.get(0),
+                        views.get(1),
+                        views.get(2),
+                        views.get(3),
+                        adaptive
+                                ? new MaskStep.Rule.Adam(0.02f, 0.9f, 0.999f, 1e-8f, 7, views.get(4), views.get(5))
+                                : new MaskStep.Rule.Soft(0.1f, 0.01f, views.get(4))));
     }
 
     private static void obsSweep(List<OpCase> cases) {
@@ -1106,6 +1287,19 @@ public final class OpCases {
             for (long done = period; done < packed.byteSize(); done += period) {
                 long more = Math.min(period, packed.byteSize() - done);
                 MemorySegment.copy(packed, 0, packed, done, more);
+            }
+        };
+    }
+
+    /** A few NaNs and infinities. */
+    private static Fill broken(Fill base) {
+        return overlay(" broken", base, 1000, Double.NaN, Double.POSITIVE_INFINITY, Double.NEGATIVE_INFINITY);
+    }
+
+    private static Fill doubles(double value) {
+        return (random, packed, rows, cols) -> {
+            for (long i = 0; i < rows * cols; i++) {
+                packed.setAtIndex(ValueLayout.JAVA_DOUBLE, i, value);
             }
         };
     }

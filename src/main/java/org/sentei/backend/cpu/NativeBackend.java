@@ -11,6 +11,7 @@ import org.sentei.kernel.Activate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
 import org.sentei.kernel.Backend;
+import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.Ceilings;
 import org.sentei.kernel.ColumnMoments;
@@ -25,6 +26,8 @@ import org.sentei.kernel.HostBackend;
 import org.sentei.kernel.HostBuffer;
 import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.MaskDifference;
+import org.sentei.kernel.MaskStep;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
@@ -65,6 +68,12 @@ final class NativeBackend extends HostBackend {
     private static final long STREAM_TILES = 16;
     /** Edge of a tile of a Gram matrix. */
     private static final long GRAM_TILE = 192;
+    /** Tasks that an attention residual is split into about, and the queries that one has at least. */
+    private static final long RESIDUAL_TASKS = 32;
+
+    private static final long RESIDUAL_ROWS = 256;
+    /** What the queries of a task are a multiple of: ROWS of {@code attention_residual.c}. */
+    private static final long RESIDUAL_BLOCK = 32;
     /** Rows of a quadratic form whose differences and products are held at once. */
     private static final long FORM_ROWS = 1024;
     /** Edge of a tile of these products. */
@@ -175,6 +184,7 @@ final class NativeBackend extends HostBackend {
             case Activate activate -> activate(activate);
             case ApplyMask apply -> applyMask(apply);
             case Attention attention -> attention(attention);
+            case AttentionResidual residual -> attentionResidual(residual);
             case Cast cast -> cast(cast);
             case ColumnMoments moments -> columnMoments(moments);
             case CountValues count -> countValues(count);
@@ -184,6 +194,8 @@ final class NativeBackend extends HostBackend {
             case Gram gram -> gram(gram);
             case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
+            case MaskDifference difference -> maskDifference(difference);
+            case MaskStep step -> maskStep(step);
             case ObsSweep sweep -> obsSweep(sweep);
             case QuadraticForm form -> quadraticForm(form);
             case RmsNorm norm -> rmsNorm(norm);
@@ -267,6 +279,107 @@ final class NativeBackend extends HostBackend {
                         geometry.window(),
                         from,
                         to));
+    }
+
+    private void attentionResidual(AttentionResidual op) {
+        Attention.Geometry geometry = op.geometry();
+        long query = address(op.query());
+        long key = address(op.key());
+        long queryDifference = address(op.queryDifference());
+        long keyDifference = address(op.keyDifference());
+        long visible = address(op.visible());
+        MemorySegment loss = segment(op.loss());
+        long queryGradient = address(op.queryGradient());
+        long keyGradient = address(op.keyGradient());
+        long queryGradientStride = queryGradient == 0 ? 0 : op.queryGradient().stride();
+        long length = geometry.length();
+        int size = geometry.headSize();
+        int keyHeads = geometry.keyHeads();
+        int group = geometry.heads() / keyHeads;
+        long sequences = op.query().rows() / length;
+        long heads = sequences * keyHeads;
+        // By the shape alone: the gradient of a key is summed up part by part.
+        long parts = Math.min(Math.ceilDiv(RESIDUAL_TASKS, Math.max(1, heads)), Math.ceilDiv(length, RESIDUAL_ROWS));
+        long partRows = Math.ceilDiv(Math.ceilDiv(length, parts), RESIDUAL_BLOCK) * RESIDUAL_BLOCK;
+        boolean merged = keyGradient != 0 && parts > 1;
+        try (Scope scratch = new Scope(this)) {
+            View losses = scratch.matrix(DType.F64, Math.max(1, parts * heads), group);
+            View partials = scratch.matrix(merged ? parts * heads * length : 0, size);
+            long sums = address(losses);
+            long partial = address(partials);
+            // The last queries, which see the most keys when they see those before them, begin.
+            tiles(op, parts * heads, 1, (from, to) -> {
+                long part = parts - 1 - from / heads;
+                long sequence = from % heads / keyHeads;
+                long keyHead = from % heads % keyHeads;
+                long token = sequence * length;
+                long column = keyHead * group * size;
+                long keyColumn = keyHead * size;
+                long task = part * heads + from % heads;
+                return (int) library.kernel("attention_residual_f32")
+                        .invokeExact(
+                                element(query, op.query(), token, column),
+                                op.query().stride(),
+                                element(key, op.key(), token, keyColumn),
+                                op.key().stride(),
+                                element(queryDifference, op.queryDifference(), token, column),
+                                op.queryDifference().stride(),
+                                element(keyDifference, op.keyDifference(), token, keyColumn),
+                                op.keyDifference().stride(),
+                                element(visible, op.visible(), sequence, 0),
+                                sums + task * group * Double.BYTES,
+                                element(queryGradient, op.queryGradient(), token, column),
+                                queryGradientStride,
+                                merged
+                                        ? element(partial, partials, task * length, 0)
+                                        : element(keyGradient, op.keyGradient(), token, keyColumn),
+                                merged
+                                        ? size
+                                        : keyGradient == 0
+                                                ? 0
+                                                : op.keyGradient().stride(),
+                                (long) group,
+                                (long) size,
+                                length,
+                                geometry.scale(),
+                                geometry.causal() ? 1 : 0,
+                                geometry.window(),
+                                Math.min(length, part * partRows),
+                                Math.min(length, (part + 1) * partRows));
+            });
+            if (merged) {
+                tiles(op, heads, 1, (from, to) -> (int) library.kernel("attention_residual_merge_f32")
+                        .invokeExact(
+                                element(partial, partials, from * length, 0),
+                                parts,
+                                heads * length * size,
+                                element(
+                                        keyGradient,
+                                        op.keyGradient(),
+                                        from / keyHeads * length,
+                                        from % keyHeads * size),
+                                op.keyGradient().stride(),
+                                (long) size,
+                                0L,
+                                length));
+            }
+            MemorySegment summands = segment(losses);
+            for (long i = 0; i < parts * heads; i++) {
+                for (int head = 0; head < group; head++) {
+                    long place = i % keyHeads * group + head;
+                    loss.setAtIndex(
+                            ValueLayout.JAVA_DOUBLE,
+                            place,
+                            loss.getAtIndex(ValueLayout.JAVA_DOUBLE, place)
+                                    + summands.getAtIndex(ValueLayout.JAVA_DOUBLE, i * group + head));
+                }
+            }
+        }
+    }
+
+    /** Address of an element of a view at {@code base}, 0 for no view. */
+    private static long element(long base, View view, long row, long col) {
+        return base == 0 ? 0 : base + (row * view.stride() + col) * view.dtype().bytes();
     }
 
     private void cast(Cast op) {
@@ -603,6 +716,87 @@ final class NativeBackend extends HostBackend {
                         op.x().cols(),
                         from,
                         to));
+    }
+
+    private void maskDifference(MaskDifference op) {
+        long weights = address(op.weights());
+        long mask = address(op.mask());
+        long difference = address(op.difference());
+        rows(op, op.weights(), (from, to) -> (int) library.kernel("mask_difference_f32")
+                .invokeExact(
+                        weights,
+                        op.weights().stride(),
+                        mask,
+                        op.mask().stride(),
+                        difference,
+                        op.difference().stride(),
+                        op.weights().cols(),
+                        from,
+                        to));
+    }
+
+    private void maskStep(MaskStep op) {
+        long weights = address(op.weights());
+        long gradient = address(op.gradient());
+        long state = address(op.state());
+        MemorySegment invalid = segment(op.invalid());
+        long rows = op.weights().rows();
+        long cols = op.weights().cols();
+        long tile = tileRows(op.weights(), TILE_ELEMENTS);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment counts = scratch(arena, ValueLayout.JAVA_LONG, Math.ceilDiv(rows, tile));
+            Kernel kernel = switch (op.rule()) {
+                case MaskStep.Rule.Soft soft -> {
+                    long difference = address(soft.difference());
+                    yield (from, to) -> (int) library.kernel("mask_step_soft_f32")
+                            .invokeExact(
+                                    weights,
+                                    op.weights().stride(),
+                                    gradient,
+                                    op.gradient().stride(),
+                                    state,
+                                    op.state().stride(),
+                                    difference,
+                                    soft.difference().stride(),
+                                    soft.rate(),
+                                    soft.decay(),
+                                    counts.address() + from / tile * Long.BYTES,
+                                    cols,
+                                    from,
+                                    to);
+                }
+                case MaskStep.Rule.Adam adam -> {
+                    long first = address(adam.first());
+                    long second = address(adam.second());
+                    yield (from, to) -> (int) library.kernel("mask_step_adam_f32")
+                            .invokeExact(
+                                    weights,
+                                    op.weights().stride(),
+                                    gradient,
+                                    op.gradient().stride(),
+                                    state,
+                                    op.state().stride(),
+                                    first,
+                                    adam.first().stride(),
+                                    second,
+                                    adam.second().stride(),
+                                    adam.rate(),
+                                    adam.beta1(),
+                                    adam.beta2(),
+                                    adam.firstCorrection(),
+                                    adam.secondCorrection(),
+                                    adam.epsilon(),
+                                    counts.address() + from / tile * Long.BYTES,
+                                    cols,
+                                    from,
+                                    to);
+                }
+            };
+            tiles(op, rows, tile, kernel);
+            for (long i = 0; i < counts.byteSize() / Long.BYTES; i++) {
+                add(invalid, 0, counts.getAtIndex(ValueLayout.JAVA_LONG, i));
+            }
+        }
     }
 
     private void obsSweep(ObsSweep op) {

@@ -2,12 +2,14 @@ package org.sentei.backend.gpu;
 
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import java.util.stream.Stream;
 import org.sentei.backend.gpu.Launch.Argument;
 import org.sentei.kernel.Activate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
+import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.CountValues;
@@ -18,6 +20,8 @@ import org.sentei.kernel.Gemv;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.MaskDifference;
+import org.sentei.kernel.MaskStep;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
@@ -54,6 +58,13 @@ final class LaunchTable {
     static final int QUERIES = 16;
 
     static final int VALUES = 64;
+
+    /** Queries or keys of a group, and numbers a query: TILE_ROWS and STATES of {@code attention_residual.inc}. */
+    static final int RESIDUAL_ROWS = 16;
+
+    static final int RESIDUAL_STATES = 8;
+    /** Ranges of rows that a step of descent is split into at most: each counts for itself. */
+    private static final int STEP_RANGES = 1024;
 
     /** Ranges of rows that a sum over rows is split into at most, and rows that one has at least. */
     private static final int RANGES = 64;
@@ -128,6 +139,7 @@ final class LaunchTable {
             case Activate activate -> activate(activate);
             case ApplyMask apply -> applyMask(apply);
             case Attention attention -> attention(attention);
+            case AttentionResidual residual -> attentionResidual(residual);
             case Cast cast -> cast(cast);
             case ColumnMoments moments -> columnMoments(moments);
             case CountValues count -> countValues(count);
@@ -137,6 +149,8 @@ final class LaunchTable {
             case Gram gram -> gram(gram);
             case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
+            case MaskDifference difference -> maskDifference(difference);
+            case MaskStep step -> maskStep(step);
             case ObsSweep sweep -> obsSweep(sweep);
             case QuadraticForm form -> quadraticForm(form);
             case RmsNorm norm -> rmsNorm(norm);
@@ -185,14 +199,51 @@ final class LaunchTable {
                 .matrix(op.value())
                 .matrix(op.visible())
                 .matrix(op.output())
-                .integer(geometry.heads())
-                .integer(geometry.keyHeads())
-                .integer(geometry.headSize())
-                .integer(geometry.length())
-                .number(geometry.scale())
-                .integer(geometry.causal() ? 1 : 0)
-                .integer(Math.min(geometry.window(), geometry.length()))
+                .geometry(geometry)
                 .run(tasks * queryTiles * valueTiles);
+    }
+
+    private void attentionResidual(AttentionResidual op) {
+        Attention.Geometry geometry = op.geometry();
+        long length = geometry.length();
+        long sequences = op.query().rows() / length;
+        long tasks = sequences * geometry.heads();
+        long rowTiles = tiles(length, RESIDUAL_ROWS);
+        View states = memory.scratch(DType.F32, Math.max(1, tasks * length), RESIDUAL_STATES);
+        residual("attention_residual_rows_f32", op)
+                .matrix(states)
+                .geometry(geometry)
+                .run(tasks * rowTiles);
+        kernel("attention_residual_loss_f64")
+                .fp64()
+                .matrix(states)
+                .matrix(op.loss())
+                .integer(geometry.heads())
+                .integer(sequences)
+                .integer(length)
+                .run(geometry.heads());
+        if (op.queryGradient() != null) {
+            long valueTiles = tiles(geometry.headSize(), VALUES);
+            residual("attention_residual_query_f32", op)
+                    .matrix(states)
+                    .matrix(op.queryGradient())
+                    .geometry(geometry)
+                    .run(tasks * rowTiles * valueTiles);
+            residual("attention_residual_key_f32", op)
+                    .matrix(states)
+                    .matrix(op.keyGradient())
+                    .geometry(geometry)
+                    .run(sequences * geometry.keyHeads() * rowTiles * valueTiles);
+        }
+    }
+
+    private Kernel residual(String entry, AttentionResidual op) {
+        return kernel(entry)
+                .matrix(op.query())
+                .matrix(op.key())
+                .matrix(op.queryDifference())
+                .matrix(op.keyDifference())
+                .matrix(op.visible());
     }
 
     private void cast(Cast op) {
@@ -385,6 +436,60 @@ final class LaunchTable {
                 .matrix(op.y())
                 .number(op.epsilon())
                 .run(op.x().rows());
+    }
+
+    private void maskDifference(MaskDifference op) {
+        kernel("mask_difference_f32")
+                .matrix(op.weights())
+                .integer(op.weights().cols())
+                .matrix(op.mask())
+                .matrix(op.difference())
+                .run(stripes(op.weights()));
+    }
+
+    private void maskStep(MaskStep op) {
+        long rows = op.weights().rows();
+        long range = Math.max(1, tiles(rows, STEP_RANGES));
+        long ranges = tiles(rows, range);
+        View partial = memory.scratch(DType.I64, 1, Math.max(1, ranges));
+        switch (op.rule()) {
+            case MaskStep.Rule.Soft soft ->
+                kernel("mask_step_soft_f32")
+                        .matrix(op.weights())
+                        .matrix(op.gradient())
+                        .matrix(op.state())
+                        .matrix(soft.difference())
+                        .integer(rows)
+                        .integer(op.weights().cols())
+                        .integer(range)
+                        .number(soft.rate())
+                        .number(soft.decay())
+                        .matrix(partial)
+                        .run(ranges);
+            case MaskStep.Rule.Adam adam ->
+                kernel("mask_step_adam_f32")
+                        .matrix(op.weights())
+                        .matrix(op.gradient())
+                        .matrix(op.state())
+                        .matrix(adam.first())
+                        .matrix(adam.second())
+                        .integer(rows)
+                        .integer(op.weights().cols())
+                        .integer(range)
+                        .number(adam.rate())
+                        .number(adam.beta1())
+                        .number(adam.beta2())
+                        .number(adam.firstCorrection())
+                        .number(adam.secondCorrection())
+                        .number(adam.epsilon())
+                        .matrix(partial)
+                        .run(ranges);
+        }
+        kernel("mask_step_total_i64")
+                .matrix(partial)
+                .integer(ranges)
+                .matrix(op.invalid())
+                .run(1);
     }
 
     private void obsSweep(ObsSweep op) {
@@ -611,6 +716,16 @@ final class LaunchTable {
             return this;
         }
 
+        Kernel geometry(Attention.Geometry geometry) {
+            return integer(geometry.heads())
+                    .integer(geometry.keyHeads())
+                    .integer(geometry.headSize())
+                    .integer(geometry.length())
+                    .number(geometry.scale())
+                    .integer(geometry.causal() ? 1 : 0)
+                    .integer(Math.min(geometry.window(), geometry.length()));
+        }
+
         Kernel fault() {
             return matrix(memory.fault()).integer(number);
         }
@@ -623,11 +738,11 @@ final class LaunchTable {
         }
     }
 
-    /** The file of an entry: the op whose stem the entry's name begins with. */
+    /** The file of an entry: the op with the longest stem that the entry's name begins with. */
     private static String file(String entry) {
         return STEMS.stream()
                 .filter(stem -> entry.startsWith(stem + "_"))
-                .findFirst()
+                .max(Comparator.comparingInt(String::length))
                 .orElseThrow(() -> new IllegalArgumentException("no op has a kernel " + entry));
     }
 

@@ -3,9 +3,11 @@ package org.sentei.backend.reference;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.function.LongToDoubleFunction;
+import java.util.stream.IntStream;
 import org.sentei.kernel.Activate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
+import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.CountValues;
@@ -19,6 +21,8 @@ import org.sentei.kernel.HostAllocator;
 import org.sentei.kernel.HostBackend;
 import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.MaskDifference;
+import org.sentei.kernel.MaskStep;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
@@ -57,6 +61,7 @@ final class ReferenceBackend extends HostBackend {
             case Activate activate -> activate(activate);
             case ApplyMask apply -> applyMask(apply);
             case Attention attention -> attention(attention);
+            case AttentionResidual residual -> attentionResidual(residual);
             case Cast cast -> cast(cast);
             case ColumnMoments moments -> columnMoments(moments);
             case CountValues count -> countValues(count);
@@ -66,6 +71,8 @@ final class ReferenceBackend extends HostBackend {
             case Gram gram -> gram(gram);
             case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
+            case MaskDifference difference -> maskDifference(difference);
+            case MaskStep step -> maskStep(step);
             case ObsSweep sweep -> obsSweep(sweep);
             case QuadraticForm form -> quadraticForm(form);
             case RmsNorm norm -> rmsNorm(norm);
@@ -158,6 +165,110 @@ final class ReferenceBackend extends HostBackend {
                     }
                     output.set(token, (long) head * size + c, total == 0 ? 0 : sum / total);
                 }
+            }
+        }
+    }
+
+    private static void attentionResidual(AttentionResidual op) {
+        Attention.Geometry geometry = op.geometry();
+        Matrix visible = op.visible() == null ? null : new Matrix(op.visible());
+        Matrix loss = new Matrix(op.loss());
+        int size = geometry.headSize();
+        long tokens = op.query().rows();
+        double[][] query = plus(op.query(), null);
+        double[][] key = plus(op.key(), null);
+        double[][] prunedQuery = plus(op.query(), op.queryDifference());
+        double[][] prunedKey = plus(op.key(), op.keyDifference());
+        double[][] queryGradient = new double[Math.toIntExact(tokens)][query.length == 0 ? 0 : query[0].length];
+        double[][] keyGradient = new double[Math.toIntExact(tokens)][key.length == 0 ? 0 : key[0].length];
+        for (int head = 0; head < geometry.heads(); head++) {
+            int column = head * size;
+            int keyColumn = head / (geometry.heads() / geometry.keyHeads()) * size;
+            double sum = 0;
+            for (int token = 0; token < tokens; token++) {
+                int[] seen = seen(geometry, visible, token);
+                double[] dense = softmax(geometry.scale(), query[token], column, key, keyColumn, size, seen);
+                double[] pruned =
+                        softmax(geometry.scale(), prunedQuery[token], column, prunedKey, keyColumn, size, seen);
+                double mean = 0;
+                for (int k = 0; k < seen.length; k++) {
+                    double residual = pruned[k] - dense[k];
+                    sum += residual * residual / 2;
+                    mean += pruned[k] * residual;
+                }
+                for (int k = 0; k < seen.length; k++) {
+                    double slope = geometry.scale() * pruned[k] * (pruned[k] - dense[k] - mean);
+                    for (int c = 0; c < size; c++) {
+                        queryGradient[token][column + c] += slope * prunedKey[seen[k]][keyColumn + c];
+                        keyGradient[seen[k]][keyColumn + c] += slope * prunedQuery[token][column + c];
+                    }
+                }
+            }
+            loss.add(0, head, sum);
+        }
+        if (op.queryGradient() != null) {
+            store(queryGradient, op.queryGradient());
+            store(keyGradient, op.keyGradient());
+        }
+    }
+
+    /** The tokens that a token sees: none when it is padding itself. */
+    private static int[] seen(Attention.Geometry geometry, Matrix visible, int token) {
+        int length = Math.toIntExact(geometry.length());
+        int sequence = token / length;
+        int position = token % length;
+        if (visible != null && visible.getInt(sequence, position) == 0) {
+            return new int[0];
+        }
+        return IntStream.range(0, length)
+                .filter(k -> (!geometry.causal() || k <= position)
+                        && (geometry.window() == 0 || k > position - geometry.window())
+                        && (visible == null || visible.getInt(sequence, k) != 0))
+                .map(k -> sequence * length + k)
+                .toArray();
+    }
+
+    /** Of the scaled products of a query with the keys that it sees; NaN throughout when one of them is not finite. */
+    private static double[] softmax(
+            float scale, double[] query, int column, double[][] key, int keyColumn, int size, int[] seen) {
+        double[] weights = new double[seen.length];
+        double largest = Double.NEGATIVE_INFINITY;
+        for (int k = 0; k < seen.length; k++) {
+            double product = 0;
+            for (int c = 0; c < size; c++) {
+                product += query[column + c] * key[seen[k]][keyColumn + c];
+            }
+            weights[k] = Double.isFinite(product) ? scale * product : Double.NaN;
+            largest = Math.max(largest, weights[k]);
+        }
+        double total = 0;
+        for (int k = 0; k < seen.length; k++) {
+            weights[k] = Math.exp(weights[k] - largest);
+            total += weights[k];
+        }
+        for (int k = 0; k < seen.length; k++) {
+            weights[k] /= total;
+        }
+        return weights;
+    }
+
+    private static double[][] plus(View view, View difference) {
+        Matrix matrix = new Matrix(view);
+        Matrix added = difference == null ? null : new Matrix(difference);
+        double[][] sum = new double[Math.toIntExact(view.rows())][Math.toIntExact(view.cols())];
+        for (int i = 0; i < sum.length; i++) {
+            for (int j = 0; j < sum[i].length; j++) {
+                sum[i][j] = matrix.get(i, j) + (added == null ? 0 : added.get(i, j));
+            }
+        }
+        return sum;
+    }
+
+    private static void store(double[][] values, View view) {
+        Matrix matrix = new Matrix(view);
+        for (int i = 0; i < values.length; i++) {
+            for (int j = 0; j < values[i].length; j++) {
+                matrix.set(i, j, values[i][j]);
             }
         }
     }
@@ -372,6 +483,63 @@ final class ReferenceBackend extends HostBackend {
                 y.set(i, j, (x.get(i, j) - mean) * scale * gain.get(0, j) + bias.get(0, j));
             }
         }
+    }
+
+    private static void maskDifference(MaskDifference op) {
+        Matrix weights = new Matrix(op.weights());
+        Matrix mask = new Matrix(op.mask());
+        Matrix difference = new Matrix(op.difference());
+        for (long i = 0; i < weights.rows(); i++) {
+            for (long j = 0; j < weights.cols(); j++) {
+                boolean pruned = ((mask.getInt(i, j / 32) >>> (j % 32)) & 1) != 0;
+                difference.set(i, j, pruned ? -weights.get(i, j) : 0);
+            }
+        }
+    }
+
+    private static void maskStep(MaskStep op) {
+        Matrix weights = new Matrix(op.weights());
+        Matrix gradient = new Matrix(op.gradient());
+        Matrix state = new Matrix(op.state());
+        long invalid = 0;
+        for (long i = 0; i < weights.rows(); i++) {
+            for (long j = 0; j < weights.cols(); j++) {
+                float slope = (float) (weights.get(i, j) * gradient.get(i, j));
+                boolean adaptive = op.rule() instanceof MaskStep.Rule.Adam;
+                boolean valid = Float.isFinite(adaptive ? slope * slope : slope);
+                invalid += valid ? 0 : 1;
+                switch (op.rule()) {
+                    case MaskStep.Rule.Soft soft -> {
+                        double mask = state.get(i, j);
+                        if (valid) {
+                            mask = Math.clamp(mask - soft.rate() * (slope + soft.decay() * mask), 0, 1);
+                            state.set(i, j, mask);
+                        }
+                        new Matrix(soft.difference()).set(i, j, (mask - 1) * weights.get(i, j));
+                    }
+                    case MaskStep.Rule.Adam adam -> {
+                        if (valid) {
+                            state.set(i, j, Math.max(0, state.get(i, j) - adamStep(adam, i, j, slope)));
+                        }
+                    }
+                }
+            }
+        }
+        Matrix count = new Matrix(op.invalid());
+        count.setLong(0, 0, count.getLong(0, 0) + invalid);
+    }
+
+    /** Updates the moving means of an element; returns what its score loses. */
+    private static double adamStep(MaskStep.Rule.Adam adam, long i, long j, double slope) {
+        Matrix first = new Matrix(adam.first());
+        Matrix second = new Matrix(adam.second());
+        double mean = adam.beta1() * first.get(i, j) + (1 - (double) adam.beta1()) * slope;
+        double square = adam.beta2() * second.get(i, j) + (1 - (double) adam.beta2()) * slope * slope;
+        first.set(i, j, mean);
+        second.set(i, j, square);
+        return adam.rate()
+                * (adam.firstCorrection() * mean)
+                / (Math.sqrt(adam.secondCorrection() * square) + adam.epsilon());
     }
 
     /** In fp32, each operation rounded: that is this op's definition. */

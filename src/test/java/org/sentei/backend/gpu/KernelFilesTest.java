@@ -131,8 +131,13 @@ class KernelFilesTest {
         assertThat(constants("common/probe.inc"))
                 .containsEntry("EACH", Probe.EACH)
                 .containsEntry("CHAINS", Probe.CHAINS);
+        assertThat(constants("common/attention_residual.inc"))
+                .containsEntry("TILE_ROWS", LaunchTable.RESIDUAL_ROWS)
+                .containsEntry("STATES", LaunchTable.RESIDUAL_STATES);
         int each = constants("common/attention.inc").get("EACH");
         assertThat(Launch.GROUP / LaunchTable.QUERIES * each).isEqualTo(LaunchTable.VALUES);
+        int eachResidual = constants("common/attention_residual.inc").get("EACH");
+        assertThat(Launch.GROUP / LaunchTable.RESIDUAL_ROWS * eachResidual).isEqualTo(LaunchTable.VALUES);
     }
 
     private static Map<String, Integer> constants(String file) throws IOException {
