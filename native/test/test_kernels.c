@@ -187,6 +187,144 @@ static void test_attention(int length, int size, int causal, int window, int pad
     release(q), release(k), release(v), release(o), release(visible);
 }
 
+/* In two parts of its queries, merged; differences of about `spread`. */
+static void test_attention_residual(int length, int size, int causal, int window, int padded, float spread) {
+    enum { GROUP = 2 };
+    const int q_stride = GROUP * size + 1, k_stride = size + 2, cut = length < 32 ? length : 32;
+    struct block q = random_matrix(length * q_stride), k = random_matrix(length * k_stride);
+    struct block dq = random_matrix(length * q_stride), dk = random_matrix(length * k_stride);
+    struct block gq = make(length * q_stride, 4), gk = make(length * k_stride, 4);
+    struct block visible = make(length, 4), partial = make(2 * length * size, 4);
+    float *qs = q.data, *ks = k.data, *dqs = dq.data, *dks = dk.data, *gqs = gq.data, *gks = gk.data;
+    float *parts = partial.data;
+    int32_t *seen = visible.data;
+    for (int i = 0; i < length * q_stride; i++) {
+        dqs[i] *= spread;
+    }
+    for (int i = 0; i < length * k_stride; i++) {
+        dks[i] *= spread;
+    }
+    for (int t = 0; t < length; t++) {
+        seen[t] = t < (length + 1) / 2;
+        if (!seen[t] && padded) {
+            ks[t * k_stride] = NAN; /* what cannot be seen must not matter */
+            dqs[t * q_stride] = INFINITY;
+        }
+    }
+    double losses[2][GROUP];
+    for (int part = 0; part < 2; part++) {
+        OK(sentei_attention_residual_f32(
+            qs, q_stride, ks, k_stride, dqs, q_stride, dks, k_stride, padded ? seen : NULL, losses[part], gqs, q_stride,
+            parts + part * length * size, size, GROUP, size, length, 0.5f, causal, window, part ? cut : 0,
+            part ? length : cut));
+    }
+    OK(sentei_attention_residual_merge_f32(parts, 2, length * size, gks, k_stride, size, 0, length));
+    double *dense = malloc((size_t)length * sizeof(double)), *pruned = malloc((size_t)length * sizeof(double));
+    double *key_gradient = calloc((size_t)(length * size), sizeof(double));
+    for (int h = 0; h < GROUP; h++) {
+        double loss = 0;
+        for (int t = 0; t < length; t++) {
+            double dense_total = 0, pruned_total = 0, mean = 0;
+            for (int j = 0; j < length; j++) {
+                const int in = (!causal || j <= t) && (!window || j > t - window) && (!padded || (seen[j] && seen[t]));
+                double s = 0, moved = 0;
+                for (int d = 0; d < size; d++) {
+                    const double a = (double)qs[t * q_stride + h * size + d], b = (double)ks[j * k_stride + d];
+                    s += a * b;
+                    moved += (a + (double)dqs[t * q_stride + h * size + d]) * (b + (double)dks[j * k_stride + d]);
+                }
+                dense[j] = in ? exp(0.5 * s) : 0;
+                pruned[j] = in ? exp(0.5 * moved) : 0;
+                dense_total += dense[j];
+                pruned_total += pruned[j];
+            }
+            for (int j = 0; j < length; j++) {
+                dense[j] = dense[j] > 0 ? dense[j] / dense_total : 0;
+                pruned[j] = pruned[j] > 0 ? pruned[j] / pruned_total : 0;
+                loss += 0.5 * (pruned[j] - dense[j]) * (pruned[j] - dense[j]);
+                mean += pruned[j] * (pruned[j] - dense[j]);
+            }
+            for (int d = 0; d < size; d++) {
+                double e = 0;
+                for (int j = 0; j < length; j++) {
+                    if (pruned[j] > 0) {
+                        const double slope = 0.5 * pruned[j] * (pruned[j] - dense[j] - mean);
+                        e += slope * ((double)ks[j * k_stride + d] + (double)dks[j * k_stride + d]);
+                        const int at = t * q_stride + h * size + d;
+                        key_gradient[j * size + d] += slope * ((double)qs[at] + (double)dqs[at]);
+                    }
+                }
+                EXPECT(
+                    fabs(gqs[t * q_stride + h * size + d] - e) <= 2e-5 * (double)spread,
+                    "length %d, size %d, causal %d, window %d, padded %d: query %d, head %d", length, size, causal,
+                    window, padded, t, h);
+            }
+        }
+        EXPECT(
+            fabs(losses[0][h] + (cut < length ? losses[1][h] : 0) - loss) <= 1e-4 * loss, "loss %g, expected %g",
+            losses[0][h] + losses[1][h], loss);
+    }
+    for (int i = 0; i < length * size; i++) {
+        EXPECT(
+            fabs(gks[i / size * k_stride + i % size] - key_gradient[i]) <= 5e-5 * (double)spread,
+            "length %d, size %d, causal %d, window %d, padded %d: key %d", length, size, causal, window, padded,
+            i / size);
+    }
+    free(dense), free(pruned), free(key_gradient);
+    release(q), release(k), release(dq), release(dk), release(gq), release(gk), release(visible), release(partial);
+}
+
+static void test_masks(int cols) {
+    const int stride = cols + 3, words = (cols + 31) / 32 + 1;
+    struct block w = random_matrix(ROWS * stride), g = random_matrix(ROWS * stride), m = random_matrix(ROWS * stride);
+    struct block f = random_matrix(ROWS * stride), v = random_matrix(ROWS * stride), o = make(ROWS * stride, 4);
+    struct block scores = random_matrix(ROWS * stride), mask = make(ROWS * words, 4);
+    float *ws = w.data, *gs = g.data, *ms = m.data, *fs = f.data, *vs = v.data, *os = o.data, *ss = scores.data;
+    uint32_t *bits = mask.data;
+    for (int i = 0; i < ROWS * words; i++) {
+        bits[i] = random_bits();
+    }
+    gs[0] = NAN;
+    gs[stride + cols - 1] = INFINITY;
+    ws[stride + cols - 1] = 1;
+    int64_t invalid = -1;
+    float before[ROWS * (WIDEST + 3)], scores_before[ROWS * (WIDEST + 3)], f_before[ROWS * (WIDEST + 3)];
+    float v_before[ROWS * (WIDEST + 3)];
+    for (int i = 0; i < ROWS * stride; i++) {
+        vs[i] = fabsf(vs[i]);
+        before[i] = ms[i], scores_before[i] = ss[i], f_before[i] = fs[i], v_before[i] = vs[i];
+    }
+    OK(sentei_mask_step_soft_f32(ws, stride, gs, stride, ms, stride, os, stride, 0.5f, 0.1f, &invalid, cols, 0, ROWS));
+    EXPECT(invalid == 2, "%d invalid gradients", (int)invalid);
+    OK(sentei_mask_step_adam_f32(
+        ws, stride, gs, stride, ss, stride, fs, stride, vs, stride, 0.1f, 0.9f, 0.99f, 2.0f, 3.0f, 1e-3f, &invalid, cols,
+        0, ROWS));
+    EXPECT(invalid == 2, "%d invalid gradients", (int)invalid);
+    for (int r = 0; r < ROWS; r++) {
+        for (int c = 0; c < cols; c++) {
+            const int i = r * stride + c;
+            const double slope = (double)ws[i] * (double)gs[i];
+            if (!isfinite(slope)) {
+                EXPECT(ms[i] == before[i] && ss[i] == scores_before[i] && fs[i] == f_before[i], "invalid");
+                continue;
+            }
+            const double e = fmin(fmax(before[i] - 0.5 * (slope + 0.1 * before[i]), 0), 1);
+            EXPECT(near(ms[i], e, 1e-6) && near(os[i], (e - 1) * (double)ws[i], 1e-6), "soft %d, %d", r, c);
+            const double mean = 0.9 * f_before[i] + 0.1 * slope, square = 0.99 * v_before[i] + 0.01 * slope * slope;
+            const double s = fmax(0, scores_before[i] - 0.1 * 2 * mean / (sqrt(3 * square) + 1e-3));
+            EXPECT(near(fs[i], mean, 1e-6) && near(vs[i], square, 1e-6) && near(ss[i], s, 1e-5), "adam %d, %d", r, c);
+        }
+    }
+    OK(sentei_mask_difference_f32(ws, stride, bits, words, os, stride, cols, 0, ROWS));
+    for (int r = 0; r < ROWS; r++) {
+        for (int c = 0; c < cols; c++) {
+            const int pruned = bits[r * words + c / 32] >> (c % 32) & 1;
+            EXPECT(os[r * stride + c] == (pruned ? -ws[r * stride + c] : 0), "difference %d, %d", r, c);
+        }
+    }
+    release(w), release(g), release(m), release(f), release(v), release(o), release(scores), release(mask);
+}
+
 static void test_casts(int cols) {
     const int stride = cols + 2, back_stride = ROWS + 1;
     struct block f32 = random_matrix(ROWS * stride), f64 = make(ROWS * stride, 8), f16 = make(ROWS * stride, 2);
@@ -721,6 +859,7 @@ int main(void) {
         for (int i = 0; i < WIDTHS; i++) {
             test_activate(widths[i]);
             test_apply_mask(widths[i]);
+            test_masks(widths[i]);
             test_casts(widths[i]);
             test_column_moments(widths[i]);
             test_norms(widths[i]);
@@ -741,6 +880,9 @@ int main(void) {
             }
             for (int variant = 0; variant < 6; variant++) {
                 test_attention(widths[i], 1 + 5 * i, variant % 3 > 0, variant % 3 == 2 ? 5 : 0, variant >= 3);
+                test_attention_residual(
+                    widths[i], 1 + 5 * i, variant % 3 > 0, variant % 3 == 2 ? 5 : 0, variant >= 3,
+                    variant % 2 ? 0.01f : 0.3f);
             }
         }
         printf("%s: done\n", name);

@@ -22,6 +22,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.sentei.kernel.Activate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
+import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.Cast;
@@ -34,6 +35,8 @@ import org.sentei.kernel.Gemv;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.MaskDifference;
+import org.sentei.kernel.MaskStep;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
@@ -111,6 +114,16 @@ class NativeBackendTest {
             ops.add(new Activate(function, x, other, scope.matrix(ROWS, COLS)));
         }
         ops.add(new Attention(x, other.cols(0, 260), other.cols(260, 520), null, scope.matrix(ROWS, COLS), geometry));
+        ops.add(new AttentionResidual(
+                x,
+                other.cols(0, 260),
+                random(scope, random, ROWS, COLS),
+                other.cols(260, 520),
+                null,
+                zeros(scope, DType.F64, 1, 8),
+                scope.matrix(ROWS, COLS),
+                scope.matrix(ROWS, 260),
+                geometry));
         ops.add(new Cast(x, scope.matrix(DType.BF16, COLS, ROWS), true));
         ops.add(new ColumnMoments(x, zeros(scope, DType.I64, 1, 1), zeros(scope, DType.F64, 3, COLS)));
         ops.add(new CountValues(x, scope.matrix(DType.I64, 1, 3)));
@@ -131,6 +144,26 @@ class NativeBackendTest {
                 scope.matrix(ROWS, COLS),
                 new ObsSweep.Groups(2, 4, scale)));
         ops.add(new LayerNorm(x, gain, bias, scope.matrix(ROWS, COLS), 1e-5f));
+        ops.add(new MaskDifference(x, mask, scope.matrix(ROWS, COLS)));
+        ops.add(new MaskStep(
+                x,
+                other,
+                random(scope, random, ROWS, COLS),
+                zeros(scope, DType.I64, 1, 1),
+                new MaskStep.Rule.Soft(0.1f, 0.01f, scope.matrix(ROWS, COLS))));
+        ops.add(new MaskStep(
+                x,
+                other,
+                random(scope, random, ROWS, COLS),
+                zeros(scope, DType.I64, 1, 1),
+                new MaskStep.Rule.Adam(
+                        0.02f,
+                        0.9f,
+                        0.999f,
+                        1e-8f,
+                        1,
+                        zeros(scope, DType.F32, ROWS, COLS),
+                        zeros(scope, DType.F32, ROWS, COLS))));
         ops.add(new RmsNorm(x, gain, scope.matrix(ROWS, COLS), 1e-5f));
         ops.add(new Rotary(
                 random(scope, random, ROWS, COLS), random(scope, random, 11, 65), random(scope, random, 11, 65), 4));

@@ -8,13 +8,16 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.sentei.kernel.Activate;
 import org.sentei.kernel.Attention;
+import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Gemm;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.MaskStep;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
+import org.sentei.tensor.DType;
 
 /** The oracle against values that were worked out on paper or are in every table. */
 class ReferenceBackendTest {
@@ -96,6 +99,79 @@ class ReferenceBackendTest {
                 new Attention.Geometry(1, 1, 1, 2, 1, true, 0)));
         assertThat(read(output)[0]).isEqualTo(8);
         assertThat(read(output)[1]).isCloseTo(5, within(1e-6f));
+    }
+
+    @Test
+    void aLostLogitCostsASixteenthAndPointsBack() {
+        // Weights of the second token: 1/4 and 3/4 become 1/2 and 1/2, for the loss is 1/2 (1/16 + 1/16).
+        float logit = (float) Math.log(3);
+        View loss = scope.matrix(DType.F64, 1, 1);
+        backend.copyIn(MemorySegment.ofArray(new double[1]), loss);
+        View queryGradient = scope.matrix(2, 1);
+        View keyGradient = scope.matrix(2, 1);
+        backend.run(new AttentionResidual(
+                matrix(2, 1, 1, logit),
+                matrix(2, 1, 1, 0),
+                matrix(2, 1, 0, -logit),
+                matrix(2, 1, 0, 0),
+                null,
+                loss,
+                queryGradient,
+                keyGradient,
+                new Attention.Geometry(1, 1, 1, 2, 1, true, 0)));
+        double[] total = new double[1];
+        backend.copyOut(loss, MemorySegment.ofArray(total));
+        assertThat(total[0]).isCloseTo(1.0 / 16, within(1e-7));
+        // dL/dq = P (R - P R) k, with P = 1/2, R = -1/4 and +1/4; times the weight ln 3, the gradient of the mask.
+        assertThat(read(queryGradient)).containsExactly(0, -0.125f);
+        assertThat(read(keyGradient)).containsExactly(0, 0);
+    }
+
+    @Test
+    void aSoftStepFollowsTheWeightedGradientAndStaysInRange() {
+        View mask = matrix(1, 4, 1, 0.5f, 0.25f, 0.75f);
+        View difference = scope.matrix(1, 4);
+        View invalid = scope.matrix(DType.I64, 1, 1);
+        backend.copyIn(MemorySegment.ofArray(new long[] {2}), invalid);
+        backend.run(new MaskStep(
+                matrix(1, 4, 2, -2, 4, 1),
+                matrix(1, 4, -1, -0.5f, 1, Float.NaN),
+                mask,
+                invalid,
+                new MaskStep.Rule.Soft(0.125f, 1, difference)));
+        // 1 - (-2 + 1) / 8 and 0.5 - (1 + 0.5) / 8 and 0.25 - (4 + 0.25) / 8; the last has no gradient.
+        assertThat(read(mask)).containsExactly(1, 0.3125f, 0, 0.75f);
+        assertThat(read(difference)).containsExactly(0, 1.375f, -4, -0.25f);
+        assertThat(count(invalid)).isEqualTo(3);
+    }
+
+    @Test
+    void theFirstStepOfAdamIsTheRate() {
+        View scores = matrix(1, 4, 1, 1, 0.01f, 1);
+        View first = matrix(1, 4, 0, 0, 0, 0);
+        View second = matrix(1, 4, 0, 0, 0, 0);
+        View invalid = scope.matrix(DType.I64, 1, 1);
+        backend.copyIn(MemorySegment.ofArray(new long[1]), invalid);
+        backend.run(new MaskStep(
+                matrix(1, 4, 2, 1, 1, 1e20f),
+                matrix(1, 4, 3, -0.001f, 5, 1),
+                scores,
+                invalid,
+                new MaskStep.Rule.Adam(0.02f, 0.9f, 0.999f, 1e-12f, 1, first, second)));
+        assertThat(read(scores)[0]).isCloseTo(0.98f, within(1e-6f));
+        assertThat(read(scores)[1]).isCloseTo(1.02f, within(1e-6f));
+        assertThat(read(scores)[2]).isZero();
+        assertThat(read(scores)[3]).isEqualTo(1);
+        assertThat(read(first)[0]).isCloseTo(0.6f, within(1e-6f));
+        assertThat(read(second)[0]).isCloseTo(0.036f, within(1e-6f));
+        assertThat(read(second)[3]).isZero();
+        assertThat(count(invalid)).isEqualTo(1);
+    }
+
+    private long count(View view) {
+        long[] values = new long[1];
+        backend.copyOut(view, MemorySegment.ofArray(values));
+        return values[0];
     }
 
     private View matrix(long rows, long cols, float... values) {
