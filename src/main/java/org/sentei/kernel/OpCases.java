@@ -515,7 +515,7 @@ public final class OpCases {
         double terms = 4
                 * (16
                         + 2 * geometry.headSize()
-                        + 16 * geometry.scale() * geometry.headSize() * Math.max(1, spread)
+                        + 16 * geometry.scale() * geometry.headSize() * Math.pow(1 + spread, 2)
                         + geometry.length());
         return new OpCase(
                 AttentionResidual.class,
