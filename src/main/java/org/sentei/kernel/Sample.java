@@ -114,6 +114,8 @@ record Sample(OpCase part, List<Pick> picks) {
                 picks.put(gram.sum(), new Pick(cols, cols));
             }
             case LayerNorm norm -> together(picks, random, norm.x(), norm.y());
+            case MaskDifference difference ->
+                together(picks, random, difference.weights(), difference.mask(), difference.difference());
             case ObsSweep sweep -> together(picks, random, sweep.weights(), sweep.mask(), sweep.errors());
             case QuadraticForm form -> together(picks, random, form.a(), form.b(), form.forms());
             case RmsNorm norm -> together(picks, random, norm.x(), norm.y());
@@ -123,7 +125,14 @@ record Sample(OpCase part, List<Pick> picks) {
                     together(picks, random, select.weights(), select.mask());
                 }
             }
-            case CountValues _, Embedding _, InverseCholesky _, Rotary _, ScoreHistogram _, SparseGemv _ -> {
+            case AttentionResidual _,
+                    CountValues _,
+                    Embedding _,
+                    InverseCholesky _,
+                    MaskStep _,
+                    Rotary _,
+                    ScoreHistogram _,
+                    SparseGemv _ -> {
                 // Sums over everything, or so cheap that the whole can be computed.
             }
         }

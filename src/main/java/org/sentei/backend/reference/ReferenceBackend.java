@@ -501,6 +501,7 @@ final class ReferenceBackend extends HostBackend {
         Matrix weights = new Matrix(op.weights());
         Matrix gradient = new Matrix(op.gradient());
         Matrix state = new Matrix(op.state());
+        Matrix difference = op.rule() instanceof MaskStep.Rule.Soft soft ? new Matrix(soft.difference()) : null;
         long invalid = 0;
         for (long i = 0; i < weights.rows(); i++) {
             for (long j = 0; j < weights.cols(); j++) {
@@ -515,7 +516,7 @@ final class ReferenceBackend extends HostBackend {
                             mask = Math.clamp(mask - soft.rate() * (slope + soft.decay() * mask), 0, 1);
                             state.set(i, j, mask);
                         }
-                        new Matrix(soft.difference()).set(i, j, (mask - 1) * weights.get(i, j));
+                        difference.set(i, j, (mask - 1) * weights.get(i, j));
                     }
                     case MaskStep.Rule.Adam adam -> {
                         if (valid) {
