@@ -40,7 +40,8 @@ final class NvrtcTest {
 
     @Test
     void whatTheCompilerSaysIsInTheError() {
-        assertThatThrownBy(() -> library().compile(kernel("no_such_name = 1;"), 90))
+        Nvrtc compiler = library();
+        assertThatThrownBy(() -> compiler.compile(kernel("no_such_name = 1;"), 90))
                 .isInstanceOfSatisfying(
                         DeviceException.class,
                         failure -> assertThat(failure.kind()).isEqualTo(DeviceException.Kind.COMPILE))
