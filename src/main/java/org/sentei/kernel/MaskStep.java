@@ -34,8 +34,8 @@ public record MaskStep(View weights, View gradient, View state, View invalid, Ru
          * Adam (1412.6980) on scores whose largest are kept, the gradient of the hard mask passed straight through:
          *
          * <pre>
-         *   f <- beta1 f + (1 - beta1) d        v <- beta2 v + (1 - beta2) d^2
-         *   s <- max(0, s - rate c1 f / (sqrt(c2 v) + epsilon))     with c = 1 / (1 - beta^step)
+         *   f &lt;- beta1 f + (1 - beta1) d        v &lt;- beta2 v + (1 - beta2) d^2
+         *   s &lt;- max(0, s - rate c1 f / (sqrt(c2 v) + epsilon))     with c = 1 / (1 - beta^step)
          * </pre>
          *
          * Scores stay at or above 0 because a selection takes magnitudes.
