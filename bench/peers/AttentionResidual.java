@@ -28,7 +28,8 @@ final class AttentionResidualTimes {
             int size = Integer.parseInt(args[i + 2]);
             boolean causal = args[i + 3].equals("causal");
             System.out.printf(
-                    "%d %d %d %s %.2f%n", length, heads, size, args[i + 3], time(threads, rounds, length, heads, size, causal));
+                    "%d %d %d %s %.2f%n",
+                    length, heads, size, args[i + 3], time(threads, rounds, length, heads, size, causal));
         }
     }
 
