@@ -71,19 +71,9 @@ INLINE void multiply(
 /* e^x for x in -104..89, as exponential() but with 0 below 2^-126, and e^x - 1, which is 2^n (e^r - 1) + (2^n - 1): for n = 0
  * the polynomial alone. */
 INLINE vf exponential_and_less_one(vf x, vf *less_one) {
-    const vf round = splat(12582912.0f);
     x = blend(x < -104.0f, splat(-104.0f), x);
-    vf shifted = x * 1.44269504089f + round;
-    vi n = (vi)shifted - (vi)round;
-    vf whole = shifted - round;
-    vf r = x - whole * 0.693359375f;
-    r = r - whole * -2.12194440e-4f;
-    vf p = r * (1.0f / 5040) + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r * r + r;
+    vi n;
+    vf p = exponential_less_one_of_remainder(x, &n);
     n = (vi)blend(n < -126, (vf)splat_int(-126), (vf)n);
     vf power = (vf)((n + 127) << 23);
     *less_one = p * power + (power - 1.0f);

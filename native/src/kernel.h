@@ -167,15 +167,11 @@ INLINE int64_t compress(int32_t *p, vi v, uint32_t bits) {
 #endif
 }
 
-/* e^x within 2 ulp, by x = n ln 2 + r and the Taylor polynomial of degree 7 in |r| <= ln 2 / 2 (remainder 6e-9). Exact
- * limits: 0 below -104, infinity above 89, NaN for NaN. 2^n is applied in two factors so that subnormal results round
- * once. */
-INLINE vf exponential(vf x) {
+/* e^r - 1 and n of x = n ln 2 + r for x in -104..89: the Taylor polynomial of degree 7 in |r| <= ln 2 / 2, remainder 6e-9. */
+INLINE vf exponential_less_one_of_remainder(vf x, vi *n) {
     const vf round = splat(12582912.0f); /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
-    x = blend(x > 89.0f, splat(89.0f), x);
-    x = blend(x < -104.0f, splat(-104.0f), x);
     vf shifted = x * 1.44269504089f + round;
-    vi n = (vi)shifted - (vi)round;
+    *n = (vi)shifted - (vi)round;
     vf whole = shifted - round;
     vf r = x - whole * 0.693359375f;
     r = r - whole * -2.12194440e-4f;
@@ -184,7 +180,16 @@ INLINE vf exponential(vf x) {
     p = p * r + 1.0f / 24;
     p = p * r + 1.0f / 6;
     p = p * r + 0.5f;
-    p = p * r * r + r + 1.0f;
+    return p * r * r + r;
+}
+
+/* e^x within 2 ulp. Exact limits: 0 below -104, infinity above 89, NaN for NaN. 2^n is applied in two factors so that
+ * subnormal results round once. */
+INLINE vf exponential(vf x) {
+    x = blend(x > 89.0f, splat(89.0f), x);
+    x = blend(x < -104.0f, splat(-104.0f), x);
+    vi n;
+    vf p = exponential_less_one_of_remainder(x, &n) + 1.0f;
     vi half = n >> 1;
     return p * (vf)((half + 127) << 23) * (vf)((n - half + 127) << 23);
 }

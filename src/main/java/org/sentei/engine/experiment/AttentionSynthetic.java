@@ -5,14 +5,13 @@ import java.math.BigDecimal;
 import java.math.RoundingMode;
 import java.util.ArrayList;
 import java.util.EnumMap;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.ExecutionException;
-import java.util.concurrent.ExecutorCompletionService;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import org.sentei.engine.Progress;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
@@ -92,26 +91,40 @@ public final class AttentionSynthetic {
      * @throws java.util.concurrent.CancellationException when progress asks for it
      */
     public static List<Cell> run(AttentionSyntheticRecipe recipe, int threads, Progress progress) {
-        List<Work> all = new ArrayList<>();
-        for (AttentionSyntheticRecipe.Data data : recipe.data()) {
-            for (BigDecimal sparsity : recipe.sparsity()) {
-                for (long seed : recipe.seeds()) {
-                    all.add(new Work(recipe, data, sparsity, seed));
-                }
-            }
-        }
-        Map<Work, Map<Method, Double>> done = new HashMap<>();
+        List<Cell> cells = new ArrayList<>();
         try (ExecutorService executor = Executors.newFixedThreadPool(threads)) {
             try {
-                ExecutorCompletionService<Map.Entry<Work, Map<Method, Double>>> service =
-                        new ExecutorCompletionService<>(executor);
-                all.forEach(work -> service.submit(() -> Map.entry(work, work.errors())));
-                while (done.size() < all.size()) {
-                    progress.checkpoint("descents", done.size(), all.size());
-                    Map.Entry<Work, Map<Method, Double>> entry = service.take().get();
-                    done.put(entry.getKey(), entry.getValue());
+                List<Future<Map<Method, Double>>> problems = new ArrayList<>();
+                for (AttentionSyntheticRecipe.Data data : recipe.data()) {
+                    for (BigDecimal sparsity : recipe.sparsity()) {
+                        for (long seed : recipe.seeds()) {
+                            problems.add(executor.submit(() -> errors(recipe, data, sparsity, seed)));
+                        }
+                    }
                 }
-                progress.advanced("descents", all.size(), all.size());
+                List<Map<Method, Double>> solved = new ArrayList<>();
+                for (Future<Map<Method, Double>> problem : problems) {
+                    progress.checkpoint("descents", solved.size(), problems.size());
+                    solved.add(problem.get());
+                }
+                progress.advanced("descents", solved.size(), problems.size());
+                int seeds = recipe.seeds().size();
+                int first = 0;
+                for (AttentionSyntheticRecipe.Data data : recipe.data()) {
+                    for (BigDecimal sparsity : recipe.sparsity()) {
+                        List<Map<Method, Double>> ofSeeds = solved.subList(first, first + seeds);
+                        for (Method method : Method.values()) {
+                            cells.add(new Cell(
+                                    data.name(),
+                                    sparsity,
+                                    method,
+                                    ofSeeds.stream()
+                                            .map(errors -> errors.get(method))
+                                            .toList()));
+                        }
+                        first += seeds;
+                    }
+                }
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
                 progress.stopIfCancelled("descents");
@@ -121,74 +134,52 @@ public final class AttentionSynthetic {
                 executor.shutdownNow();
             }
         }
-        return cells(recipe, done);
-    }
-
-    private static List<Cell> cells(AttentionSyntheticRecipe recipe, Map<Work, Map<Method, Double>> done) {
-        List<Cell> cells = new ArrayList<>();
-        for (AttentionSyntheticRecipe.Data data : recipe.data()) {
-            for (BigDecimal sparsity : recipe.sparsity()) {
-                for (Method method : Method.values()) {
-                    cells.add(new Cell(
-                            data.name(),
-                            sparsity,
-                            method,
-                            recipe.seeds().stream()
-                                    .map(seed -> done.get(new Work(recipe, data, sparsity, seed))
-                                            .get(method))
-                                    .toList()));
-                }
-            }
-        }
         return cells;
     }
 
-    /** One problem drawn from a seed, and what each method makes of it. */
-    private record Work(
+    /** What each method makes of the problem that a seed draws. */
+    private static Map<Method, Double> errors(
             AttentionSyntheticRecipe recipe, AttentionSyntheticRecipe.Data data, BigDecimal sparsity, long seed) {
-        Map<Method, Double> errors() {
-            int width = recipe.width();
-            Random random = new Random(seed);
-            Features features = new Features(random, width, data);
-            double[] weights = normal(random, width * width);
-            List<double[]> seen = features.sequences(recipe.calibration() + recipe.heldOut(), recipe.tokens());
-            List<double[]> test = features.sequences(recipe.test(), recipe.tokens());
-            double scale = data.logits() / spreadOfLogits(seen, width, weights);
-            MergedAttention calibration =
-                    new MergedAttention(seen.subList(0, recipe.calibration()), width, weights, scale, true);
-            MergedAttention heldOut =
-                    new MergedAttention(seen.subList(recipe.calibration(), seen.size()), width, weights, scale, true);
-            MergedAttention unseen = new MergedAttention(test, width, weights, scale, true);
+        int width = recipe.width();
+        Random random = new Random(seed);
+        Features features = new Features(random, width, data);
+        double[] weights = normal(random, width * width);
+        List<double[]> seen = features.sequences(recipe.calibration() + recipe.heldOut(), recipe.tokens());
+        List<double[]> test = features.sequences(recipe.test(), recipe.tokens());
+        double scale = data.logits() / spreadOfLogits(seen, width, weights);
+        MergedAttention calibration =
+                new MergedAttention(seen.subList(0, recipe.calibration()), width, weights, scale, true);
+        MergedAttention heldOut =
+                new MergedAttention(seen.subList(recipe.calibration(), seen.size()), width, weights, scale, true);
+        MergedAttention unseen = new MergedAttention(test, width, weights, scale, true);
 
-            int prune = part(sparsity, weights.length);
-            MergedDescent descent = new MergedDescent(calibration, heldOut, prune);
-            double[] saliency = calibration.saliency();
-            BitMask start = MergedDescent.hard(saliency, width, prune);
-            double[] magnitudes = new double[weights.length];
-            for (int i = 0; i < weights.length; i++) {
-                magnitudes[i] = Math.abs(weights[i]);
-            }
-            BitMask soft = descent.soft(
-                            start, recipe.soft().steps(), recipe.soft().penalty())
-                    .mask();
-            BitMask straight = descent.straightThrough(
-                            saliency,
-                            recipe.straightThrough().steps(),
-                            recipe.straightThrough().rate())
-                    .mask();
-            Map<Method, Double> errors = new EnumMap<>(Method.class);
-            errors.put(Method.MAGNITUDE, unseen.error(unseen.pruned(MergedDescent.hard(magnitudes, width, prune))));
-            errors.put(Method.SALIENCY, unseen.error(unseen.pruned(start)));
-            errors.put(Method.SOFT, unseen.error(unseen.pruned(soft)));
-            errors.put(Method.STRAIGHT_THROUGH, unseen.error(unseen.pruned(straight)));
-            try (Backend backend = Backends.find("reference").open(Backend.Options.defaults());
-                    Scope scope = new Scope(backend)) {
-                Layer layer = new Layer(scope, seen, width, weights);
-                errors.put(Method.WANDA, unseen.error(layer.wanda(part(sparsity, width))));
-                errors.put(Method.SPARSEGPT, unseen.error(layer.sparseGpt(sparsity)));
-            }
-            return errors;
+        int prune = part(sparsity, weights.length);
+        MergedDescent descent = new MergedDescent(calibration, heldOut, prune);
+        double[] saliency = calibration.saliency();
+        BitMask start = MergedDescent.hard(saliency, width, prune);
+        double[] magnitudes = new double[weights.length];
+        for (int i = 0; i < weights.length; i++) {
+            magnitudes[i] = Math.abs(weights[i]);
         }
+        BitMask soft = descent.soft(start, recipe.soft().steps(), recipe.soft().penalty())
+                .mask();
+        BitMask straight = descent.straightThrough(
+                        saliency,
+                        recipe.straightThrough().steps(),
+                        recipe.straightThrough().rate())
+                .mask();
+        Map<Method, Double> errors = new EnumMap<>(Method.class);
+        errors.put(Method.MAGNITUDE, unseen.error(unseen.pruned(MergedDescent.hard(magnitudes, width, prune))));
+        errors.put(Method.SALIENCY, unseen.error(unseen.pruned(start)));
+        errors.put(Method.SOFT, unseen.error(unseen.pruned(soft)));
+        errors.put(Method.STRAIGHT_THROUGH, unseen.error(unseen.pruned(straight)));
+        try (Backend backend = Backends.find("reference").open(Backend.Options.defaults());
+                Scope scope = new Scope(backend)) {
+            Layer layer = new Layer(scope, seen, width, weights);
+            errors.put(Method.WANDA, unseen.error(layer.wanda(part(sparsity, width))));
+            errors.put(Method.SPARSEGPT, unseen.error(layer.sparseGpt(sparsity)));
+        }
+        return errors;
     }
 
     private static int part(BigDecimal sparsity, long of) {
