@@ -52,6 +52,7 @@ typedef ushort u16;
 /* OpenCL lets fp32 division be wrong in the last bits; the quotient in fp64, rounded again, is the right one. */
 #define DIV_RN(a, b) ((float)((double)(a) / (double)(b)))
 #endif
+#define DOT4(a, b, sum) dot4(a, b, sum)
 
 #elif defined(__CUDACC__)
 
@@ -83,6 +84,12 @@ typedef unsigned int uint;
 #define MUL_RN(a, b) __fmul_rn(a, b)
 #define SUB_RN(a, b) __fsub_rn(a, b)
 #define DIV_RN(a, b) __fdiv_rn(a, b)
+#define DOT4(a, b, sum) dot4_of_device(a, b, sum)
+
+DEVICE uint dot4_of_device(uint a, uint b, uint sum) {
+    asm("dp4a.u32.s32 %0, %1, %2, %0;" : "+r"(sum) : "r"(a), "r"(b));
+    return sum;
+}
 
 #else
 
@@ -145,6 +152,39 @@ DEVICE u16 to_f16(float value) {
 DEVICE uint score_key(float weight, float scale) {
     const uint bits = BITS(MUL_RN(weight, scale)) & 0x7fffffffu;
     return bits > 0x7f800000u ? 0x7fffffffu : bits;
+}
+
+/* sum + the products of four unsigned bytes with four signed ones, lowest first, modulo 2^32. */
+DEVICE uint dot4(uint a, uint b, uint sum) {
+    for (int i = 0; i < 32; i += 8) {
+        sum += (a >> i & 0xffu) * (((b >> i & 0xffu) ^ 0x80u) - 0x80u);
+    }
+    return sum;
+}
+
+/* The integer, with its zero point, that a real value is rounded to: clamped, then to the nearest, halves to even, by adding
+ * 1.5 * 2^23, whose sum has the integer in its low bits. NaN becomes low. */
+#define LEVELS int zero, int low, int high
+
+DEVICE u8 quantized(float value, int zero, int low, int high) {
+    const float least = (float)(low - zero), most = (float)(high - zero);
+    value = value > least ? value : least;
+    value = value < most ? value : most;
+    return (u8)((int)BITS(value + 12582912.0f) + zero);
+}
+
+/* Where windows lie over images whose pixels are rows. */
+#define WINDOW \
+    int height, int width, int output_height, int output_width, int kernel_height, int kernel_width, int stride_y, \
+        int stride_x, int dilation_y, int dilation_x, int top, int left
+
+/* The input's row under tap (r, s) of the window of an output pixel of an image; negative in the padding. */
+#define TAP_ROW(image, pixel, r, s) \
+    tap_row((image), (pixel) / output_width * stride_y - top + (r) * dilation_y, \
+        (pixel) % output_width * stride_x - left + (s) * dilation_x, height, width)
+
+DEVICE i64 tap_row(i64 image, int i, int j, int height, int width) {
+    return i >= 0 && i < height && j >= 0 && j < width ? (image * height + i) * width + j : -1;
 }
 
 /* The sum of `count` neighbouring work-items' values, a multiple of SUMMANDS that divides GROUP, by way of `values`, one for

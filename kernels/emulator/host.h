@@ -63,6 +63,7 @@ static inline float FLOAT(uint bits) {
 #define MUL_RN(a, b) ((a) * (b))
 #define SUB_RN(a, b) ((a) - (b))
 #define DIV_RN(a, b) ((a) / (b))
+#define DOT4(a, b, sum) dot4(a, b, sum)
 
 using std::erf;
 using std::exp;

@@ -30,6 +30,13 @@ enum sentei_status {
 /* Values of `function` in sentei_activate_f32. */
 enum sentei_function { SENTEI_RELU = 0, SENTEI_GELU = 1, SENTEI_GELU_TANH = 2, SENTEI_SILU = 3 };
 
+/* Where windows lie over images whose pixels are rows: tap (r, s) of output pixel (p, q) is input pixel
+ * (p * stride_y - top + r * dilation_y, q * stride_x - left + s * dilation_x), or padding outside of the image. */
+struct sentei_window {
+    int32_t height, width, output_height, output_width, kernel_height, kernel_width, stride_y, stride_x, dilation_y,
+        dilation_x, top, left;
+};
+
 /* Chooses the best tier that this processor has and that is not above `cap`: one of sentei_isa_names(), or NULL or ""
  * for no cap. Process-wide: the last call wins. Until the first call the scalar tier is active. */
 SENTEI_API int sentei_init(const char *cap);

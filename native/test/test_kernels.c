@@ -325,6 +325,118 @@ static void test_masks(int cols) {
     release(w), release(g), release(m), release(f), release(v), release(o), release(scores), release(mask);
 }
 
+static int32_t quantize(double value, int32_t zero, int32_t low, int32_t high) {
+    const double rounded = rint(fmin(fmax(value, low - zero), high - zero)) + zero;
+    return (int32_t)rounded;
+}
+
+static struct block random_bytes(int elements) {
+    struct block b = make(elements, 1);
+    for (int i = 0; i < elements; i++) {
+        ((uint8_t *)b.data)[i] = (uint8_t)random_bits();
+    }
+    return b;
+}
+
+static void test_int8(int cols) {
+    const int stride = cols + 3;
+    struct block a = random_bytes(ROWS * stride), b = random_bytes(stride), y = make(ROWS * stride, 1);
+    struct block x = random_matrix(ROWS * stride), f = make(ROWS * stride, 4), table = random_bytes(256);
+    struct block reals = random_matrix(256);
+    uint8_t *as = a.data, *bs = b.data, *ys = y.data, *entries = table.data;
+    float *xs = x.data, *fs = f.data;
+    for (int product = 0; product < 2; product++) {
+        OK(sentei_combine_int8_u8(
+            product, as, stride, 0, 130, 0.25f, bs, stride, -128, 100, 0.5f, ROWS, ys, stride, 7, 0, 200, cols, 0, ROWS));
+        for (int i = 0; i < ROWS * stride; i++) {
+            const double of_a = as[i] - 130, of_b = (uint8_t)(bs[i % stride] + 128) - 100;
+            const double e = product ? of_a * of_b * 0.25 : of_a * 0.25 + of_b * 0.5;
+            EXPECT(i % stride >= cols || ys[i] == quantize(e, 7, 0, 200), "%g became %d", e, ys[i]);
+        }
+    }
+    OK(sentei_quantize_f32(xs, stride, 0.0078125f, ys, stride, -3, -128, 100, cols, 0, ROWS));
+    for (int i = 0; i < ROWS * stride; i++) {
+        EXPECT(
+            i % stride >= cols || (int8_t)ys[i] == quantize(xs[i] * 128.0, -3, -128, 100), "%g became %d", xs[i],
+            (int8_t)ys[i]);
+    }
+    OK(sentei_lookup_u8_f32(as, stride, -128, reals.data, fs, stride, cols, 0, ROWS));
+    for (int i = 0; i < ROWS * stride; i++) {
+        EXPECT(i % stride >= cols || fs[i] == ((float *)reals.data)[as[i] ^ 128], "entry of %d", as[i]);
+    }
+    memcpy(ys, as, a.bytes);
+    OK(sentei_lookup_u8_u8(ys, stride, 0, entries, ys, stride, cols, 0, ROWS));
+    for (int i = 0; i < ROWS * stride; i++) {
+        EXPECT(ys[i] == (i % stride < cols ? entries[as[i]] : as[i]), "entry of %d", as[i]);
+    }
+    release(a), release(b), release(y), release(x), release(f), release(table), release(reals);
+}
+
+/* Images of 4 x 5, two of them, under windows of 3 x 2, with `filters` a group. */
+static void test_convolution(int channels, int filters, int groups, int step) {
+    const struct sentei_window window = {4, 5, (4 + 3 - 3) / step + 1, (5 + 1 - 2) / step + 1, 3, 2, step, step, 1, 1, 2, 1};
+    const int depthwise = channels == 1 && filters == 1, taps = 6;
+    const int all_channels = channels * groups, all_filters = filters * groups;
+    const int blocks = ((depthwise ? groups : filters) + 15) / 16;
+    const int neighbours = depthwise ? 2 : taps * ((channels + 3) / 4), cols = neighbours * 64;
+    const int rows = depthwise ? blocks : blocks * groups, pixels = 2 * window.output_height * window.output_width;
+    const int x_stride = all_channels + 1, y_stride = all_filters + 2;
+    struct block x = random_bytes(2 * 20 * x_stride), w = make(rows * cols, 1), bias = make(all_filters, 4);
+    struct block scale = make(all_filters, 4), added = random_bytes(pixels * y_stride), y = make(pixels * y_stride, 1);
+    struct block pool = make(pixels * x_stride, 1);
+    uint8_t *xs = x.data, *ys = y.data, *adds = added.data, *pools = pool.data;
+    int8_t *ws = w.data;
+    memset(ws, 0, w.bytes);
+    for (int k = 0; k < all_filters; k++) {
+        ((int32_t *)bias.data)[k] = (int32_t)(random_bits() % 1000) - 500;
+        ((float *)scale.data)[k] = 0.001953125f;
+        for (int i = 0; i < taps * channels; i++) {
+            const int of = depthwise ? k : k % filters, tap = i / channels, c = i % channels;
+            const int at = depthwise ? tap / 4 * 64 + tap % 4 : (tap * ((channels + 3) / 4) + c / 4) * 64 + c % 4;
+            ws[((depthwise ? 0 : k / filters * blocks) + of / 16) * cols + at + of % 16 * 4] = (int8_t)random_bits();
+        }
+    }
+    for (int variant = 0; variant < 2; variant++) {
+        const int lowest = variant ? -128 : 0;
+        OK(sentei_conv2d_int8_u8(
+            xs, x_stride, lowest, 30, ws, cols, bias.data, scale.data, variant ? adds : NULL, y_stride, 0, 128, 0.5f, ys,
+            y_stride, 50, 10, 250, &window, all_channels, all_filters, groups, 0, rows, 0, pixels));
+        OK(sentei_max_pool_int8_u8(xs, x_stride, lowest, pools, x_stride, &window, all_channels, 0, pixels));
+        for (int pixel = 0; pixel < pixels; pixel++) {
+            const int image = pixel / (pixels / 2), p = pixel % (pixels / 2) / window.output_width;
+            const int q = pixel % window.output_width;
+            for (int k = 0; k < all_filters; k++) {
+                int64_t sum = ((int32_t *)bias.data)[k];
+                for (int i = 0; i < taps * channels; i++) {
+                    const int tap = i / channels, c = i % channels, of = depthwise ? k : k % filters;
+                    const int row = p * step - 2 + tap / 2, col = q * step - 1 + tap % 2;
+                    const int from = k / filters * channels + c;
+                    const int inside = row >= 0 && row < 4 && col >= 0 && col < 5;
+                    const int at = depthwise ? tap / 4 * 64 + tap % 4 : (tap * ((channels + 3) / 4) + c / 4) * 64 + c % 4;
+                    const int weight = ws[((depthwise ? 0 : k / filters * blocks) + of / 16) * cols + at + of % 16 * 4];
+                    const int value = inside ? xs[(image * 20 + row * 5 + col) * x_stride + from] ^ (lowest & 255) : 30;
+                    sum += value * weight;
+                }
+                const double more = variant ? (adds[pixel * y_stride + k] - 128) * 0.5 : 0;
+                const int e = quantize((float)sum * 0.001953125f + more, 50, 10, 250);
+                EXPECT(ys[pixel * y_stride + k] == e, "pixel %d, filter %d of %d: %d", pixel, k, all_filters, e);
+            }
+            for (int c = 0; c < all_channels; c++) {
+                int most = 0;
+                for (int tap = 0; tap < taps; tap++) {
+                    const int row = p * step - 2 + tap / 2, col = q * step - 1 + tap % 2;
+                    if (row >= 0 && row < 4 && col >= 0 && col < 5) {
+                        const int value = xs[(image * 20 + row * 5 + col) * x_stride + c] ^ (lowest & 255);
+                        most = value > most ? value : most;
+                    }
+                }
+                EXPECT(pools[pixel * x_stride + c] == (most ^ (lowest & 255)), "pixel %d, channel %d", pixel, c);
+            }
+        }
+    }
+    release(x), release(w), release(bias), release(scale), release(added), release(y), release(pool);
+}
+
 static void test_casts(int cols) {
     const int stride = cols + 2, back_stride = ROWS + 1;
     struct block f32 = random_matrix(ROWS * stride), f64 = make(ROWS * stride, 8), f16 = make(ROWS * stride, 2);
@@ -861,6 +973,10 @@ int main(void) {
             test_apply_mask(widths[i]);
             test_masks(widths[i]);
             test_casts(widths[i]);
+            test_int8(widths[i]);
+            test_convolution(widths[i], 1 + 5 * i, 1, 1);
+            test_convolution(1 + i % 6, widths[i], 3, 2);
+            test_convolution(1, 1, widths[i], 1 + i % 2);
             test_column_moments(widths[i]);
             test_norms(widths[i]);
             test_sums(widths[i]);

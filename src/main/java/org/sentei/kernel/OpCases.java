@@ -49,6 +49,8 @@ public final class OpCases {
             new Family(AttentionResidual.class, OpCases::attentionResidual),
             new Family(Cast.class, OpCases::cast),
             new Family(ColumnMoments.class, OpCases::columnMoments),
+            new Family(CombineInt8.class, OpCases::combineInt8),
+            new Family(Conv2dInt8.class, OpCases::conv2dInt8),
             new Family(CountValues.class, OpCases::countValues),
             new Family(Embedding.class, OpCases::embedding),
             new Family(Gemm.class, OpCases::gemm),
@@ -56,10 +58,13 @@ public final class OpCases {
             new Family(Gram.class, OpCases::gram),
             new Family(InverseCholesky.class, OpCases::inverseCholesky),
             new Family(LayerNorm.class, OpCases::layerNorm),
+            new Family(Lookup.class, OpCases::lookup),
             new Family(MaskDifference.class, OpCases::maskDifference),
             new Family(MaskStep.class, OpCases::maskStep),
+            new Family(MaxPoolInt8.class, OpCases::maxPoolInt8),
             new Family(ObsSweep.class, OpCases::obsSweep),
             new Family(QuadraticForm.class, OpCases::quadraticForm),
+            new Family(Quantize.class, OpCases::quantize),
             new Family(RmsNorm.class, OpCases::rmsNorm),
             new Family(Rotary.class, OpCases::rotary),
             new Family(ScoreHistogram.class, OpCases::scoreHistogram),
@@ -93,6 +98,13 @@ public final class OpCases {
         cases.add(cast(DType.F32, DType.F32, true, 4096, 4096, normal(1)));
         cases.add(moments("32768x4096", 32768, 4096, 0, normal(1)));
         cases.add(moments("16384x384", 16384, 384, 0, normal(1)));
+        cases.add(combine("sum 3136x256", DType.U8, 3136, 256, 1, false));
+        cases.add(combine("factor a channel 3136x144", DType.U8, 3136, 144, 3136, true));
+        convolutions(cases);
+        cases.add(lookup(DType.U8, DType.U8, 3136, 256));
+        cases.add(lookup(DType.U8, DType.F32, 3136, 256));
+        cases.add(maxPool("112x112, 64 channels, 3 by 2", DType.U8, Window.square(112, 112, 3, 2, 1), 1, 64));
+        cases.add(quantize("16384x256", DType.U8, 16384, 256, normal(1)));
         cases.add(count("11008x4096", 11008, 4096, normal(1)));
         cases.add(embedding("16384 tokens of 384", 30522, 384, 16384, false));
         cases.add(embedding("2048 tokens of 4096 accumulated", 32000, 4096, 2048, true));
@@ -607,6 +619,333 @@ public final class OpCases {
                 EXACT,
                 List.of(read("x", DType.F32, rows, cols, 5, fill), write("counts", DType.I64, 1, 3, 0)),
                 views -> new CountValues(views.get(0), views.get(1)));
+    }
+
+    /** The layers of ResNet-50 that a network spends its time in, a depthwise one of MobileNetV2, and a first layer. */
+    private static void convolutions(List<OpCase> cases) {
+        cases.add(convolution(Window.square(56, 56, 3, 1, 1), 64, 64));
+        cases.add(convolution(Window.square(28, 28, 3, 1, 1), 128, 128));
+        cases.add(convolution(Window.square(14, 14, 3, 1, 1), 256, 256));
+        cases.add(convolution(Window.square(7, 7, 3, 1, 1), 512, 512));
+        cases.add(convolution(Window.square(14, 14, 1, 1, 0), 1024, 256));
+        cases.add(convolution(Window.square(14, 14, 1, 1, 0), 256, 1024));
+        cases.add(convolution(Window.square(56, 56, 1, 1, 0), 64, 256));
+        cases.add(convolution(Window.square(224, 224, 7, 2, 3), 3, 64));
+        cases.add(new Convolution(Window.square(56, 56, 3, 1, 1), 144, 144)
+                .grouped(144)
+                .build());
+        cases.add(new Convolution(Window.square(28, 28, 3, 1, 1), 128, 128)
+                .types(DType.I8, DType.I8)
+                .build());
+    }
+
+    private static OpCase convolution(Window window, int channels, int filters) {
+        return new Convolution(window, channels, filters).build();
+    }
+
+    private static void conv2dInt8(List<OpCase> cases) {
+        // Widths around vectors, blocks and words, with and without padding.
+        for (int channels : new int[] {1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 64, 65}) {
+            cases.add(new Convolution(Window.square(5, 6, 3, 1, 1), channels, 19).build());
+            cases.add(new Convolution(Window.square(5, 6, 1, 1, 0), channels, channels)
+                    .gap(3)
+                    .build());
+            cases.add(new Convolution(Window.square(7, 5, 3, 1, 1), channels, channels)
+                    .grouped(channels)
+                    .build());
+        }
+        for (int filters : new int[] {1, 2, 15, 16, 17, 32, 33, 48, 63, 64, 65, 80, 97, 129}) {
+            cases.add(new Convolution(Window.square(3, 7, 3, 2, 1), 8, filters).build());
+            cases.add(new Convolution(Window.square(4, 7, 1, 1, 0), 12, filters)
+                    .added(DType.U8)
+                    .build());
+        }
+        // Pixels around tiles, over several images.
+        for (int size : new int[] {1, 2, 3, 4, 5, 7, 11, 13, 64, 65}) {
+            cases.add(new Convolution(Window.square(1, size, 1, 1, 0), 32, 40)
+                    .images(1)
+                    .build());
+            cases.add(new Convolution(Window.square(1, size, 1, 1, 0), 20, 24)
+                    .images(3)
+                    .build());
+            cases.add(new Convolution(Window.square(2, size, 3, 1, 1), 16, 16)
+                    .grouped(16)
+                    .images(2)
+                    .build());
+        }
+        List<Window> windows = List.of(
+                new Window(9, 7, 3, 2, 2, 1, 1, 2, 0, 1, 2, 3),
+                new Window(9, 11, 3, 3, 1, 1, 2, 3, 2, 3, 2, 3),
+                new Window(8, 8, 5, 5, 3, 2, 1, 1, 4, 4, 4, 4),
+                new Window(6, 6, 1, 1, 2, 3, 1, 1, 0, 0, 0, 0),
+                new Window(4, 5, 1, 1, 1, 1, 1, 1, 1, 2, 0, 1),
+                new Window(10, 3, 7, 3, 1, 1, 1, 1, 3, 1, 3, 1),
+                new Window(2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0));
+        for (Window window : windows) {
+            for (int[] shape :
+                    new int[][] {{3, 20, 1}, {24, 40, 1}, {12, 18, 3}, {6, 12, 6}, {33, 33, 33}, {16, 64, 1}}) {
+                cases.add(new Convolution(window, shape[0], shape[1])
+                        .grouped(shape[2])
+                        .gap(1)
+                        .build());
+            }
+        }
+        for (DType x : new DType[] {DType.U8, DType.I8}) {
+            for (DType y : new DType[] {DType.U8, DType.I8}) {
+                for (int groups : new int[] {1, 36}) {
+                    Convolution one = new Convolution(Window.square(5, 9, 3, 1, 1), 36, 36)
+                            .grouped(groups)
+                            .types(x, y);
+                    cases.add(one.build());
+                    cases.add(one.added(y).gap(2).build());
+                    cases.add(one.added(x).clamped().build());
+                }
+            }
+        }
+        for (int groups : new int[] {1, 16}) { // half of the sums lie between two integers
+            cases.add(new Convolution(Window.square(6, 6, 3, 1, 1), 16, 16)
+                    .grouped(groups)
+                    .ties()
+                    .build());
+            cases.add(new Convolution(Window.square(6, 6, 3, 1, 1), 16, 16)
+                    .grouped(groups)
+                    .ties()
+                    .added(DType.I8)
+                    .build());
+        }
+        // The sums come within a thousandth of what 32 bits hold.
+        cases.add(new Convolution(Window.square(1, 2, 1, 1, 0), 65790, 5)
+                .largest()
+                .build());
+        cases.add(new Convolution(Window.square(3, 4, 3, 1, 1), 130, 130).build());
+    }
+
+    /** A convolution to be: U8 to U8, one image, no groups and nothing added, until it is said otherwise. */
+    private record Convolution(
+            Window window,
+            int channels,
+            int filters,
+            int groups,
+            int images,
+            long gap,
+            DType from,
+            DType to,
+            DType residual,
+            boolean isClamped,
+            String profile) {
+        Convolution(Window window, int channels, int filters) {
+            this(window, channels, filters, 1, 1, 0, DType.U8, DType.U8, null, false, "");
+        }
+
+        Convolution grouped(int parts) {
+            return new Convolution(
+                    window, channels, filters, parts, images, gap, from, to, residual, isClamped, profile);
+        }
+
+        Convolution images(int count) {
+            return new Convolution(
+                    window, channels, filters, groups, count, gap, from, to, residual, isClamped, profile);
+        }
+
+        Convolution gap(long elements) {
+            return new Convolution(
+                    window, channels, filters, groups, images, elements, from, to, residual, isClamped, profile);
+        }
+
+        Convolution types(DType x, DType y) {
+            return new Convolution(window, channels, filters, groups, images, gap, x, y, residual, isClamped, profile);
+        }
+
+        Convolution added(DType type) {
+            return new Convolution(window, channels, filters, groups, images, gap, from, to, type, isClamped, profile);
+        }
+
+        Convolution clamped() {
+            return new Convolution(window, channels, filters, groups, images, gap, from, to, residual, true, profile);
+        }
+
+        Convolution ties() {
+            return new Convolution(
+                    window, channels, filters, groups, images, gap, from, to, residual, isClamped, " ties");
+        }
+
+        Convolution largest() {
+            return new Convolution(
+                    window, channels, filters, groups, images, gap, from, to, residual, isClamped, " largest");
+        }
+
+        OpCase build() {
+            Int8Filters.Layout layout = new Int8Filters.Layout(filters, channels, groups, window.taps());
+            long size = (long) window.taps() * channels / groups;
+            boolean isTied = profile.equals(" ties");
+            boolean isLargest = profile.equals(" largest");
+            int zero = Levels.lowest(to) + 100;
+            Levels levels = isClamped ? new Levels(zero, zero, zero + 90) : Levels.of(to, zero);
+            // Standard deviations of 74 and 73 make results spread over all levels.
+            double scale = isTied ? 0.5 : isLargest ? 0x1p-25 : 50 / (74 * 73 * Math.sqrt((double) size));
+            List<Operand> operands = new ArrayList<>(List.of(
+                    read("x", from, images * window.inputPixels(), channels, gap, isLargest ? all(-1) : anyBytes()),
+                    read(
+                            "weights",
+                            DType.I8,
+                            layout.rows(),
+                            layout.cols(),
+                            gap,
+                            weightsOf(layout, isTied ? 1 : 127, isLargest)),
+                    read("bias", DType.I32, 1, filters, 0, isLargest ? ints(1) : ints(isTied ? 40 : 4000)),
+                    read("scale", 1, filters, isTied ? constant(scale) : uniform(0.7 * scale, 1.3 * scale)),
+                    write("y", to, images * window.outputPixels(), filters, gap)));
+            if (residual != null) {
+                operands.add(read("residual", residual, images * window.outputPixels(), filters, 2 * gap, anyBytes()));
+            }
+            int residualZero = residual == null ? 0 : Levels.lowest(residual) + 140;
+            return new OpCase(
+                    Conv2dInt8.class,
+                    label(),
+                    EXACT,
+                    operands,
+                    views -> new Conv2dInt8(
+                            views.get(0),
+                            Levels.lowest(from) + 117,
+                            views.get(1),
+                            views.get(2),
+                            views.get(3),
+                            residual == null
+                                    ? null
+                                    : new Conv2dInt8.Residual(views.get(5), residualZero, isTied ? 0.25f : 0.37f),
+                            views.get(4),
+                            levels,
+                            window,
+                            groups));
+        }
+
+        private String label() {
+            Window w = window;
+            boolean isPlain = Window.square(w.height(), w.width(), w.kernelHeight(), w.strideY(), w.top())
+                    .equals(w);
+            return (images > 1 ? images + " images of " : "") + w.height() + "x" + w.width() + "x" + channels + " to "
+                    + filters + " by " + w.kernelHeight() + "x" + w.kernelWidth()
+                    + (w.strideY() > 1 || w.strideX() > 1 ? " stride " + w.strideY() + "x" + w.strideX() : "")
+                    + (isPlain
+                            ? ""
+                            : " dilation " + w.dilationY() + "x" + w.dilationX() + " padding " + w.top() + ","
+                                    + w.left() + "," + w.bottom() + "," + w.right())
+                    + (isPlain && w.top() > 0 ? " padding " + w.top() : "")
+                    + (groups > 1 ? " in " + groups + " groups" : "")
+                    + (from == DType.U8 && to == DType.U8 ? "" : " " + from.label() + " to " + to.label())
+                    + (residual == null ? "" : " added " + residual.label())
+                    + (isClamped ? " clamped" : "")
+                    + (gap > 0 ? " gaps" : "")
+                    + profile;
+        }
+    }
+
+    private static void combineInt8(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            cases.add(combine("sum 5x" + cols, DType.U8, 5, cols, 1, false));
+            cases.add(combine("product i8 6x" + cols + " shared by 3", DType.I8, 6, cols, 3, true));
+        }
+        cases.add(combine("sum i8 70x33 shared by 70", DType.I8, 70, 33, 70, false));
+        cases.add(combine("product 1031x17", DType.U8, 1031, 17, 1, true));
+        for (boolean inPlace : new boolean[] {false, true}) {
+            cases.add(new OpCase(
+                    CombineInt8.class,
+                    inPlace ? "in place of a" : "in place of b",
+                    EXACT,
+                    List.of(
+                            new Operand("y", Role.UPDATE, DType.U8, 9, 70, 1, anyBytes()),
+                            read("other", DType.I8, 9, 70, 2, anyBytes())),
+                    views -> new CombineInt8(
+                            views.get(inPlace ? 0 : 1),
+                            inPlace ? 3 : -3,
+                            views.get(inPlace ? 1 : 0),
+                            inPlace ? -7 : 7,
+                            views.get(0),
+                            new Levels(128, 128, 250),
+                            new CombineInt8.Rule.Sum(0.5f, 1.5f))));
+        }
+    }
+
+    private static OpCase combine(String label, DType dtype, long rows, long cols, long shared, boolean product) {
+        int zero = Levels.lowest(dtype) + 110;
+        return new OpCase(
+                CombineInt8.class,
+                label,
+                EXACT,
+                List.of(
+                        read("a", dtype, rows, cols, 3, anyBytes()),
+                        read("b", DType.U8, rows / shared, cols, 1, anyBytes()),
+                        write("y", dtype, rows, cols, 2)),
+                views -> new CombineInt8(
+                        views.get(0),
+                        zero,
+                        views.get(1),
+                        131,
+                        views.get(2),
+                        Levels.of(dtype, zero),
+                        product ? new CombineInt8.Rule.Product(0.0125f) : new CombineInt8.Rule.Sum(0.75f, 0.3f)));
+    }
+
+    private static void lookup(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            cases.add(lookup(DType.U8, DType.I8, 3, cols));
+            cases.add(lookup(DType.I8, DType.F32, 3, cols));
+        }
+        cases.add(lookup(DType.I8, DType.U8, 600, 130));
+    }
+
+    private static OpCase lookup(DType from, DType to, long rows, long cols) {
+        return new OpCase(
+                Lookup.class,
+                from.label() + " to " + to.label() + " " + rows + "x" + cols,
+                EXACT,
+                List.of(
+                        read("x", from, rows, cols, 3, anyBytes()),
+                        read("table", to, 1, Lookup.ENTRIES, 0, to == DType.F32 ? nan(special(normal(1))) : anyBytes()),
+                        write("y", to, rows, cols, 1)),
+                views -> new Lookup(views.get(0), views.get(1), views.get(2)));
+    }
+
+    private static void maxPoolInt8(List<OpCase> cases) {
+        for (int channels : new int[] {1, 3, 16, 33, 257}) {
+            cases.add(maxPool("3 by 2, " + channels, DType.U8, Window.square(9, 8, 3, 2, 1), 2, channels));
+            cases.add(maxPool("2 by 1, " + channels, DType.I8, Window.square(5, 5, 2, 1, 0), 1, channels));
+        }
+        Window dilated = new Window(9, 7, 3, 2, 2, 1, 1, 2, 0, 1, 2, 3);
+        cases.add(maxPool("dilated", DType.I8, dilated, 3, 20));
+        Window beyond = new Window(2, 2, 2, 2, 2, 2, 1, 1, 2, 2, 2, 2);
+        cases.add(maxPool("windows of padding", DType.I8, beyond, 1, 5));
+    }
+
+    private static OpCase maxPool(String label, DType dtype, Window window, long images, long channels) {
+        return new OpCase(
+                MaxPoolInt8.class,
+                label,
+                EXACT,
+                List.of(
+                        read("x", dtype, images * window.inputPixels(), channels, 1, anyBytes()),
+                        write("y", dtype, images * window.outputPixels(), channels, 2)),
+                views -> new MaxPoolInt8(views.get(0), views.get(1), window));
+    }
+
+    private static void quantize(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            cases.add(quantize("3x" + cols, DType.U8, 3, cols, normal(1)));
+            cases.add(quantize("3x" + cols + " i8", DType.I8, 3, cols, nan(special(normal(1)))));
+        }
+        cases.add(quantize("halves", DType.U8, 40, 31, halves()));
+        cases.add(quantize("denormal", DType.I8, 2, 70, uniform(-1e-40, 1e-40)));
+    }
+
+    private static OpCase quantize(String label, DType dtype, long rows, long cols, Fill fill) {
+        int zero = Levels.lowest(dtype) + 120;
+        return new OpCase(
+                Quantize.class,
+                label,
+                EXACT,
+                List.of(read("x", DType.F32, rows, cols, 3, fill), write("y", dtype, rows, cols, 1)),
+                views -> new Quantize(
+                        views.get(0), label.equals("halves") ? 0.5f : 0.0271f, views.get(1), Levels.of(dtype, zero)));
     }
 
     private static void embedding(List<OpCase> cases) {
@@ -1316,6 +1655,39 @@ public final class OpCases {
         return (random, packed, rows, cols) -> {
             for (long i = 0; i < rows * cols; i++) {
                 packed.setAtIndex(ValueLayout.JAVA_INT, i, random.nextInt(bound));
+            }
+        };
+    }
+
+    private static Fill anyBytes() {
+        return (random, packed, rows, cols) -> {
+            for (long i = 0; i < rows * cols; i++) {
+                packed.set(ValueLayout.JAVA_BYTE, i, (byte) random.nextInt());
+            }
+        };
+    }
+
+    private static Fill all(int value) {
+        return (random, packed, rows, cols) -> packed.fill((byte) value);
+    }
+
+    /** Multiples of a quarter. */
+    private static Fill halves() {
+        return profile(" halves", random -> () -> random.nextInt(-300, 300) / 4.0);
+    }
+
+    /** Weights of up to this magnitude in their places, or all of them -128; zeros where no weight has its place. */
+    private static Fill weightsOf(Int8Filters.Layout layout, int magnitude, boolean isLargest) {
+        return (random, packed, rows, cols) -> {
+            packed.fill((byte) 0);
+            for (int filter = 0; filter < layout.filters(); filter++) {
+                for (int tap = 0; tap < layout.taps(); tap++) {
+                    for (int channel = 0; channel < layout.channels() / layout.groups(); channel++) {
+                        int weight = isLargest ? Byte.MIN_VALUE : random.nextInt(-magnitude, magnitude + 1);
+                        long place = layout.row(filter) * cols + layout.col(filter, tap, channel);
+                        packed.set(ValueLayout.JAVA_BYTE, place, (byte) weight);
+                    }
+                }
             }
         };
     }

@@ -125,11 +125,20 @@ record Sample(OpCase part, List<Pick> picks) {
                     together(picks, random, select.weights(), select.mask());
                 }
             }
+            case CombineInt8 combine -> {
+                if (combine.shared() == 1) {
+                    together(picks, random, combine.a(), combine.b(), combine.y());
+                }
+            }
+            case Lookup lookup -> together(picks, random, lookup.x(), lookup.y());
+            case Quantize quantize -> together(picks, random, quantize.x(), quantize.y());
             case AttentionResidual _,
+                    Conv2dInt8 _,
                     CountValues _,
                     Embedding _,
                     InverseCholesky _,
                     MaskStep _,
+                    MaxPoolInt8 _,
                     Rotary _,
                     ScoreHistogram _,
                     SparseGemv _ -> {

@@ -15,6 +15,8 @@ import org.sentei.kernel.Backend;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.Ceilings;
 import org.sentei.kernel.ColumnMoments;
+import org.sentei.kernel.CombineInt8;
+import org.sentei.kernel.Conv2dInt8;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
@@ -26,11 +28,15 @@ import org.sentei.kernel.HostBackend;
 import org.sentei.kernel.HostBuffer;
 import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.Levels;
+import org.sentei.kernel.Lookup;
 import org.sentei.kernel.MaskDifference;
 import org.sentei.kernel.MaskStep;
+import org.sentei.kernel.MaxPoolInt8;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
+import org.sentei.kernel.Quantize;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.Scope;
@@ -39,6 +45,7 @@ import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.SparseGemv;
 import org.sentei.kernel.View;
+import org.sentei.kernel.Window;
 import org.sentei.tensor.DType;
 
 /**
@@ -74,6 +81,10 @@ final class NativeBackend extends HostBackend {
     private static final long RESIDUAL_ROWS = 256;
     /** What the queries of a task are a multiple of: ROWS of {@code attention_residual.c}. */
     private static final long RESIDUAL_BLOCK = 32;
+    /** Output pixels of a task of a convolution, and blocks of its filters. */
+    private static final long CONVOLUTION_PIXELS = 384;
+
+    private static final long CONVOLUTION_BLOCKS = 4;
     /** Rows of a quadratic form whose differences and products are held at once. */
     private static final long FORM_ROWS = 1024;
     /** Edge of a tile of these products. */
@@ -187,6 +198,8 @@ final class NativeBackend extends HostBackend {
             case AttentionResidual residual -> attentionResidual(residual);
             case Cast cast -> cast(cast);
             case ColumnMoments moments -> columnMoments(moments);
+            case CombineInt8 combine -> combineInt8(combine);
+            case Conv2dInt8 conv -> conv2dInt8(conv);
             case CountValues count -> countValues(count);
             case Embedding embedding -> embedding(embedding);
             case Gemm gemm -> gemm(gemm);
@@ -194,10 +207,13 @@ final class NativeBackend extends HostBackend {
             case Gram gram -> gram(gram);
             case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
+            case Lookup lookup -> lookup(lookup);
             case MaskDifference difference -> maskDifference(difference);
             case MaskStep step -> maskStep(step);
+            case MaxPoolInt8 pool -> maxPoolInt8(pool);
             case ObsSweep sweep -> obsSweep(sweep);
             case QuadraticForm form -> quadraticForm(form);
+            case Quantize quantize -> quantize(quantize);
             case RmsNorm norm -> rmsNorm(norm);
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
@@ -423,6 +439,117 @@ final class NativeBackend extends HostBackend {
             }
             count.set(ValueLayout.JAVA_LONG, 0, merged);
         }
+    }
+
+    private void combineInt8(CombineInt8 op) {
+        long a = address(op.a());
+        long b = address(op.b());
+        long y = address(op.y());
+        int product = op.rule() instanceof CombineInt8.Rule.Product ? 1 : 0;
+        float aScale = switch (op.rule()) {
+            case CombineInt8.Rule.Sum(float scale, float _) -> scale;
+            case CombineInt8.Rule.Product(float scale) -> scale;
+        };
+        float bScale = op.rule() instanceof CombineInt8.Rule.Sum(float _, float scale) ? scale : 1;
+        int aLowest = Levels.lowest(op.a().dtype());
+        int bLowest = Levels.lowest(op.b().dtype());
+        rows(op, op.a(), (from, to) -> (int) library.kernel("combine_int8_u8")
+                .invokeExact(
+                        product,
+                        a,
+                        op.a().stride(),
+                        aLowest,
+                        op.aZero() - aLowest,
+                        aScale,
+                        b,
+                        op.b().stride(),
+                        bLowest,
+                        op.bZero() - bLowest,
+                        bScale,
+                        op.shared(),
+                        y,
+                        op.y().stride(),
+                        op.levels().zero(),
+                        op.levels().low(),
+                        op.levels().high(),
+                        op.a().cols(),
+                        from,
+                        to));
+    }
+
+    private void conv2dInt8(Conv2dInt8 op) {
+        Conv2dInt8.Residual added = op.residual();
+        long x = address(op.x());
+        long weights = address(op.weights());
+        long bias = address(op.bias());
+        long scale = address(op.scale());
+        long residual = added == null ? 0 : address(added.values());
+        long residualStride = added == null ? 0 : added.values().stride();
+        int residualLowest = added == null ? 0 : Levels.lowest(added.values().dtype());
+        int residualZero = added == null ? 0 : added.zero() - residualLowest;
+        float residualScale = added == null ? 1 : added.scale();
+        long y = address(op.y());
+        int lowest = Levels.lowest(op.x().dtype());
+        long blocks = op.weights().rows();
+        long pixels = op.y().rows();
+        long part = CONVOLUTION_BLOCKS;
+        long down = Math.ceilDiv(pixels, CONVOLUTION_PIXELS);
+        long across = Math.ceilDiv(blocks, part);
+        try (Arena arena = Arena.ofConfined()) {
+            long window = window(arena, op.window()).address();
+            tiles(op, down * across, 1, (from, to) -> {
+                long pixel = from / across * CONVOLUTION_PIXELS;
+                long block = from % across * part;
+                return (int) library.kernel("conv2d_int8_u8")
+                        .invokeExact(
+                                x,
+                                op.x().stride(),
+                                lowest,
+                                op.inputZero() - lowest,
+                                weights,
+                                op.weights().stride(),
+                                bias,
+                                scale,
+                                residual,
+                                residualStride,
+                                residualLowest,
+                                residualZero,
+                                residualScale,
+                                y,
+                                op.y().stride(),
+                                op.levels().zero(),
+                                op.levels().low(),
+                                op.levels().high(),
+                                window,
+                                op.x().cols(),
+                                op.y().cols(),
+                                (long) op.groups(),
+                                block,
+                                Math.min(blocks, block + part),
+                                pixel,
+                                Math.min(pixels, pixel + CONVOLUTION_PIXELS));
+            });
+        }
+    }
+
+    /** {@code struct sentei_window} of {@code sentei.h}. */
+    private MemorySegment window(Arena arena, Window window) {
+        MemorySegment memory = arena.allocateFrom(
+                ValueLayout.JAVA_INT,
+                window.height(),
+                window.width(),
+                window.outputHeight(),
+                window.outputWidth(),
+                window.kernelHeight(),
+                window.kernelWidth(),
+                window.strideY(),
+                window.strideX(),
+                window.dilationY(),
+                window.dilationX(),
+                window.top(),
+                window.left());
+        interceptor.uses(memory);
+        return memory;
     }
 
     private void countValues(CountValues op) {
@@ -718,6 +845,16 @@ final class NativeBackend extends HostBackend {
                         to));
     }
 
+    private void lookup(Lookup op) {
+        long x = address(op.x());
+        long table = address(op.table());
+        long y = address(op.y());
+        int lowest = Levels.lowest(op.x().dtype());
+        var handle = library.kernel(op.y().dtype() == DType.F32 ? "lookup_u8_f32" : "lookup_u8_u8");
+        rows(op, op.x(), (from, to) -> (int) handle.invokeExact(
+                x, op.x().stride(), lowest, table, y, op.y().stride(), op.x().cols(), from, to));
+    }
+
     private void maskDifference(MaskDifference op) {
         long weights = address(op.weights());
         long mask = address(op.mask());
@@ -796,6 +933,26 @@ final class NativeBackend extends HostBackend {
             for (long i = 0; i < counts.byteSize() / Long.BYTES; i++) {
                 add(invalid, 0, counts.getAtIndex(ValueLayout.JAVA_LONG, i));
             }
+        }
+    }
+
+    private void maxPoolInt8(MaxPoolInt8 op) {
+        long x = address(op.x());
+        long y = address(op.y());
+        int lowest = Levels.lowest(op.x().dtype());
+        try (Arena arena = Arena.ofConfined()) {
+            long window = window(arena, op.window()).address();
+            rows(op, op.y(), (from, to) -> (int) library.kernel("max_pool_int8_u8")
+                    .invokeExact(
+                            x,
+                            op.x().stride(),
+                            lowest,
+                            y,
+                            op.y().stride(),
+                            window,
+                            op.x().cols(),
+                            from,
+                            to));
         }
     }
 
@@ -895,6 +1052,24 @@ final class NativeBackend extends HostBackend {
                             cols);
             return NativeLibrary.OK;
         });
+    }
+
+    private void quantize(Quantize op) {
+        long x = address(op.x());
+        long y = address(op.y());
+        rows(op, op.x(), (from, to) -> (int) library.kernel("quantize_f32")
+                .invokeExact(
+                        x,
+                        op.x().stride(),
+                        op.scale(),
+                        y,
+                        op.y().stride(),
+                        op.levels().zero(),
+                        op.levels().low(),
+                        op.levels().high(),
+                        op.x().cols(),
+                        from,
+                        to));
     }
 
     private void rmsNorm(RmsNorm op) {

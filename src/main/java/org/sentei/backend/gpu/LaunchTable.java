@@ -12,19 +12,26 @@ import org.sentei.kernel.Attention;
 import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
+import org.sentei.kernel.CombineInt8;
+import org.sentei.kernel.Conv2dInt8;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.Embedding;
 import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Gemv;
 import org.sentei.kernel.Gram;
+import org.sentei.kernel.Int8Filters;
 import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.Levels;
+import org.sentei.kernel.Lookup;
 import org.sentei.kernel.MaskDifference;
 import org.sentei.kernel.MaskStep;
+import org.sentei.kernel.MaxPoolInt8;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
+import org.sentei.kernel.Quantize;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.ScoreHistogram;
@@ -32,6 +39,7 @@ import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.SparseGemv;
 import org.sentei.kernel.View;
+import org.sentei.kernel.Window;
 import org.sentei.tensor.DType;
 
 /**
@@ -54,6 +62,9 @@ final class LaunchTable {
     private static final int FEW_VECTORS = 8;
     /** Columns of a group that sums over rows: COLUMNS of {@code column_moments.inc}. */
     static final int COLUMNS = 32;
+    /** Output pixels and filters of a group: PIXELS and FILTERS of {@code conv2d_int8.inc}. */
+    static final int CONV_TILE = 64;
+
     /** Queries, and columns of the values, of a group: QUERIES and VALUES of {@code attention.inc}. */
     static final int QUERIES = 16;
 
@@ -142,6 +153,8 @@ final class LaunchTable {
             case AttentionResidual residual -> attentionResidual(residual);
             case Cast cast -> cast(cast);
             case ColumnMoments moments -> columnMoments(moments);
+            case CombineInt8 combine -> combineInt8(combine);
+            case Conv2dInt8 conv -> conv2dInt8(conv);
             case CountValues count -> countValues(count);
             case Embedding embedding -> embedding(embedding);
             case Gemm gemm -> gemm(gemm);
@@ -149,10 +162,13 @@ final class LaunchTable {
             case Gram gram -> gram(gram);
             case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
+            case Lookup lookup -> lookup(lookup);
             case MaskDifference difference -> maskDifference(difference);
             case MaskStep step -> maskStep(step);
+            case MaxPoolInt8 pool -> maxPoolInt8(pool);
             case ObsSweep sweep -> obsSweep(sweep);
             case QuadraticForm form -> quadraticForm(form);
+            case Quantize quantize -> quantize(quantize);
             case RmsNorm norm -> rmsNorm(norm);
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
@@ -286,6 +302,61 @@ final class LaunchTable {
                 .matrix(op.moments())
                 .run(tiles(cols, Launch.GROUP));
         kernel("column_moments_count_i64").matrix(op.count()).integer(rows).run(1);
+    }
+
+    private void combineInt8(CombineInt8 op) {
+        int aLowest = Levels.lowest(op.a().dtype());
+        int bLowest = Levels.lowest(op.b().dtype());
+        Kernel kernel = kernel("combine_int8_u8")
+                .matrix(op.a())
+                .integer(op.a().cols())
+                .integer(aLowest)
+                .integer(op.aZero() - aLowest)
+                .matrix(op.b())
+                .integer(bLowest)
+                .integer(op.bZero() - bLowest)
+                .integer(op.shared())
+                .matrix(op.y())
+                .levels(op.levels());
+        switch (op.rule()) {
+            case CombineInt8.Rule.Sum(float aScale, float bScale) ->
+                kernel.integer(0).number(aScale).number(bScale);
+            case CombineInt8.Rule.Product(float scale) ->
+                kernel.integer(1).number(scale).number(1);
+        }
+        kernel.run(stripes(op.y()));
+    }
+
+    private void conv2dInt8(Conv2dInt8 op) {
+        Conv2dInt8.Residual added = op.residual();
+        int lowest = Levels.lowest(op.x().dtype());
+        int addedLowest = added == null ? 0 : Levels.lowest(added.values().dtype());
+        Int8Filters.Layout layout = op.layout();
+        Kernel kernel = kernel(layout.depthwise() ? "conv2d_int8_depthwise_u8" : "conv2d_int8_u8")
+                .matrix(op.x())
+                .integer(lowest)
+                .integer(op.inputZero() - lowest)
+                .matrix(op.weights())
+                .matrix(op.bias())
+                .matrix(op.scale())
+                .matrix(added == null ? null : added.values())
+                .integer(addedLowest)
+                .integer(added == null ? 0 : added.zero() - addedLowest)
+                .number(added == null ? 1 : added.scale())
+                .matrix(op.y())
+                .levels(op.levels())
+                .window(op.window())
+                .integer(op.y().rows())
+                .integer(layout.channels())
+                .integer(layout.filters());
+        if (layout.depthwise()) {
+            kernel.run(stripes(op.y()));
+        } else {
+            kernel.integer(layout.groups())
+                    .run(tiles(op.y().rows(), CONV_TILE)
+                            * layout.groups()
+                            * tiles(layout.filters() / layout.groups(), CONV_TILE));
+        }
     }
 
     private void countValues(CountValues op) {
@@ -438,6 +509,16 @@ final class LaunchTable {
                 .run(op.x().rows());
     }
 
+    private void lookup(Lookup op) {
+        kernel(op.y().dtype() == DType.F32 ? "lookup_u8_f32" : "lookup_u8_u8")
+                .matrix(op.x())
+                .integer(op.x().cols())
+                .integer(Levels.lowest(op.x().dtype()))
+                .matrix(op.table())
+                .matrix(op.y())
+                .run(stripes(op.x()));
+    }
+
     private void maskDifference(MaskDifference op) {
         kernel("mask_difference_f32")
                 .matrix(op.weights())
@@ -492,6 +573,16 @@ final class LaunchTable {
                 .run(1);
     }
 
+    private void maxPoolInt8(MaxPoolInt8 op) {
+        kernel("max_pool_int8_u8")
+                .matrix(op.x())
+                .integer(op.x().cols())
+                .integer(Levels.lowest(op.x().dtype()))
+                .matrix(op.y())
+                .window(op.window())
+                .run(stripes(op.y()));
+    }
+
     private void obsSweep(ObsSweep op) {
         ObsSweep.Groups groups = op.groups();
         kernel("obs_sweep_f32")
@@ -544,6 +635,17 @@ final class LaunchTable {
                     .matrix(op.forms().rows(first, first + a.rows()))
                     .run(tiles(a.rows(), LANE_ROWS));
         }
+    }
+
+    private void quantize(Quantize op) {
+        kernel("quantize_f32")
+                .fp64() // OpenCL rounds quotients of fp32 numbers as it likes
+                .matrix(op.x())
+                .integer(op.x().cols())
+                .number(op.scale())
+                .matrix(op.y())
+                .levels(op.levels())
+                .run(stripes(op.x()));
     }
 
     private void rmsNorm(RmsNorm op) {
@@ -724,6 +826,25 @@ final class LaunchTable {
                     .number(geometry.scale())
                     .integer(geometry.causal() ? 1 : 0)
                     .integer(Math.min(geometry.window(), geometry.length()));
+        }
+
+        Kernel levels(Levels levels) {
+            return integer(levels.zero()).integer(levels.low()).integer(levels.high());
+        }
+
+        Kernel window(Window window) {
+            return integer(window.height())
+                    .integer(window.width())
+                    .integer(window.outputHeight())
+                    .integer(window.outputWidth())
+                    .integer(window.kernelHeight())
+                    .integer(window.kernelWidth())
+                    .integer(window.strideY())
+                    .integer(window.strideX())
+                    .integer(window.dilationY())
+                    .integer(window.dilationX())
+                    .integer(window.top())
+                    .integer(window.left());
         }
 
         Kernel fault() {

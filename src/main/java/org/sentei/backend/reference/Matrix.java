@@ -3,6 +3,7 @@ package org.sentei.backend.reference;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import org.sentei.kernel.HostBuffer;
+import org.sentei.kernel.Levels;
 import org.sentei.kernel.View;
 import org.sentei.tensor.Floats;
 
@@ -40,6 +41,15 @@ final class Matrix {
 
     byte getByte(long row, long col) {
         return data.get(ValueLayout.JAVA_BYTE, index(row, col));
+    }
+
+    /** Element (row, col) of a U8 or I8 matrix, counted from the lowest value of its type. */
+    int getCounted(long row, long col) {
+        return (getByte(row, col) - Levels.lowest(view.dtype())) & 0xff;
+    }
+
+    void setByte(long row, long col, int value) {
+        data.set(ValueLayout.JAVA_BYTE, index(row, col), (byte) value);
     }
 
     int getInt(long row, long col) {

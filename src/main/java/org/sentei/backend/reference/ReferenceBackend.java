@@ -10,6 +10,8 @@ import org.sentei.kernel.Attention;
 import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
+import org.sentei.kernel.CombineInt8;
+import org.sentei.kernel.Conv2dInt8;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
@@ -19,13 +21,18 @@ import org.sentei.kernel.Gemv;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.HostAllocator;
 import org.sentei.kernel.HostBackend;
+import org.sentei.kernel.Int8Filters;
 import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.Levels;
+import org.sentei.kernel.Lookup;
 import org.sentei.kernel.MaskDifference;
 import org.sentei.kernel.MaskStep;
+import org.sentei.kernel.MaxPoolInt8;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
+import org.sentei.kernel.Quantize;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.ScoreHistogram;
@@ -33,7 +40,9 @@ import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.SparseGemv;
 import org.sentei.kernel.View;
+import org.sentei.kernel.Window;
 import org.sentei.tensor.BitMask;
+import org.sentei.tensor.DType;
 
 /**
  * Runs every op as its definition says. Sums are fp64 and rounded once to the output's type; nothing here is fast.
@@ -64,6 +73,8 @@ final class ReferenceBackend extends HostBackend {
             case AttentionResidual residual -> attentionResidual(residual);
             case Cast cast -> cast(cast);
             case ColumnMoments moments -> columnMoments(moments);
+            case CombineInt8 combine -> combineInt8(combine);
+            case Conv2dInt8 conv -> conv2dInt8(conv);
             case CountValues count -> countValues(count);
             case Embedding embedding -> embedding(embedding);
             case Gemm gemm -> gemm(gemm);
@@ -71,10 +82,13 @@ final class ReferenceBackend extends HostBackend {
             case Gram gram -> gram(gram);
             case InverseCholesky factor -> inverseCholesky(factor);
             case LayerNorm norm -> layerNorm(norm);
+            case Lookup lookup -> lookup(lookup);
             case MaskDifference difference -> maskDifference(difference);
             case MaskStep step -> maskStep(step);
+            case MaxPoolInt8 pool -> maxPoolInt8(pool);
             case ObsSweep sweep -> obsSweep(sweep);
             case QuadraticForm form -> quadraticForm(form);
+            case Quantize quantize -> quantize(quantize);
             case RmsNorm norm -> rmsNorm(norm);
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
@@ -326,6 +340,90 @@ final class ReferenceBackend extends HostBackend {
         count.setLong(0, 0, after);
     }
 
+    private static void combineInt8(CombineInt8 op) {
+        Matrix a = new Matrix(op.a());
+        Matrix b = new Matrix(op.b());
+        Matrix y = new Matrix(op.y());
+        int aZero = op.aZero() - Levels.lowest(op.a().dtype());
+        int bZero = op.bZero() - Levels.lowest(op.b().dtype());
+        for (long i = 0; i < a.rows(); i++) {
+            for (long j = 0; j < a.cols(); j++) {
+                int left = a.getCounted(i, j) - aZero;
+                int right = b.getCounted(i / op.shared(), j) - bZero;
+                float value = switch (op.rule()) {
+                    case CombineInt8.Rule.Sum(float aScale, float bScale) -> left * aScale + right * bScale;
+                    case CombineInt8.Rule.Product(float scale) -> left * right * scale;
+                };
+                y.setByte(i, j, op.levels().quantize(value));
+            }
+        }
+    }
+
+    private static void conv2dInt8(Conv2dInt8 op) {
+        Matrix x = new Matrix(op.x());
+        Matrix bias = new Matrix(op.bias());
+        Matrix scale = new Matrix(op.scale());
+        Matrix residual =
+                op.residual() == null ? null : new Matrix(op.residual().values());
+        Matrix y = new Matrix(op.y());
+        Window window = op.window();
+        byte[] weights = weights(op);
+        int channels = Math.toIntExact(x.cols() / op.groups());
+        int filters = Math.toIntExact(y.cols() / op.groups());
+        int zero = op.inputZero() - Levels.lowest(op.x().dtype());
+        int[] input = new int[window.taps() * channels];
+        for (long row = 0; row < y.rows(); row++) {
+            for (int group = 0; group < op.groups(); group++) {
+                for (int i = 0; i < input.length; i++) {
+                    long pixel = pixel(window, row, i / channels);
+                    input[i] = pixel < 0 ? zero : x.getCounted(pixel, (long) group * channels + i % channels);
+                }
+                for (int k = group * filters; k < (group + 1) * filters; k++) {
+                    int sum = bias.getInt(0, k);
+                    for (int i = 0; i < input.length; i++) {
+                        sum += input[i] * weights[k * input.length + i];
+                    }
+                    float value = sum * (float) scale.get(0, k);
+                    if (residual != null) {
+                        int added = residual.getCounted(row, k)
+                                + Levels.lowest(op.residual().values().dtype())
+                                - op.residual().zero();
+                        value += added * op.residual().scale();
+                    }
+                    y.setByte(row, k, op.levels().quantize(value));
+                }
+            }
+        }
+    }
+
+    /** Filters x taps x channels of a group. */
+    private static byte[] weights(Conv2dInt8 op) {
+        Matrix packed = new Matrix(op.weights());
+        Int8Filters.Layout layout = op.layout();
+        int channels = layout.channels() / layout.groups();
+        byte[] weights = new byte[Math.multiplyExact(layout.filters(), layout.taps() * channels)];
+        for (int i = 0; i < weights.length; i++) {
+            int filter = i / (layout.taps() * channels);
+            long col = layout.col(filter, i / channels % layout.taps(), i % channels);
+            weights[i] = packed.getByte(layout.row(filter), col);
+        }
+        return weights;
+    }
+
+    /** The input's row under a tap of the window of an output's row; negative in the padding. */
+    private static long pixel(Window window, long row, int tap) {
+        long image = row / window.outputPixels();
+        int place = (int) (row % window.outputPixels());
+        int i = place / window.outputWidth() * window.strideY()
+                - window.top()
+                + tap / window.kernelWidth() * window.dilationY();
+        int j = place % window.outputWidth() * window.strideX()
+                - window.left()
+                + tap % window.kernelWidth() * window.dilationX();
+        boolean inside = i >= 0 && i < window.height() && j >= 0 && j < window.width();
+        return inside ? (image * window.height() + i) * window.width() + j : -1;
+    }
+
     private static void countValues(CountValues op) {
         Matrix x = new Matrix(op.x());
         long zeros = 0;
@@ -485,6 +583,22 @@ final class ReferenceBackend extends HostBackend {
         }
     }
 
+    private static void lookup(Lookup op) {
+        Matrix x = new Matrix(op.x());
+        Matrix table = new Matrix(op.table());
+        Matrix y = new Matrix(op.y());
+        for (long i = 0; i < x.rows(); i++) {
+            for (long j = 0; j < x.cols(); j++) {
+                int entry = x.getCounted(i, j);
+                if (op.y().dtype() == DType.F32) {
+                    y.setInt(i, j, table.getInt(0, entry)); // bits, of a NaN too
+                } else {
+                    y.setByte(i, j, table.getByte(0, entry));
+                }
+            }
+        }
+    }
+
     private static void maskDifference(MaskDifference op) {
         Matrix weights = new Matrix(op.weights());
         Matrix mask = new Matrix(op.mask());
@@ -544,6 +658,21 @@ final class ReferenceBackend extends HostBackend {
     }
 
     /** In fp32, each operation rounded: that is this op's definition. */
+    private static void maxPoolInt8(MaxPoolInt8 op) {
+        Matrix x = new Matrix(op.x());
+        Matrix y = new Matrix(op.y());
+        for (long row = 0; row < y.rows(); row++) {
+            for (long c = 0; c < y.cols(); c++) {
+                int most = 0;
+                for (int tap = 0; tap < op.window().taps(); tap++) {
+                    long pixel = pixel(op.window(), row, tap);
+                    most = pixel < 0 ? most : Math.max(most, x.getCounted(pixel, c));
+                }
+                y.setByte(row, c, most + Levels.lowest(op.x().dtype()));
+            }
+        }
+    }
+
     private static void obsSweep(ObsSweep op) {
         Matrix weights = new Matrix(op.weights());
         Matrix factor = new Matrix(op.factor());
@@ -596,6 +725,16 @@ final class ReferenceBackend extends HostBackend {
             }
             forms.set(i, 0, square);
             forms.set(i, 1, total);
+        }
+    }
+
+    private static void quantize(Quantize op) {
+        Matrix x = new Matrix(op.x());
+        Matrix y = new Matrix(op.y());
+        for (long i = 0; i < x.rows(); i++) {
+            for (long j = 0; j < x.cols(); j++) {
+                y.setByte(i, j, op.levels().quantize((float) x.get(i, j) / op.scale()));
+            }
         }
     }
 

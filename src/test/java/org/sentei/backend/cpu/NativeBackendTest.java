@@ -27,19 +27,26 @@ import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
+import org.sentei.kernel.CombineInt8;
+import org.sentei.kernel.Conv2dInt8;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.Embedding;
 import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Gemv;
 import org.sentei.kernel.Gram;
+import org.sentei.kernel.Int8Filters;
 import org.sentei.kernel.InverseCholesky;
 import org.sentei.kernel.LayerNorm;
+import org.sentei.kernel.Levels;
+import org.sentei.kernel.Lookup;
 import org.sentei.kernel.MaskDifference;
 import org.sentei.kernel.MaskStep;
+import org.sentei.kernel.MaxPoolInt8;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
+import org.sentei.kernel.Quantize;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.Scope;
@@ -48,6 +55,7 @@ import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.SparseGemv;
 import org.sentei.kernel.View;
+import org.sentei.kernel.Window;
 import org.sentei.tensor.BitMask;
 import org.sentei.tensor.BitmaskTensor;
 import org.sentei.tensor.DType;
@@ -98,6 +106,38 @@ class NativeBackendTest {
         return outputs;
     }
 
+    /** Images of 22 x 5 pixels with as many channels as a matrix has columns. */
+    private static void integers(Scope scope, SplittableRandom random, List<Op> ops) {
+        Window window = Window.square(22, 5, 3, 1, 1);
+        View x = bytes(scope, random, DType.U8, ROWS, COLS);
+        View bias = zeros(scope, DType.I32, 1, COLS);
+        View scale = scope.matrix(1, COLS);
+        View table = bytes(scope, random, DType.U8, 1, Lookup.ENTRIES);
+        ops.add(new Activate(Activate.Function.RELU, random(scope, random, 1, COLS), null, scale));
+        Levels levels = Levels.of(DType.U8, 128);
+        for (int groups : new int[] {1, Math.toIntExact(COLS)}) {
+            Int8Filters.Layout layout = new Int8Filters.Layout((int) COLS, (int) COLS, groups, window.taps());
+            View weights = bytes(scope, random, DType.I8, layout.rows(), layout.cols());
+            View y = scope.matrix(DType.U8, ROWS, COLS);
+            ops.add(new Conv2dInt8(x, 128, weights, bias, scale, null, y, levels, window, groups));
+        }
+        View other = bytes(scope, random, DType.U8, 1, COLS);
+        CombineInt8.Rule sum = new CombineInt8.Rule.Sum(0.5f, 0.25f);
+        ops.add(new CombineInt8(x, 100, other, 120, scope.matrix(DType.U8, ROWS, COLS), levels, sum));
+        ops.add(new Lookup(x, table, scope.matrix(DType.U8, ROWS, COLS)));
+        ops.add(new MaxPoolInt8(x, scope.matrix(DType.U8, ROWS, COLS), window));
+        View values = random(scope, random, ROWS, COLS);
+        ops.add(new Quantize(values, 0.01f, scope.matrix(DType.U8, ROWS, COLS), levels));
+    }
+
+    private static View bytes(Scope scope, SplittableRandom random, DType dtype, long rows, long cols) {
+        byte[] values = new byte[Math.toIntExact(rows * cols)];
+        random.nextBytes(values);
+        View view = scope.matrix(dtype, rows, cols);
+        scope.backend().copyIn(MemorySegment.ofArray(values), view);
+        return view;
+    }
+
     private static List<Op> ops(Scope scope) {
         SplittableRandom random = new SplittableRandom(3);
         View x = random(scope, random, ROWS, COLS);
@@ -126,6 +166,7 @@ class NativeBackendTest {
                 geometry));
         ops.add(new Cast(x, scope.matrix(DType.BF16, COLS, ROWS), true));
         ops.add(new ColumnMoments(x, zeros(scope, DType.I64, 1, 1), zeros(scope, DType.F64, 3, COLS)));
+        integers(scope, random, ops);
         ops.add(new CountValues(x, scope.matrix(DType.I64, 1, 3)));
         ops.add(new Embedding(x, zeros(scope, DType.I32, 1, ROWS), random(scope, random, ROWS, COLS), true));
         ops.add(new Gemm(x, weights, true, bias, scope.matrix(ROWS, COLS), false));

@@ -128,6 +128,9 @@ class KernelFilesTest {
         }
         assertThat(constants("common/column_moments.inc")).containsEntry("COLUMNS", LaunchTable.COLUMNS);
         assertThat(constants("common/attention.inc")).containsEntry("QUERIES", LaunchTable.QUERIES);
+        assertThat(constants("common/conv2d_int8.inc"))
+                .containsEntry("PIXELS", LaunchTable.CONV_TILE)
+                .containsEntry("FILTERS", LaunchTable.CONV_TILE);
         assertThat(constants("common/probe.inc"))
                 .containsEntry("EACH", Probe.EACH)
                 .containsEntry("CHAINS", Probe.CHAINS);
