@@ -187,6 +187,17 @@ DEVICE i64 tap_row(i64 image, int i, int j, int height, int width) {
     return i >= 0 && i < height && j >= 0 && j < width ? (image * height + i) * width + j : -1;
 }
 
+#ifdef FP64
+/* The bin that lies nearest to a value, and how far the value is from its center, in bandwidths: at most 1e18, where a bump has
+ * vanished too. The difference is taken in fp64, or bins far from 0 would be out of place. */
+DEVICE float bin_distance(float value, float first, float spacing, float bandwidth, int count, int *nearest) {
+    const double place = ((double)value - first) / spacing + 0.5;
+    *nearest = place > 0 ? place < count ? (int)place : count - 1 : 0;
+    const float x = (float)(((double)value - (first + *nearest * (double)spacing)) / bandwidth);
+    return x > 1e18f ? 1e18f : x < -1e18f ? -1e18f : x;
+}
+#endif
+
 /* The sum of `count` neighbouring work-items' values, a multiple of SUMMANDS that divides GROUP, by way of `values`, one for
  * each work-item of the group; every one of them gets it. Sums of SUMMANDS values first, then the sum of these. */
 #define SUMMANDS 16

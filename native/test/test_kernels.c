@@ -492,6 +492,109 @@ static void test_half_precision(void) {
     EXPECT((halves[CASES] & 0x7fff) > 0x7f80, "NaN became bf16 %04x", halves[CASES]);
 }
 
+static void test_graphs(int cols) {
+    enum { NODES = 5, SOURCES = 3, EDGES = 4 };
+    const int64_t starts[NODES + 1] = {0, 2, 2, 3, 4, 4}, wrong[NODES + 1] = {0, 2, 1, 3, 4, 4};
+    int32_t neighbours[EDGES] = {2, 0, 1, 2};
+    const float weights[EDGES] = {0.5f, -1, 2, 3};
+    const int stride = cols + 1;
+    struct block x = random_matrix(SOURCES * stride), y = make(NODES * stride, 4);
+    const float *xs = x.data;
+    float *ys = y.data;
+    OK(sentei_aggregate_f32(
+        starts, neighbours, weights, EDGES, xs, stride, SOURCES, ys, stride, cols, 0, NODES));
+    for (int r = 0; r < NODES; r++) {
+        for (int c = 0; c < cols; c++) {
+            double sum = 0;
+            for (int64_t e = starts[r]; e < starts[r + 1]; e++) {
+                sum += (double)weights[e] * (double)xs[neighbours[e] * stride + c];
+            }
+            EXPECT(fabs(ys[r * stride + c] - sum) <= 1e-5, "%d, %d", r, c);
+        }
+    }
+    EXPECT(sentei_aggregate_f32(wrong, neighbours, weights, EDGES, xs, stride, SOURCES, ys, stride, cols, 0, NODES)
+            == SENTEI_BAD_ARGUMENT, "starts that fall");
+    neighbours[3] = SOURCES;
+    EXPECT(sentei_aggregate_f32(starts, neighbours, weights, EDGES, xs, stride, SOURCES, ys, stride, cols, 0, NODES)
+            == SENTEI_BAD_ARGUMENT, "a neighbour outside");
+    release(x), release(y);
+}
+
+static void test_band_stop(int cols) {
+    const int stride = cols + 1;
+    struct block v = random_matrix(ROWS * stride), w = make(ROWS * stride, 4), d = make(ROWS * stride, 4);
+    const float *vs = v.data;
+    float *ws = w.data, *ds = d.data;
+    for (int form = 0; form < 2; form++) {
+        OK(sentei_band_stop_f32(form, vs, stride, ws, stride, ds, stride, 4, 0.5f, 2, cols, 0, ROWS));
+        for (int r = 0; r < ROWS; r++) {
+            for (int c = 0; c < cols; c++) {
+                const double x = vs[r * stride + c], h = 1e-6;
+                double passed[3];
+                for (int i = 0; i < 3; i++) {
+                    const double at = x + (i - 1) * h;
+                    passed[i] = 2 * at * (form ? tanh(2 * at * at) : 1 / (1 + exp(-4 * at * at + 0.5)));
+                }
+                EXPECT(fabs(ws[r * stride + c] - passed[1]) <= 1e-5, "%d, %d", r, c);
+                EXPECT(fabs(ds[r * stride + c] - (passed[2] - passed[0]) / (2 * h)) <= 1e-4, "slope of %d, %d", r, c);
+            }
+        }
+    }
+    OK(sentei_band_stop_f32(0, vs, stride, ws, stride, NULL, 0, 4, 0.5f, 2, cols, 0, ROWS));
+    release(v), release(w), release(d);
+}
+
+static void test_soft_histogram(int cols, int count, float bandwidth, int shares) {
+    const float first = -1, spacing = 0.25f;
+    const int stride = cols + 2, reach = count - 1 < (int)ceilf(20 * bandwidth) ? count - 1 : (int)ceilf(20 * bandwidth);
+    struct block x = random_matrix(ROWS * stride), masses = make(count, 8), slopes = random_matrix(count);
+    struct block g = make(ROWS * stride, 4);
+    float *xs = x.data, *ls = slopes.data, *gs = g.data;
+    double *mass = masses.data;
+    int64_t outside = 3, expected_outside = 3;
+    xs[stride] = NAN;
+    xs[2 * stride] = -INFINITY;
+    xs[0] = 40;
+    memset(mass, 0, masses.bytes);
+    OK(sentei_soft_histogram_f32(
+        xs, stride, first, spacing, bandwidth, count, reach, shares, mass, &outside, cols, 0, ROWS * cols));
+    OK(sentei_soft_histogram_gradient_f32(
+        xs, stride, first, spacing, bandwidth, count, reach, shares, ls, gs, stride, cols, 0, ROWS * cols));
+    for (int r = 0; r < ROWS; r++) {
+        for (int c = 0; c < cols; c++) {
+            const double v = xs[r * stride + c];
+            double sum = 0, moved = 0, drift = 0, level = 0, nearest = 1e300;
+            expected_outside += !(v >= first - spacing / 2 && v <= first + (count - 0.5f) * spacing);
+            for (int k = 0; k < count; k++) {
+                const double d = (v - (first + k * (double)spacing)) / bandwidth;
+                nearest = isfinite(v) && d * d < nearest ? d * d : nearest;
+            }
+            for (int pass = 0; pass < 2 && isfinite(v); pass++) {
+                for (int k = 0; k < count; k++) {
+                    const double d = (v - (first + k * (double)spacing)) / bandwidth;
+                    const double bump = exp((shares ? nearest : 0) - d * d);
+                    if (pass == 0) {
+                        sum += bump;
+                        continue;
+                    }
+                    const double part = shares ? bump / sum : bump, turn = part * -2 * d / bandwidth;
+                    mass[k] -= part;
+                    moved += turn * ls[k];
+                    drift += turn;
+                    level += part * ls[k];
+                }
+            }
+            const double gradient = shares ? moved - drift * level : moved;
+            EXPECT(fabs(gs[r * stride + c] - gradient) <= 1e-4 / bandwidth, "gradient at %d, %d", r, c);
+        }
+    }
+    EXPECT(outside == expected_outside, "%d outside, not %d", (int)outside, (int)expected_outside);
+    for (int k = 0; k < count; k++) {
+        EXPECT(fabs(mass[k]) <= 2e-6 * ROWS * cols, "mass %d of %d", k, count);
+    }
+    release(x), release(masses), release(slopes), release(g);
+}
+
 static void test_column_moments(int cols) {
     enum { TOKENS = 151, BATCH = 70 };
     const int stride = cols + 1, moments_stride = cols + 2;
@@ -977,6 +1080,13 @@ int main(void) {
             test_convolution(widths[i], 1 + 5 * i, 1, 1);
             test_convolution(1 + i % 6, widths[i], 3, 2);
             test_convolution(1, 1, widths[i], 1 + i % 2);
+            test_graphs(widths[i]);
+            test_band_stop(widths[i]);
+            for (int shares = 0; shares < 2; shares++) {
+                test_soft_histogram(widths[i], 9, 0.25f, shares);
+                test_soft_histogram(widths[i], 9, 0.1f, shares);
+                test_soft_histogram(widths[i], 20, 0.7f, shares);
+            }
             test_column_moments(widths[i]);
             test_norms(widths[i]);
             test_sums(widths[i]);

@@ -10,9 +10,11 @@ import java.util.Locale;
  */
 public sealed interface Op
         permits Activate,
+                Aggregate,
                 ApplyMask,
                 Attention,
                 AttentionResidual,
+                BandStop,
                 Cast,
                 ColumnMoments,
                 CombineInt8,
@@ -35,6 +37,8 @@ public sealed interface Op
                 Rotary,
                 ScoreHistogram,
                 ScoreSelect,
+                SoftHistogram,
+                SoftHistogramGradient,
                 SparseGemv {
 
     /** The op's stem, shared by kernel files, entries and C symbols: {@code ColumnMoments} is {@code column_moments}. */

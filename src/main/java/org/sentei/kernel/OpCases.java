@@ -5,6 +5,7 @@ import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.SplittableRandom;
 import java.util.TreeSet;
 import java.util.function.Consumer;
@@ -44,9 +45,11 @@ public final class OpCases {
 
     private static final List<Family> FAMILIES = List.of(
             new Family(Activate.class, OpCases::activate),
+            new Family(Aggregate.class, OpCases::aggregate),
             new Family(ApplyMask.class, OpCases::applyMask),
             new Family(Attention.class, OpCases::attention),
             new Family(AttentionResidual.class, OpCases::attentionResidual),
+            new Family(BandStop.class, OpCases::bandStop),
             new Family(Cast.class, OpCases::cast),
             new Family(ColumnMoments.class, OpCases::columnMoments),
             new Family(CombineInt8.class, OpCases::combineInt8),
@@ -69,6 +72,8 @@ public final class OpCases {
             new Family(Rotary.class, OpCases::rotary),
             new Family(ScoreHistogram.class, OpCases::scoreHistogram),
             new Family(ScoreSelect.class, OpCases::scoreSelect),
+            new Family(SoftHistogram.class, OpCases::softHistogram),
+            new Family(SoftHistogramGradient.class, OpCases::softHistogramGradient),
             new Family(SparseGemv.class, OpCases::sparseGemv));
 
     /** All cases, grouped by op. */
@@ -93,6 +98,8 @@ public final class OpCases {
         attention(cases, "causal 2048 tokens, 12 heads of 64", 1, heads(12, 64, 2048, true), false);
         residual(cases, "512 tokens, 8 heads of 64", 1, heads(8, 64, 512, false), false, true, 0.1);
         residual(cases, "causal 2048 tokens, 12 heads of 64", 1, heads(12, 64, 2048, true), false, true, 0.1);
+        cases.add(bandStop(1024, 1024, 0, new BandStop.Form.Sigmoid(1.645f), 10, true, normal(1)));
+        cases.add(aggregate("82192 nodes", 82192, 82192, 313222, 64, normal(1)));
         cases.add(cast(DType.F32, DType.BF16, false, 4096, 11008, normal(1)));
         cases.add(cast(DType.BF16, DType.F32, false, 4096, 11008, of(DType.BF16, normal(1))));
         cases.add(cast(DType.F32, DType.F32, true, 4096, 4096, normal(1)));
@@ -136,6 +143,11 @@ public final class OpCases {
         cases.add(select("2:4 of 11008x4096", 11008, 4096, true, new Selection.Groups(2, 4), normal(1)));
         Selection cut = new Selection.Cut(ScoreSelect.key(0.5f, 1), 0);
         cases.add(select("cut of 11008x4096", 11008, 4096, true, cut, normal(1)));
+        SoftHistogram.Bins bins = new SoftHistogram.Bins(-4, 0.08f, 100, 0.08f);
+        for (SoftHistogram.Mass kind : SoftHistogram.Mass.values()) {
+            cases.add(softHistogram(1, 1 << 20, 0, bins, kind, normal(1)));
+            cases.add(softHistogramGradient(1, 1 << 20, 0, bins, kind, normal(1)));
+        }
         cases.add(sparseGemv(DType.BF16, 11008, 4096, 1, 0.5, false, normal(1)));
         cases.add(sparseGemv(DType.BF16, 11008, 4096, 1, 0.3, false, normal(1)));
         return cases.stream().map(OpCases::large).toList();
@@ -360,6 +372,40 @@ public final class OpCases {
                 views -> new Activate(function, views.get(0), gated ? views.get(2) : null, views.get(1)));
     }
 
+    private static void aggregate(List<OpCase> cases) {
+        for (int features : WIDTHS) {
+            cases.add(aggregate("11 nodes", 11, 7, 30, features, normal(1)));
+        }
+        cases.add(aggregate("300 nodes", 300, 301, 2000, 66, normal(1)));
+        cases.add(aggregate("one node of many edges", 1, 50, 5000, 33, normal(1)));
+        cases.add(aggregate("no edges", 5, 3, 0, 17, normal(1)));
+        cases.add(aggregate("no nodes", 0, 3, 0, 17, normal(1)));
+        // An edge a node: of more the sum may overflow in fp32 alone.
+        cases.add(aggregate("30 nodes", 30, 7, 20, 40, nan(special(normal(1)))));
+        cases.add(aggregate("11 nodes", 11, 7, 30, 40, nan(normal(1))));
+        cases.add(aggregate("11 nodes", 11, 7, 30, 40, uniform(-1e-38, 1e-38)));
+    }
+
+    /** Every third node has no edges, the last ones share what is left. */
+    private static OpCase aggregate(String label, int nodes, int sources, int edges, long features, Fill x) {
+        long[] starts = new long[nodes + 1];
+        for (int node = 0; node < nodes; node++) {
+            long end = node == nodes - 1 ? edges : (long) edges * (node + 1) / nodes;
+            starts[node + 1] = node % 3 == 2 && node < nodes - 1 ? starts[node] : end;
+        }
+        return new OpCase(
+                Aggregate.class,
+                label + ", " + edges + " edges, " + features + " features" + x,
+                new Tolerance.Rounding(8 + 2.0 * Math.ceilDiv(3 * edges, Math.max(1, nodes)), 1),
+                List.of(
+                        read("starts", DType.I64, 1, nodes + 1L, 0, bytes(MemorySegment.ofArray(starts))),
+                        read("neighbours", DType.I32, 1, edges, 0, ints(sources)),
+                        read("weights", DType.F32, 1, edges, 0, uniform(-1, 1)),
+                        read("x", DType.F32, sources, features, 1, x),
+                        write("y", DType.F32, nodes, features, 2)),
+                views -> new Aggregate(views.get(0), views.get(1), views.get(2), views.get(3), views.get(4)));
+    }
+
     private static void applyMask(List<OpCase> cases) {
         for (int cols : WIDTHS) {
             for (boolean biased : new boolean[] {false, true}) {
@@ -544,6 +590,39 @@ public final class OpCases {
                         gradients ? views.get(5) : null,
                         gradients ? views.get(6) : null,
                         geometry));
+    }
+
+    private static void bandStop(List<OpCase> cases) {
+        for (BandStop.Form form : List.of(new BandStop.Form.Sigmoid(0.7f), new BandStop.Form.Tanh())) {
+            for (int cols : WIDTHS) {
+                cases.add(bandStop(5, cols, 1, form, 9, cols % 2 == 0, normal(1)));
+            }
+            for (float sharpness : new float[] {0.5f, 100}) {
+                cases.add(bandStop(33, 132, 4, form, sharpness, true, normal(1)));
+                cases.add(bandStop(3, 130, 4, form, sharpness, true, uniform(-1e-38, 1e-38)));
+                cases.add(bandStop(3, 130, 4, form, sharpness, true, uniform(-1e30, 1e30)));
+                cases.add(bandStop(3, 130, 2, form, sharpness, true, nan(special(normal(1)))));
+            }
+        }
+        cases.add(bandStop(3, 130, 2, new BandStop.Form.Sigmoid(0), 100, true, sparse(normal(1))));
+    }
+
+    private static OpCase bandStop(
+            long rows, long cols, long gap, BandStop.Form form, float sharpness, boolean sloped, Fill latents) {
+        List<Operand> operands = new ArrayList<>(List.of(
+                read("latents", DType.F32, rows, cols, gap, latents), write("weights", DType.F32, rows, cols, 3)));
+        if (sloped) {
+            operands.add(write("slope", DType.F32, rows, cols, 1));
+        }
+        String name = form instanceof BandStop.Form.Sigmoid ? "sigmoid " : "tanh ";
+        return new OpCase(
+                BandStop.class,
+                name + rows + "x" + cols + " sharpness " + sharpness + (sloped ? " slope" : "") + latents,
+                // The exponent is rounded before e is raised to it, and grows to about 100 where the filter still
+                // bends.
+                new Tolerance.Rounding(512, 1e-30),
+                operands,
+                views -> new BandStop(views.get(0), views.get(1), sloped ? views.get(2) : null, form, sharpness, 1.5f));
     }
 
     private static void cast(List<OpCase> cases) {
@@ -1442,6 +1521,90 @@ public final class OpCases {
                 EXACT,
                 operands,
                 views -> new ScoreSelect(views.get(0), scaled ? views.get(2) : null, views.get(1), selection));
+    }
+
+    private static final List<SoftHistogram.Bins> BINS = List.of(
+            new SoftHistogram.Bins(-4, 0.125f, 65, 0.125f),
+            new SoftHistogram.Bins(-1, 1, 3, 1),
+            new SoftHistogram.Bins(-3, 0.1f, 60, 0.35f),
+            new SoftHistogram.Bins(-2, 0.5f, 9, 0.125f),
+            new SoftHistogram.Bins(0, 1, 2, 40),
+            new SoftHistogram.Bins(-5, 0.01f, 1000, 0.01f));
+
+    private static void softHistogram(List<OpCase> cases) {
+        for (SoftHistogram.Mass kind : SoftHistogram.Mass.values()) {
+            for (SoftHistogram.Bins bins : BINS) {
+                cases.add(softHistogram(37, 35, 1, bins, kind, normal(1)));
+            }
+            for (int cols : WIDTHS) {
+                cases.add(softHistogram(3, cols, 2, BINS.getFirst(), kind, normal(1)));
+            }
+            cases.add(softHistogram(1, 20011, 0, BINS.getFirst(), kind, normal(1)));
+            cases.add(softHistogram(0, 3, 0, BINS.getFirst(), kind, normal(1)));
+            for (Fill fill : List.of(
+                    constant(0.5),
+                    ties(),
+                    outliers(),
+                    uniform(-1e38, 1e38),
+                    uniform(-1e-38, 1e-38),
+                    nan(special(normal(1))))) {
+                cases.add(softHistogram(5, 131, 1, BINS.getFirst(), kind, fill));
+            }
+        }
+    }
+
+    private static OpCase softHistogram(
+            long rows, long cols, long gap, SoftHistogram.Bins bins, SoftHistogram.Mass kind, Fill values) {
+        return new OpCase(
+                SoftHistogram.class,
+                histogramLabel(rows, cols, bins, kind, values),
+                // A bump is rounded some times, and may be counted in units of 2^-21.
+                new Tolerance.Rounding(32, 1 + rows * cols / 64.0),
+                List.of(
+                        read("values", DType.F32, rows, cols, gap, values),
+                        new Operand("mass", Role.UPDATE, DType.F64, 1, bins.count(), 0, of(DType.F64, normal(1))),
+                        new Operand("outside", Role.UPDATE, DType.I64, 1, 1, 0, longs(3))),
+                views -> new SoftHistogram(views.get(0), bins, kind, views.get(1), views.get(2)));
+    }
+
+    private static void softHistogramGradient(List<OpCase> cases) {
+        for (SoftHistogram.Mass kind : SoftHistogram.Mass.values()) {
+            for (SoftHistogram.Bins bins : BINS) {
+                cases.add(softHistogramGradient(37, 35, 1, bins, kind, normal(1)));
+            }
+            for (int cols : WIDTHS) {
+                cases.add(softHistogramGradient(3, cols, 2, BINS.getFirst(), kind, normal(1)));
+            }
+            for (Fill fill : List.of(
+                    constant(0.5),
+                    ties(),
+                    outliers(),
+                    uniform(-1e38, 1e38),
+                    uniform(-1e-38, 1e-38),
+                    nan(special(normal(1))))) {
+                cases.add(softHistogramGradient(5, 131, 1, BINS.getFirst(), kind, fill));
+            }
+        }
+    }
+
+    private static OpCase softHistogramGradient(
+            long rows, long cols, long gap, SoftHistogram.Bins bins, SoftHistogram.Mass kind, Fill values) {
+        return new OpCase(
+                SoftHistogramGradient.class,
+                histogramLabel(rows, cols, bins, kind, values),
+                // Bumps on both sides of a value pull in opposite directions, each by up to about its slope.
+                new Tolerance.Rounding(64, 2.0 * (bins.reach() + 1) / bins.bandwidth()),
+                List.of(
+                        read("values", DType.F32, rows, cols, gap, values),
+                        read("slope", 1, bins.count(), normal(1)),
+                        write("gradient", DType.F32, rows, cols, 2)),
+                views -> new SoftHistogramGradient(views.get(0), bins, kind, views.get(1), views.get(2)));
+    }
+
+    private static String histogramLabel(
+            long rows, long cols, SoftHistogram.Bins bins, SoftHistogram.Mass kind, Fill values) {
+        return kind.name().toLowerCase(Locale.ROOT) + " of " + rows + "x" + cols + " in " + bins.count() + " bins of "
+                + bins.bandwidth() + values;
     }
 
     private static void sparseGemv(List<OpCase> cases) {

@@ -84,6 +84,7 @@ record Sample(OpCase part, List<Pick> picks) {
                 picks.put(apply.bias(), Pick.cols(rows));
             }
             case Attention attention -> build = heads(picks, random, attention, views);
+            case BandStop filter -> together(picks, random, filter.latents(), filter.weights(), filter.slope());
             case Cast cast -> {
                 if (!cast.transpose()) {
                     together(picks, random, cast.source(), cast.target());
@@ -132,7 +133,9 @@ record Sample(OpCase part, List<Pick> picks) {
             }
             case Lookup lookup -> together(picks, random, lookup.x(), lookup.y());
             case Quantize quantize -> together(picks, random, quantize.x(), quantize.y());
-            case AttentionResidual _,
+            case SoftHistogramGradient gradient -> together(picks, random, gradient.values(), gradient.gradient());
+            case Aggregate _,
+                    AttentionResidual _,
                     Conv2dInt8 _,
                     CountValues _,
                     Embedding _,
@@ -141,6 +144,7 @@ record Sample(OpCase part, List<Pick> picks) {
                     MaxPoolInt8 _,
                     Rotary _,
                     ScoreHistogram _,
+                    SoftHistogram _,
                     SparseGemv _ -> {
                 // Sums over everything, or so cheap that the whole can be computed.
             }

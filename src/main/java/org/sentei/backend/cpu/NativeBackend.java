@@ -8,10 +8,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
 import org.sentei.kernel.Activate;
+import org.sentei.kernel.Aggregate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
 import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.Backend;
+import org.sentei.kernel.BandStop;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.Ceilings;
 import org.sentei.kernel.ColumnMoments;
@@ -43,6 +45,8 @@ import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.SoftHistogram;
+import org.sentei.kernel.SoftHistogramGradient;
 import org.sentei.kernel.SparseGemv;
 import org.sentei.kernel.View;
 import org.sentei.kernel.Window;
@@ -193,9 +197,11 @@ final class NativeBackend extends HostBackend {
     protected void execute(Op op) {
         switch (op) {
             case Activate activate -> activate(activate);
+            case Aggregate aggregate -> aggregate(aggregate);
             case ApplyMask apply -> applyMask(apply);
             case Attention attention -> attention(attention);
             case AttentionResidual residual -> attentionResidual(residual);
+            case BandStop filter -> bandStop(filter);
             case Cast cast -> cast(cast);
             case ColumnMoments moments -> columnMoments(moments);
             case CombineInt8 combine -> combineInt8(combine);
@@ -218,6 +224,8 @@ final class NativeBackend extends HostBackend {
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
             case ScoreSelect select -> scoreSelect(select);
+            case SoftHistogram histogram -> softHistogram(histogram);
+            case SoftHistogramGradient gradient -> softHistogramGradient(gradient);
             case SparseGemv gemv -> sparseGemv(gemv);
         }
     }
@@ -245,6 +253,36 @@ final class NativeBackend extends HostBackend {
                         op.x().cols(),
                         from,
                         to));
+    }
+
+    private void aggregate(Aggregate op) {
+        long starts = address(op.starts());
+        long neighbours = address(op.neighbours());
+        long weights = address(op.weights());
+        long x = address(op.x());
+        long y = address(op.y());
+        double work = (double) op.weights().cols() * op.x().cols() + op.y().elements();
+        long tile = Math.max(1, (long) (op.y().rows() / Math.max(1, work / TILE_ELEMENTS)));
+        tiles(op, op.y().rows(), tile, (from, to) -> {
+            int status = (int) library.kernel("aggregate_f32")
+                    .invokeExact(
+                            starts,
+                            neighbours,
+                            weights,
+                            op.weights().cols(),
+                            x,
+                            op.x().stride(),
+                            op.x().rows(),
+                            y,
+                            op.y().stride(),
+                            op.y().cols(),
+                            from,
+                            to);
+            if (status == NativeLibrary.BAD_ARGUMENT) {
+                throw op.broken(NAME);
+            }
+            return status;
+        });
     }
 
     private void applyMask(ApplyMask op) {
@@ -396,6 +434,29 @@ final class NativeBackend extends HostBackend {
     /** Address of an element of a view at {@code base}, 0 for no view. */
     private static long element(long base, View view, long row, long col) {
         return base == 0 ? 0 : base + (row * view.stride() + col) * view.dtype().bytes();
+    }
+
+    private void bandStop(BandStop op) {
+        long latents = address(op.latents());
+        long weights = address(op.weights());
+        long slope = address(op.slope());
+        int form = op.form() instanceof BandStop.Form.Tanh ? 1 : 0;
+        float bend = op.sharpness() * op.squaredThreshold();
+        rows(op, op.latents(), (from, to) -> (int) library.kernel("band_stop_f32")
+                .invokeExact(
+                        form,
+                        latents,
+                        op.latents().stride(),
+                        weights,
+                        op.weights().stride(),
+                        slope,
+                        op.slope() == null ? 0L : op.slope().stride(),
+                        op.sharpness(),
+                        bend,
+                        op.gain(),
+                        op.latents().cols(),
+                        from,
+                        to));
     }
 
     private void cast(Cast op) {
@@ -1203,6 +1264,74 @@ final class NativeBackend extends HostBackend {
             }
         }
         return budgets;
+    }
+
+    private void softHistogram(SoftHistogram op) {
+        long values = address(op.values());
+        MemorySegment mass = segment(op.mass());
+        MemorySegment outside = segment(op.outside());
+        SoftHistogram.Bins bins = op.bins();
+        long elements = op.values().elements();
+        long tile = Math.max(TILE_ELEMENTS, Math.ceilDiv(elements, REDUCTION_TILES));
+        long tiles = Math.ceilDiv(elements, tile);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment masses = scratch(arena, ValueLayout.JAVA_DOUBLE, tiles * bins.count());
+            MemorySegment beyond = scratch(arena, ValueLayout.JAVA_LONG, tiles);
+            tiles(op, elements, tile, (from, to) -> (int) library.kernel("soft_histogram_f32")
+                    .invokeExact(
+                            values,
+                            op.values().stride(),
+                            bins.first(),
+                            bins.spacing(),
+                            bins.bandwidth(),
+                            bins.count(),
+                            bins.reach(),
+                            shares(op.kind()),
+                            masses.address() + from / tile * bins.count() * Double.BYTES,
+                            beyond.address() + from / tile * Long.BYTES,
+                            op.values().cols(),
+                            from,
+                            to));
+            for (long i = 0; i < tiles; i++) {
+                add(outside, 0, beyond.getAtIndex(ValueLayout.JAVA_LONG, i));
+                for (int bin = 0; bin < bins.count(); bin++) {
+                    double sum = mass.getAtIndex(ValueLayout.JAVA_DOUBLE, bin)
+                            + masses.getAtIndex(ValueLayout.JAVA_DOUBLE, i * bins.count() + bin);
+                    mass.setAtIndex(ValueLayout.JAVA_DOUBLE, bin, sum);
+                }
+            }
+        }
+    }
+
+    private void softHistogramGradient(SoftHistogramGradient op) {
+        long values = address(op.values());
+        long slope = address(op.slope());
+        long gradient = address(op.gradient());
+        SoftHistogram.Bins bins = op.bins();
+        tiles(
+                op,
+                op.values().elements(),
+                TILE_ELEMENTS,
+                (from, to) -> (int) library.kernel("soft_histogram_gradient_f32")
+                        .invokeExact(
+                                values,
+                                op.values().stride(),
+                                bins.first(),
+                                bins.spacing(),
+                                bins.bandwidth(),
+                                bins.count(),
+                                bins.reach(),
+                                shares(op.kind()),
+                                slope,
+                                gradient,
+                                op.gradient().stride(),
+                                op.values().cols(),
+                                from,
+                                to));
+    }
+
+    private static int shares(SoftHistogram.Mass kind) {
+        return kind == SoftHistogram.Mass.SHARES ? 1 : 0;
     }
 
     private void sparseGemv(SparseGemv op) {

@@ -7,9 +7,11 @@ import java.util.List;
 import java.util.stream.Stream;
 import org.sentei.backend.gpu.Launch.Argument;
 import org.sentei.kernel.Activate;
+import org.sentei.kernel.Aggregate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
 import org.sentei.kernel.AttentionResidual;
+import org.sentei.kernel.BandStop;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.CombineInt8;
@@ -37,6 +39,8 @@ import org.sentei.kernel.Rotary;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.SoftHistogram;
+import org.sentei.kernel.SoftHistogramGradient;
 import org.sentei.kernel.SparseGemv;
 import org.sentei.kernel.View;
 import org.sentei.kernel.Window;
@@ -74,6 +78,11 @@ final class LaunchTable {
     static final int RESIDUAL_ROWS = 16;
 
     static final int RESIDUAL_STATES = 8;
+    /** Values that a group counts at a time, and the most ranges of them: CHUNK of {@code soft_histogram.inc}. */
+    private static final int HISTOGRAM_CHUNK = 1024;
+
+    private static final int HISTOGRAM_RANGES = 1024;
+
     /** Ranges of rows that a step of descent is split into at most: each counts for itself. */
     private static final int STEP_RANGES = 1024;
 
@@ -127,12 +136,13 @@ final class LaunchTable {
 
     /** Whether the op's kernels can raise the fault. */
     static boolean canFail(Op op) {
-        return op instanceof Embedding || op instanceof SparseGemv;
+        return op instanceof Aggregate || op instanceof Embedding || op instanceof SparseGemv;
     }
 
     /** What a raised fault means. */
     static DeviceException failure(Op op, String backend) {
         return switch (op) {
+            case Aggregate aggregate -> aggregate.broken(backend);
             case SparseGemv gemv -> gemv.broken(backend);
             case Embedding embedding ->
                 new DeviceException(
@@ -148,9 +158,11 @@ final class LaunchTable {
     private void add(Op op) {
         switch (op) {
             case Activate activate -> activate(activate);
+            case Aggregate aggregate -> aggregate(aggregate);
             case ApplyMask apply -> applyMask(apply);
             case Attention attention -> attention(attention);
             case AttentionResidual residual -> attentionResidual(residual);
+            case BandStop filter -> bandStop(filter);
             case Cast cast -> cast(cast);
             case ColumnMoments moments -> columnMoments(moments);
             case CombineInt8 combine -> combineInt8(combine);
@@ -173,6 +185,8 @@ final class LaunchTable {
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
             case ScoreSelect select -> scoreSelect(select);
+            case SoftHistogram histogram -> softHistogram(histogram);
+            case SoftHistogramGradient gradient -> softHistogramGradient(gradient);
             case SparseGemv gemv -> sparseGemv(gemv);
         }
     }
@@ -191,6 +205,21 @@ final class LaunchTable {
                 .matrix(op.multiplier())
                 .matrix(op.y())
                 .run(stripes(op.x()));
+    }
+
+    private void aggregate(Aggregate op) {
+        kernel("aggregate_f32")
+                .matrix(op.starts())
+                .matrix(op.neighbours())
+                .matrix(op.weights())
+                .wide(op.weights().cols())
+                .matrix(op.x())
+                .integer(op.x().rows())
+                .integer(op.x().cols())
+                .matrix(op.y())
+                .integer(op.y().rows())
+                .fault()
+                .run(tiles(op.y().rows(), LANE_ROWS));
     }
 
     private void applyMask(ApplyMask op) {
@@ -260,6 +289,19 @@ final class LaunchTable {
                 .matrix(op.queryDifference())
                 .matrix(op.keyDifference())
                 .matrix(op.visible());
+    }
+
+    private void bandStop(BandStop op) {
+        kernel("band_stop_f32")
+                .integer(op.form() instanceof BandStop.Form.Tanh ? 1 : 0)
+                .matrix(op.latents())
+                .integer(op.latents().cols())
+                .matrix(op.weights())
+                .matrix(op.slope())
+                .number(op.sharpness())
+                .number(op.sharpness() * op.squaredThreshold())
+                .number(op.gain())
+                .run(stripes(op.latents()));
     }
 
     private void cast(Cast op) {
@@ -736,6 +778,55 @@ final class LaunchTable {
                         .run(weights.rows());
             }
         }
+    }
+
+    private void softHistogram(SoftHistogram op) {
+        long elements = op.values().elements();
+        long range = HISTOGRAM_CHUNK * tiles(elements, (long) HISTOGRAM_CHUNK * HISTOGRAM_RANGES);
+        long ranges = range == 0 ? 0 : tiles(elements, range);
+        int bins = op.bins().count();
+        View partial = memory.scratch(DType.I64, Math.max(1, ranges), bins + 1L);
+        bins(
+                        kernel("soft_histogram_f32")
+                                .fp64()
+                                .matrix(op.values())
+                                .integer(op.values().cols()),
+                        op.bins(),
+                        op.kind())
+                .wide(elements)
+                .wide(range)
+                .matrix(partial)
+                .run(ranges);
+        kernel("soft_histogram_total_f64")
+                .fp64()
+                .matrix(partial)
+                .integer(ranges)
+                .integer(bins)
+                .matrix(op.mass())
+                .matrix(op.outside())
+                .run(ranges == 0 ? 0 : tiles(bins + 1, LANE_ROWS));
+    }
+
+    private void softHistogramGradient(SoftHistogramGradient op) {
+        bins(
+                        kernel("soft_histogram_gradient_f32")
+                                .fp64()
+                                .matrix(op.values())
+                                .integer(op.values().cols()),
+                        op.bins(),
+                        op.kind())
+                .matrix(op.slope())
+                .matrix(op.gradient())
+                .run(stripes(op.values()));
+    }
+
+    private static Kernel bins(Kernel kernel, SoftHistogram.Bins bins, SoftHistogram.Mass kind) {
+        return kernel.number(bins.first())
+                .number(bins.spacing())
+                .number(bins.bandwidth())
+                .integer(bins.count())
+                .integer(bins.reach())
+                .integer(kind == SoftHistogram.Mass.SHARES ? 1 : 0);
     }
 
     private void sparseGemv(SparseGemv op) {

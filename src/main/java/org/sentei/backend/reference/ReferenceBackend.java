@@ -5,9 +5,11 @@ import java.util.Comparator;
 import java.util.function.LongToDoubleFunction;
 import java.util.stream.IntStream;
 import org.sentei.kernel.Activate;
+import org.sentei.kernel.Aggregate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
 import org.sentei.kernel.AttentionResidual;
+import org.sentei.kernel.BandStop;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.CombineInt8;
@@ -38,6 +40,8 @@ import org.sentei.kernel.Rotary;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.SoftHistogram;
+import org.sentei.kernel.SoftHistogramGradient;
 import org.sentei.kernel.SparseGemv;
 import org.sentei.kernel.View;
 import org.sentei.kernel.Window;
@@ -68,9 +72,11 @@ final class ReferenceBackend extends HostBackend {
     protected void execute(Op op) {
         switch (op) {
             case Activate activate -> activate(activate);
+            case Aggregate aggregate -> aggregate(aggregate);
             case ApplyMask apply -> applyMask(apply);
             case Attention attention -> attention(attention);
             case AttentionResidual residual -> attentionResidual(residual);
+            case BandStop filter -> bandStop(filter);
             case Cast cast -> cast(cast);
             case ColumnMoments moments -> columnMoments(moments);
             case CombineInt8 combine -> combineInt8(combine);
@@ -93,6 +99,8 @@ final class ReferenceBackend extends HostBackend {
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
             case ScoreSelect select -> scoreSelect(select);
+            case SoftHistogram histogram -> softHistogram(histogram);
+            case SoftHistogramGradient gradient -> softHistogramGradient(gradient);
             case SparseGemv gemv -> sparseGemv(gemv);
         }
     }
@@ -116,6 +124,34 @@ final class ReferenceBackend extends HostBackend {
             case GELU_TANH -> 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
             case SILU -> x / (1 + Math.exp(-x));
         };
+    }
+
+    private static void aggregate(Aggregate op) {
+        Matrix starts = new Matrix(op.starts());
+        Matrix neighbours = new Matrix(op.neighbours());
+        Matrix weights = new Matrix(op.weights());
+        Matrix x = new Matrix(op.x());
+        Matrix y = new Matrix(op.y());
+        for (long i = 0; i < y.rows(); i++) {
+            long begin = starts.getLong(0, i);
+            long end = starts.getLong(0, i + 1);
+            if (begin < 0 || end < begin || end > weights.cols()) {
+                throw op.broken(NAME);
+            }
+            double[] sums = new double[Math.toIntExact(y.cols())];
+            for (long edge = begin; edge < end; edge++) {
+                int neighbour = neighbours.getInt(0, edge);
+                if (neighbour < 0 || neighbour >= x.rows()) {
+                    throw op.broken(NAME);
+                }
+                for (int j = 0; j < sums.length; j++) {
+                    sums[j] += weights.get(0, edge) * x.get(neighbour, j);
+                }
+            }
+            for (int j = 0; j < sums.length; j++) {
+                y.set(i, j, sums[j]);
+            }
+        }
     }
 
     private static void applyMask(ApplyMask op) {
@@ -293,6 +329,39 @@ final class ReferenceBackend extends HostBackend {
             sum += a.get(rowA, colA + i) * b.get(rowB, colB + i);
         }
         return sum;
+    }
+
+    private static void bandStop(BandStop op) {
+        Matrix latents = new Matrix(op.latents());
+        Matrix weights = new Matrix(op.weights());
+        Matrix slope = op.slope() == null ? null : new Matrix(op.slope());
+        for (long i = 0; i < latents.rows(); i++) {
+            for (long j = 0; j < latents.cols(); j++) {
+                double v = latents.get(i, j);
+                double sharp = op.sharpness() * v * v;
+                double passed = 1;
+                double rise = 1;
+                if (!Double.isInfinite(v)) {
+                    switch (op.form()) {
+                        case BandStop.Form.Sigmoid _ -> {
+                            // exp(x) for x beyond 709 is infinite, where its product with a vanished factor is 0
+                            double z = Math.clamp(sharp - op.sharpness() * (double) op.squaredThreshold(), -700, 700);
+                            passed = 1 / (1 + Math.exp(-z));
+                            rise = passed * (1 + 2 * sharp / (1 + Math.exp(z)));
+                        }
+                        case BandStop.Form.Tanh _ -> {
+                            passed = Math.tanh(sharp / 2);
+                            double held = 1 / Math.cosh(Math.min(sharp / 2, 350));
+                            rise = passed + sharp * held * held;
+                        }
+                    }
+                }
+                weights.set(i, j, op.gain() * v * passed);
+                if (slope != null) {
+                    slope.set(i, j, op.gain() * rise);
+                }
+            }
+        }
     }
 
     private static void cast(Cast op) {
@@ -842,6 +911,96 @@ final class ReferenceBackend extends HostBackend {
 
     private static void prune(Matrix mask, long row, long col) {
         mask.setInt(row, col / 32, mask.getInt(row, col / 32) | (1 << (col % 32)));
+    }
+
+    private static void softHistogram(SoftHistogram op) {
+        Matrix values = new Matrix(op.values());
+        Matrix mass = new Matrix(op.mass());
+        Matrix outside = new Matrix(op.outside());
+        SoftHistogram.Bins bins = op.bins();
+        double last = bins.first() + (bins.count() - 0.5) * bins.spacing();
+        for (long i = 0; i < values.rows(); i++) {
+            for (long j = 0; j < values.cols(); j++) {
+                double v = values.get(i, j);
+                if (!(v >= bins.first() - 0.5 * bins.spacing() && v <= last)) {
+                    outside.setLong(0, 0, outside.getLong(0, 0) + 1);
+                }
+                if (Double.isFinite(v)) {
+                    Bumps bumps = new Bumps(v, bins, op.kind());
+                    for (int k = bumps.from; k < bumps.to; k++) {
+                        mass.add(0, k, bumps.mass[k - bumps.from]);
+                    }
+                }
+            }
+        }
+    }
+
+    private static void softHistogramGradient(SoftHistogramGradient op) {
+        Matrix values = new Matrix(op.values());
+        Matrix slope = new Matrix(op.slope());
+        Matrix gradient = new Matrix(op.gradient());
+        for (long i = 0; i < values.rows(); i++) {
+            for (long j = 0; j < values.cols(); j++) {
+                double v = values.get(i, j);
+                double moved = 0; // sum of e t l
+                double drift = 0; // sum of e t
+                double level = 0; // sum of e l
+                if (Double.isFinite(v)) {
+                    Bumps bumps = new Bumps(v, op.bins(), op.kind());
+                    for (int k = bumps.from; k < bumps.to; k++) {
+                        double turn = bumps.mass[k - bumps.from] * bumps.slope(k);
+                        moved += turn * slope.get(0, k);
+                        drift += turn;
+                        level += bumps.mass[k - bumps.from] * slope.get(0, k);
+                    }
+                }
+                boolean shared = op.kind() == SoftHistogram.Mass.SHARES;
+                gradient.set(i, j, shared ? moved - drift * level : moved);
+            }
+        }
+    }
+
+    /** What a finite value adds to the bins {@code from} to {@code to} (exclusive). */
+    private static final class Bumps {
+        private final SoftHistogram.Bins bins;
+        private final SoftHistogram.Mass kind;
+        private final int nearest;
+        /** In bandwidths, from the nearest bin. */
+        private final double distance;
+
+        private final double step;
+        private final int from;
+        private final int to;
+        private final double[] mass;
+
+        Bumps(double value, SoftHistogram.Bins bins, SoftHistogram.Mass kind) {
+            this.bins = bins;
+            this.kind = kind;
+            nearest = Math.toIntExact(
+                    Math.clamp(Math.round((value - bins.first()) / bins.spacing()), 0, bins.count() - 1));
+            distance = (value - (bins.first() + nearest * (double) bins.spacing())) / bins.bandwidth();
+            step = (double) bins.spacing() / bins.bandwidth();
+            from = Math.max(0, nearest - bins.reach());
+            to = Math.min(bins.count(), nearest + bins.reach() + 1);
+            mass = new double[to - from];
+            double sum = 0;
+            for (int k = from; k < to; k++) {
+                // exp(distance^2 - (distance - ahead)^2), which is at most about 1 where the bump itself may vanish
+                double ahead = (k - nearest) * step;
+                mass[k - from] = Math.exp(ahead * (2 * distance - ahead));
+                sum += mass[k - from];
+            }
+            double factor = kind == SoftHistogram.Mass.SHARES ? 1 / sum : Math.exp(-distance * distance);
+            for (int k = 0; k < mass.length; k++) {
+                mass[k] *= factor;
+            }
+        }
+
+        /** t of a bin; for shares up to a summand that is the same for all bins, which cancels. */
+        double slope(int bin) {
+            double from = kind == SoftHistogram.Mass.SHARES ? 0 : distance;
+            return -2 * (from - (bin - nearest) * step) / bins.bandwidth();
+        }
     }
 
     private static void sparseGemv(SparseGemv op) {
