@@ -339,9 +339,10 @@ final class ReferenceBackend extends HostBackend {
             for (long j = 0; j < latents.cols(); j++) {
                 double v = latents.get(i, j);
                 double sharp = op.sharpness() * v * v;
+                // An infinite latent passes; NaN stays itself, or which NaN comes out would be the machine's choice.
                 double passed = 1;
-                double rise = 1;
-                if (!Double.isInfinite(v)) {
+                double rise = Double.isNaN(v) ? v : 1;
+                if (Double.isFinite(v)) {
                     switch (op.form()) {
                         case BandStop.Form.Sigmoid _ -> {
                             // exp(x) for x beyond 709 is infinite, where its product with a vanished factor is 0
