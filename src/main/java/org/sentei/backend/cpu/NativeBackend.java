@@ -85,10 +85,16 @@ final class NativeBackend extends HostBackend {
     private static final long RESIDUAL_ROWS = 256;
     /** What the queries of a task are a multiple of: ROWS of {@code attention_residual.c}. */
     private static final long RESIDUAL_BLOCK = 32;
-    /** Output pixels of a task of a convolution, and blocks of its filters. */
-    private static final long CONVOLUTION_PIXELS = 384;
+    /** Output pixels of a task of a convolution at most, and blocks of its filters. */
+    private static final long CONVOLUTION_PIXELS = 192;
 
     private static final long CONVOLUTION_BLOCKS = 4;
+    /** The same of a depthwise one, which arranges its weights anew in each task. */
+    private static final long DEPTHWISE_PIXELS = 784;
+
+    private static final long DEPTHWISE_BLOCKS = 12;
+    /** What the pixels of a task are a multiple of: PIXELS of {@code conv2d_int8.c}. */
+    private static final long TILE_PIXELS = 6;
     /** Rows of a quadratic form whose differences and products are held at once. */
     private static final long FORM_ROWS = 1024;
     /** Edge of a tile of these products. */
@@ -553,13 +559,16 @@ final class NativeBackend extends HostBackend {
         int lowest = Levels.lowest(op.x().dtype());
         long blocks = op.weights().rows();
         long pixels = op.y().rows();
-        long part = CONVOLUTION_BLOCKS;
-        long down = Math.ceilDiv(pixels, CONVOLUTION_PIXELS);
+        boolean depthwise = op.layout().depthwise();
+        long part = share(blocks, depthwise ? DEPTHWISE_BLOCKS : CONVOLUTION_BLOCKS);
+        long pixelPart = Math.ceilDiv(share(pixels, depthwise ? DEPTHWISE_PIXELS : CONVOLUTION_PIXELS), TILE_PIXELS)
+                * TILE_PIXELS;
+        long down = Math.ceilDiv(pixels, pixelPart);
         long across = Math.ceilDiv(blocks, part);
         try (Arena arena = Arena.ofConfined()) {
             long window = window(arena, op.window()).address();
             tiles(op, down * across, 1, (from, to) -> {
-                long pixel = from / across * CONVOLUTION_PIXELS;
+                long pixel = from / across * pixelPart;
                 long block = from % across * part;
                 return (int) library.kernel("conv2d_int8_u8")
                         .invokeExact(
@@ -588,9 +597,14 @@ final class NativeBackend extends HostBackend {
                                 block,
                                 Math.min(blocks, block + part),
                                 pixel,
-                                Math.min(pixels, pixel + CONVOLUTION_PIXELS));
+                                Math.min(pixels, pixel + pixelPart));
             });
         }
+    }
+
+    /** The size of as few equal parts of at most {@code most} as there can be. */
+    private static long share(long size, long most) {
+        return Math.max(1, Math.ceilDiv(size, Math.max(1, Math.ceilDiv(size, most))));
     }
 
     /** {@code struct sentei_window} of {@code sentei.h}. */
