@@ -41,7 +41,8 @@ class Int8FiltersTest {
         assertThat(ones).isEqualTo(weights.length);
         assertThat(places).hasSize(weights.length).allMatch(place -> place < layout.rows() * layout.cols());
         assertThat(packed.bias().getAtIndex(ValueLayout.JAVA_INT, filters - 1)).isEqualTo(-3 * size);
-        assertThat(packed.scale().getAtIndex(ValueLayout.JAVA_FLOAT, filters - 1)).isEqualTo(2);
+        assertThat(packed.scale().getAtIndex(ValueLayout.JAVA_FLOAT, filters - 1))
+                .isEqualTo(2);
     }
 
     @Test

@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.io.TempDir;
 import org.sentei.kernel.Op;
@@ -17,8 +18,21 @@ import org.sentei.kernel.Op;
  * GPU that runs threads in a hostile order.
  */
 class CudaConformanceTest {
+    private static final long OUTPUTS = 1_000_000;
+
     @TempDir
     private static Path folder;
+
+    @Test
+    void aMillionOutputsOfConvolutionsAreTheBitsOfTheReference() throws Exception {
+        EmulatedDriver.Outcome outcome =
+                EmulatedDriver.build(folder).run(Map.of(), "convolutions", String.valueOf(OUTPUTS));
+        assertThat(outcome.exit()).as(outcome.errors()).isZero();
+        assertThat(outcome.of("failure")).isEmpty();
+        assertThat(outcome.of("outputs"))
+                .singleElement()
+                .satisfies(outputs -> assertThat(Long.parseLong(outputs)).isGreaterThanOrEqualTo(OUTPUTS));
+    }
 
     @TestFactory
     Stream<DynamicTest> everyKernelAgreesWithTheReference() throws Exception {

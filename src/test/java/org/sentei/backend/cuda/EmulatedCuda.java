@@ -26,6 +26,7 @@ import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCase;
 import org.sentei.kernel.OpCases;
+import org.sentei.kernel.RandomConvolution;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.Sequence;
 import org.sentei.kernel.View;
@@ -59,6 +60,7 @@ final class EmulatedCuda {
                                 Stream.concat(OpCases.all().stream(), TunedCases.all().stream())
                                         .filter(opCase -> ops.contains(Op.stem(opCase.op())))
                                         .toList());
+                    case "convolutions" -> convolutions(resources, Long.parseLong(ops.getFirst()));
                     case "work" -> work(resources);
                     case "ceilings" -> ceilings(resources);
                     case "products" -> products(resources);
@@ -86,6 +88,25 @@ final class EmulatedCuda {
             }
         }
         checked.forEach((op, number) -> say("checked " + op + " " + number));
+    }
+
+    /** Random convolutions until they have given so many outputs. */
+    private static void convolutions(ClassLoader resources, long wanted) {
+        long outputs = 0;
+        try (Backend candidate = CudaProvider.open(Backend.Options.defaults(), resources);
+                Backend reference = Backends.find("reference").open(Backend.Options.defaults())) {
+            for (long seed = 1; outputs < wanted; seed++) {
+                RandomConvolution convolution = new RandomConvolution(seed);
+                DType type = seed % 2 == 0 ? DType.U8 : DType.I8;
+                boolean isExtended = seed % 3 == 0;
+                byte[] expected = convolution.run(reference, type, isExtended);
+                if (!Arrays.equals(expected, convolution.run(candidate, type, isExtended))) {
+                    say("failure " + convolution);
+                }
+                outputs += convolution.outputs();
+            }
+        }
+        say("outputs " + outputs);
     }
 
     /** Everything a device is asked for: memory, copies of all shapes, launches, a sequence. */
