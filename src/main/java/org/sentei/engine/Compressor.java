@@ -47,6 +47,7 @@ final class Compressor {
     private final Set<Site> biasPossible;
     private final TensorSource tensors;
     private final InputStatistics.Source source;
+    private final AttentionPruning attention;
     private final Scope scope;
     private final Progress progress;
 
@@ -56,18 +57,21 @@ final class Compressor {
      * @param steps the step of every targeted site, in the model's order
      * @param biasPossible sites whose bias may change or come into being
      * @param source statistics of what the sites of a group read
+     * @param attention prunes the sites of method attention
      */
     Compressor(
             Map<Site, Step> steps,
             Set<Site> biasPossible,
             TensorSource tensors,
             InputStatistics.Source source,
+            AttentionPruning attention,
             Scope scope,
             Progress progress) {
         this.steps = steps;
         this.biasPossible = biasPossible;
         this.tensors = tensors;
         this.source = source;
+        this.attention = attention;
         this.scope = scope;
         this.progress = progress;
     }
@@ -80,6 +84,7 @@ final class Compressor {
      * @param meanEnergy null where it was not measured
      * @param damping what sparsegpt took, null for other methods
      * @param error relative output error on all calibration data, null without more than moments of it
+     * @param attention of the layer, at the first of its sites that method attention prunes; null elsewhere
      */
     record Outcome(
             Edit edit,
@@ -90,7 +95,8 @@ final class Compressor {
             Double damping,
             long zeros,
             Double error,
-            double seconds) {
+            double seconds,
+            Report.Attention attention) {
         Outcome {
             if ((damping == null) != (step.sweep() == null)) {
                 throw new IllegalArgumentException(
@@ -98,8 +104,13 @@ final class Compressor {
             }
         }
 
-        /** What the user should know about the damping. */
+        /** What the user should know. */
         Optional<String> warning() {
+            if (attention != null && attention.step() == 0 && step.attention().iterations() > 0) {
+                return Optional.of("layer " + attention.query() + " and " + attention.key()
+                        + ": no mask of the descent was better on held-out windows than the one it started from ("
+                        + attention.start() + "), which is kept");
+            }
             return damping == null || damping == step.sweep().damping()
                     ? Optional.empty()
                     : Optional.of("site " + edit.site().name() + ": damping "
@@ -196,14 +207,20 @@ final class Compressor {
         try (Scope local = scope.child()) {
             Map<String, InputStatistics> statistics = source.of(group, evidence(steps, sites), local, progress);
             progress.advanced(label + ": sites", done + 1, stages);
-            double shared = sites.isEmpty() ? 0 : seconds(observing) / sites.size();
             Sweeps sweeps = new Sweeps(local);
+            Map<Site, AttentionPruning.Pruned> descended = attention.prune(
+                    group, statistics, local, said -> progress.advanced(label + ": " + said, done + 1, stages));
+            double shared = sites.isEmpty() ? 0 : seconds(observing) / sites.size();
             for (Site site : sites) {
                 progress.stopIfCancelled("sites");
                 long started = System.nanoTime();
                 InputStatistics input = statistics.get(site.input());
                 if (steps.get(site).method() == Recipe.Method.SPARSEGPT) {
                     outcomes.add(swept(sweeps, group.weights(site), input, shared, started));
+                    continue;
+                }
+                if (descended.containsKey(site)) {
+                    outcomes.add(masked(group.weights(site), descended.get(site), input, shared, started));
                     continue;
                 }
                 Decision decision = global.get(site);
@@ -232,7 +249,12 @@ final class Compressor {
     static Map<Site, Evidence> evidence(Map<Site, Step> steps, List<Site> sites) {
         Map<Site, Evidence> evidence = new LinkedHashMap<>();
         for (Site site : sites) {
-            evidence.put(site, steps.get(site).method() == Recipe.Method.SPARSEGPT ? Evidence.GRAM : Evidence.ROWS);
+            evidence.put(
+                    site,
+                    switch (steps.get(site).method()) {
+                        case SPARSEGPT, ATTENTION -> Evidence.GRAM;
+                        case MAGNITUDE, WANDA, STADE -> Evidence.ROWS;
+                    });
         }
         return evidence;
     }
@@ -279,7 +301,8 @@ final class Compressor {
                     case POLICY ->
                         statistics.all().meanEnergyShare() >= step.threshold() ? WeightScore.STADE : WeightScore.WANDA;
                 };
-            case SPARSEGPT -> throw new IllegalStateException("sparsegpt ranks while it sweeps");
+            case SPARSEGPT, ATTENTION ->
+                throw new IllegalStateException(step.method().key() + " ranks by its own state");
         };
     }
 
@@ -346,6 +369,28 @@ final class Compressor {
         return view;
     }
 
+    private Outcome masked(
+            LinearWeights dense,
+            AttentionPruning.Pruned pruned,
+            InputStatistics input,
+            double sharedSeconds,
+            long started) {
+        Edit edit = new Edit(dense.site(), pruned.mask(), null);
+        try (Scope local = scope.child()) {
+            return new Outcome(
+                    edit,
+                    steps.get(dense.site()),
+                    null,
+                    null,
+                    null,
+                    null,
+                    zeros(edit, dense, local),
+                    OutputErrors.of(dense, edit, input, local),
+                    sharedSeconds + seconds(started),
+                    pruned.attention());
+        }
+    }
+
     private Outcome swept(
             Sweeps sweeps, LinearWeights dense, InputStatistics input, double sharedSeconds, long started) {
         Site site = dense.site();
@@ -361,7 +406,8 @@ final class Compressor {
                     swept.damping(),
                     swept.zeros(),
                     OutputErrors.of(dense, swept.edit(), input, local),
-                    sharedSeconds + seconds(started));
+                    sharedSeconds + seconds(started),
+                    null);
         }
     }
 
@@ -393,7 +439,8 @@ final class Compressor {
                     input == null || !input.hasEvidence()
                             ? null
                             : Double.valueOf(OutputErrors.of(dense, edit, input, local)),
-                    sharedSeconds + seconds(started));
+                    sharedSeconds + seconds(started),
+                    null);
         }
     }
 

@@ -22,10 +22,13 @@ import java.util.stream.Stream;
 import org.sentei.engine.Compressor.BiasFate;
 import org.sentei.engine.Compressor.Outcome;
 import org.sentei.engine.recipe.Recipe.Step;
+import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
 import org.sentei.format.OutputFolder;
 import org.sentei.format.Safetensors;
+import org.sentei.method.AttentionDescent;
 import org.sentei.method.WeightScore;
+import org.sentei.model.AttentionPair;
 import org.sentei.model.Edit;
 import org.sentei.model.Site;
 import org.sentei.tensor.BitMask;
@@ -38,9 +41,12 @@ import org.sentei.tensor.Tensor;
  *
  * <p>An entry is a {@link SealedFile} about an {@link About}. For the N-th site of the group it holds {@code mask.N}, the
  * words of its {@link BitMask} as I32, and {@code weight.N} and {@code bias.N} where the edit has them. What is wrong under
- * the name of an entry was not left by a kill.
+ * the name of an entry was not left by a kill. Beside the entries one more file holds how far the descent of an attention layer
+ * is, until the group of that layer is decided.
  */
-final class Journal implements AutoCloseable {
+final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
+    private static final String DESCENT = "descent.safetensors";
+
     /** Null, as the fingerprint and the listener, when nothing is kept. */
     private final OutputFolder output;
 
@@ -48,6 +54,7 @@ final class Journal implements AutoCloseable {
     private final Progress progress;
     private final Arena arena = Arena.ofShared();
     private final List<List<Outcome>> decided = new ArrayList<>();
+    private Optional<SealedFile<Descending>> descending = Optional.empty();
     private Stopwatch watch;
     private int entries;
 
@@ -86,10 +93,37 @@ final class Journal implements AutoCloseable {
             Double damping,
             long zeros,
             Double error,
-            double seconds) {
+            double seconds,
+            Report.Attention attention) {
         Decided {
             if (site == null) {
                 throw new IllegalArgumentException("it leaves out a site's name");
+            }
+        }
+    }
+
+    /**
+     * What the file about a descent says besides tensors: {@code best.N} for its masks, {@code state.N} for its numbers.
+     *
+     * @param layer name of the site that makes the queries
+     */
+    record Descending(
+            Map<String, String> fingerprint,
+            String started,
+            double seconds,
+            String layer,
+            List<Double> errors,
+            List<AttentionDescent.Judged> judged,
+            List<Double> numbers,
+            List<Long> columns) {
+        Descending {
+            if (Stream.of(fingerprint, started, layer, errors, judged, numbers, columns)
+                            .anyMatch(Objects::isNull)
+                    || judged.isEmpty()
+                    || columns.isEmpty()
+                    || columns.size() > 2
+                    || !(seconds >= 0 && seconds < Double.POSITIVE_INFINITY)) {
+                throw new IllegalArgumentException("it does not say what it is about");
             }
         }
     }
@@ -117,6 +151,7 @@ final class Journal implements AutoCloseable {
         Journal journal = new Journal(output, fingerprint, watch, progress);
         try {
             journal.read(steps);
+            journal.readDescent();
             return journal;
         } catch (RuntimeException e) {
             journal.close();
@@ -160,12 +195,113 @@ final class Journal implements AutoCloseable {
             About about = new About(fingerprint.get().fields(), watch.started().toString(), watch.seconds(), sites);
             SealedFile.write(entry(entries), tensors, about);
         } catch (IOException e) {
-            throw new RunException(
-                    "the journal " + output.journal() + " cannot be written: " + e.getMessage() + "; make room", e);
+            throw notWritten(e);
         }
         entries++;
+        try {
+            Files.deleteIfExists(descent());
+        } catch (IOException e) {
+            throw notWritten(e);
+        }
         output.keepJournal();
         progress.journaled(entries);
+    }
+
+    private RunException notWritten(IOException e) {
+        return new RunException(
+                "the journal " + output.journal() + " cannot be written: " + e.getMessage() + "; make room", e);
+    }
+
+    private Path descent() {
+        return output.journal().resolve(DESCENT);
+    }
+
+    @Override
+    public void save(AttentionPair layer, AttentionDescent.State state) {
+        if (output == null) {
+            return;
+        }
+        List<Tensor> tensors = new ArrayList<>();
+        for (int i = 0; i < state.best().size(); i++) {
+            BitMask mask = state.best().get(i);
+            Shape shape = Shape.of(mask.rows(), BitMask.wordsPerRow(mask.cols()));
+            tensors.add(new Tensor("best." + i, DType.I32, shape, MemorySegment.ofArray(mask.words())));
+        }
+        for (int i = 0; i < state.tensors().size(); i++) {
+            MemorySegment values = state.tensors().get(i);
+            Shape shape = Shape.of(values.byteSize() / Float.BYTES);
+            tensors.add(new Tensor("state." + i, DType.F32, shape, values));
+        }
+        try {
+            Descending about = new Descending(
+                    fingerprint.get().fields(),
+                    watch.started().toString(),
+                    watch.seconds(),
+                    layer.query().name(),
+                    state.errors(),
+                    state.judged(),
+                    state.numbers(),
+                    state.best().stream().map(BitMask::cols).toList());
+            SealedFile.write(descent(), tensors, about);
+        } catch (IOException e) {
+            throw notWritten(e);
+        }
+        output.keepJournal();
+    }
+
+    /** Of another layer, or of a descent that diverged, there is nothing to go on from. */
+    @Override
+    public Optional<AttentionDescent.State> load(AttentionPair layer) {
+        return descending
+                .filter(file -> file.about().layer().equals(layer.query().name()))
+                .map(file -> {
+                    try {
+                        return state(file);
+                    } catch (FormatException | IllegalArgumentException | IndexOutOfBoundsException e) {
+                        throw damaged(descent(), e);
+                    }
+                })
+                .filter(state -> !state.tensors().isEmpty());
+    }
+
+    private static AttentionDescent.State state(SealedFile<Descending> file) {
+        Descending about = file.about();
+        List<BitMask> best = new ArrayList<>();
+        for (int i = 0; i < about.columns().size(); i++) {
+            Tensor mask = file.tensors().tensor("best." + i);
+            int[] words = mask.data().toArray(ValueLayout.JAVA_INT_UNALIGNED);
+            best.add(new BitMask(mask.shape().dimension(0), about.columns().get(i), words));
+        }
+        List<MemorySegment> tensors = new ArrayList<>();
+        for (int i = 0; file.tensors().contains("state." + i); i++) {
+            tensors.add(MemorySegment.ofArray(
+                    file.tensors().tensor("state." + i).data().toArray(ValueLayout.JAVA_FLOAT_UNALIGNED)));
+        }
+        return new AttentionDescent.State(about.errors(), about.judged(), best, about.numbers(), tensors);
+    }
+
+    private void readDescent() {
+        if (!Files.exists(descent())) {
+            return;
+        }
+        SealedFile<Descending> file;
+        try {
+            file = SealedFile.map(descent(), Descending.class, arena);
+            watch = watch.after(
+                    Instant.parse(file.about().started()), file.about().seconds());
+        } catch (FormatException | IllegalArgumentException | DateTimeException | IOException e) {
+            throw damaged(descent(), e);
+        }
+        checkFingerprint(file.about().fingerprint());
+        descending = Optional.of(file);
+    }
+
+    private void checkFingerprint(Map<String, String> found) {
+        Optional<String> difference = fingerprint.get().difference(new Fingerprint(found));
+        if (difference.isPresent()) {
+            throw new FormatException(output.journal() + " is the journal of another run: " + difference.get()
+                    + "; resume with what it began with, or " + remedy());
+        }
     }
 
     private static Decided decided(Outcome outcome) {
@@ -177,7 +313,8 @@ final class Journal implements AutoCloseable {
                 outcome.damping(),
                 outcome.zeros(),
                 outcome.error(),
-                outcome.seconds());
+                outcome.seconds(),
+                outcome.attention());
     }
 
     private void read(Map<Site, Step> steps) {
@@ -194,11 +331,7 @@ final class Journal implements AutoCloseable {
             } catch (FormatException | IllegalArgumentException | DateTimeException | IOException e) {
                 throw damaged(file, e);
             }
-            Optional<String> difference = fingerprint.get().difference(new Fingerprint(about.fingerprint()));
-            if (difference.isPresent()) {
-                throw new FormatException(output.journal() + " is the journal of another run: " + difference.get()
-                        + "; resume with what it began with, or " + remedy());
-            }
+            checkFingerprint(about.fingerprint());
             try {
                 decided.add(outcomes(sealed.tensors(), about.sites(), undecided, steps));
             } catch (FormatException | IllegalArgumentException e) {
@@ -207,11 +340,11 @@ final class Journal implements AutoCloseable {
         }
     }
 
-    /** Number of entries; nothing else is in the folder. */
+    /** Number of entries; nothing else but a descent is in the folder. */
     private int count() {
         Set<Path> files;
         try (Stream<Path> content = Files.list(output.journal())) {
-            files = content.collect(Collectors.toSet());
+            files = content.filter(file -> !file.equals(descent())).collect(Collectors.toSet());
         } catch (IOException e) {
             throw new FormatException("journal " + output.journal() + " cannot be read: " + e.getMessage(), e);
         }
@@ -251,7 +384,8 @@ final class Journal implements AutoCloseable {
                     decided.damping(),
                     decided.zeros(),
                     decided.error(),
-                    decided.seconds());
+                    decided.seconds(),
+                    decided.attention());
             outcome.reported(); // refuses numbers that do not fit together
             outcomes.add(outcome);
         }

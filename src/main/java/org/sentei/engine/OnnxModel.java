@@ -22,6 +22,7 @@ import org.sentei.format.Storage;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.Scope;
+import org.sentei.model.AttentionPair;
 import org.sentei.model.Edit;
 import org.sentei.model.ModelException;
 import org.sentei.model.Site;
@@ -94,6 +95,11 @@ final class OnnxModel implements OpenModel {
     @Override
     public List<Site> sites() {
         return file.sites();
+    }
+
+    @Override
+    public List<AttentionPair> attentions() {
+        return file.attentions();
     }
 
     @Override

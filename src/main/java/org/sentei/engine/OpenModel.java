@@ -19,6 +19,7 @@ import org.sentei.format.TextTokenizer;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.Scope;
+import org.sentei.model.AttentionPair;
 import org.sentei.model.Edit;
 import org.sentei.model.ModelException;
 import org.sentei.model.Site;
@@ -75,6 +76,9 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
 
     /** Every linear layer, in the order they run. */
     List<Site> sites();
+
+    /** Sites whose outputs meet in a softmax, in the order they run; those of blocks that make them otherwise are missing. */
+    List<AttentionPair> attentions();
 
     /** Whether a block sees the already compressed blocks before it unless the recipe says otherwise. */
     boolean sequentialByDefault();

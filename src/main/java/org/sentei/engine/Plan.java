@@ -37,6 +37,7 @@ import org.sentei.format.OutputFolder;
 import org.sentei.format.Sha256;
 import org.sentei.format.TextTokenizer;
 import org.sentei.kernel.ApplyMask;
+import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.Cast;
@@ -47,6 +48,8 @@ import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.InverseCholesky;
+import org.sentei.kernel.MaskDifference;
+import org.sentei.kernel.MaskStep;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCases;
@@ -55,6 +58,7 @@ import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.View;
+import org.sentei.model.AttentionPair;
 import org.sentei.model.Edit;
 import org.sentei.model.ModelException;
 import org.sentei.model.Site;
@@ -184,6 +188,9 @@ public final class Plan implements AutoCloseable {
             throw new RecipeException("site " + site.name() + " has " + site.cols() + " inputs, which pattern "
                     + step.pattern() + " does not divide; ignore the site or choose another pattern");
         }
+        if (step.method() == Recipe.Method.ATTENTION) {
+            checkAttention(site, step);
+        }
         if (step.method() != Recipe.Method.STADE || step.bias() == Recipe.Bias.OFF) {
             return;
         }
@@ -196,6 +203,48 @@ public final class Plan implements AutoCloseable {
         if (step.bias() == Recipe.Bias.AUTO && recipe.calibration().samples() < 4) {
             throw new RecipeException("bias: auto holds out a quarter of the calibration samples, but there are only "
                     + recipe.calibration().samples() + "; calibrate on at least 4");
+        }
+    }
+
+    private void checkAttention(Site site, Step step) {
+        Optional<AttentionPair> pair = model.attentions().stream()
+                .filter(found -> found.query().equals(site) || found.key().equals(site))
+                .findFirst();
+        if (pair.isEmpty()) {
+            throw new RecipeException("site " + site.name()
+                    + switch (site.role()) {
+                        case QUERY_KEY_VALUE ->
+                            " makes queries, keys and values in one matrix, but attention prunes those of queries and of keys"
+                                    + " apart; prune it by another method";
+                        case QUERY, KEY ->
+                            " makes queries or keys, but the graph does not bring them to a softmax in a way that attention"
+                                    + " knows: heads split behind the bias, a scale, a mask of padding; prune it by another"
+                                    + " method";
+                        default ->
+                            " makes neither queries nor keys, which are all that attention prunes; leave targets out, or"
+                                    + " name them, for example [\"*.q_proj\", \"*.k_proj\"]";
+                    });
+        }
+        Step other = steps.get(
+                pair.get().query().equals(site) ? pair.get().key() : pair.get().query());
+        if (other != null && other.method() == Recipe.Method.ATTENTION && !other.equals(step)) {
+            throw new RecipeException("sites " + pair.get().query().name() + " and "
+                    + pair.get().key().name()
+                    + " meet in one attention, but are in two steps of method attention; give them to one step");
+        }
+        if (recipe.calibration().samples() < 4) {
+            throw new RecipeException("attention holds out a quarter of the calibration samples, but there are only "
+                    + recipe.calibration().samples() + "; calibrate on at least 4");
+        }
+        long kept = site.parameters() - step.budget(site.rows(), site.cols()).pruned(site.rows(), site.cols());
+        if (kept < site.rows()) {
+            throw new RecipeException("sparsity " + step.sparsity() + " keeps " + kept + " weights of site "
+                    + site.name() + ", which has " + site.rows()
+                    + " outputs: some would be left without any; prune less");
+        }
+        if (model.ops().isEmpty() && !sequential()) {
+            throw new RecipeException("attention prunes a graph block by block, which calibration.sequential: false"
+                    + " contradicts; leave sequential out");
         }
     }
 
@@ -234,9 +283,11 @@ public final class Plan implements AutoCloseable {
                             + " sequential: false under calibration");
         }
         steps.forEach((site, step) -> {
-            if (step.method() == Recipe.Method.SPARSEGPT) {
-                throw new RecipeException("site " + site.name() + " is for sparsegpt, which needs Gram matrices:"
-                        + " files of statistics hold none; give it a recipe of its own, with --calibration");
+            if (step.method() == Recipe.Method.SPARSEGPT || step.method() == Recipe.Method.ATTENTION) {
+                throw new RecipeException(
+                        "site " + site.name() + " is for " + step.method().key()
+                                + ", which needs more than moments of its input: files of statistics hold nothing else; give it a"
+                                + " recipe of its own, with --calibration");
             }
         });
     }
@@ -283,8 +334,12 @@ public final class Plan implements AutoCloseable {
         if (steps.values().stream().anyMatch(step -> step.scope() != Recipe.Scope.ROW)) {
             ops.add(ScoreHistogram.class);
         }
-        if (steps.values().stream().anyMatch(step -> step.method() == Recipe.Method.SPARSEGPT)) {
+        boolean descending = steps.values().stream().anyMatch(step -> step.method() == Recipe.Method.ATTENTION);
+        if (descending || steps.values().stream().anyMatch(step -> step.method() == Recipe.Method.SPARSEGPT)) {
             ops.addAll(List.of(Gram.class, QuadraticForm.class, InverseCholesky.class, ObsSweep.class));
+        }
+        if (descending) {
+            ops.addAll(List.of(AttentionResidual.class, MaskStep.class, MaskDifference.class, ScoreHistogram.class));
         }
         List<String> missing = ops.stream()
                 .filter(op -> !backend.supports(OpCases.example(op)))
@@ -359,7 +414,8 @@ public final class Plan implements AutoCloseable {
         return groupBytes()
                 + largest * Float.BYTES
                 + (observed() ? evidenceBytes(tokens) + batch * widest * Float.BYTES * LIVE_ACTIVATIONS : 0)
-                + sweepBytes();
+                + sweepBytes()
+                + AttentionPruning.memoryBytes(descended(), tokens);
     }
 
     private long groupBytes() {
@@ -371,6 +427,10 @@ public final class Plan implements AutoCloseable {
                 .mapToLong(group -> InputStatistics.bytes(Compressor.evidence(steps, group), tokens))
                 .max()
                 .orElse(0);
+    }
+
+    private List<AttentionPair> descended() {
+        return AttentionPruning.targeted(model.attentions(), steps);
     }
 
     private void checkMemory() {
@@ -388,7 +448,8 @@ public final class Plan implements AutoCloseable {
 
     private long sweepBytes() {
         List<Site> swept = steps.keySet().stream()
-                .filter(site -> steps.get(site).method() == Recipe.Method.SPARSEGPT)
+                .filter(site -> Set.of(Recipe.Method.SPARSEGPT, Recipe.Method.ATTENTION)
+                        .contains(steps.get(site).method()))
                 .toList();
         return model.groups(swept, sequential()).stream()
                 .mapToLong(Sweeps::memoryBytes)
@@ -406,7 +467,14 @@ public final class Plan implements AutoCloseable {
         double tokens =
                 (double) recipe.calibration().samples() * recipe.calibration().length();
         int passes = observed() ? PASSES : 0;
-        return 2.0 * parameters * (tokens * passes + 1) / operationsPerSecond();
+        double descents = descended().stream()
+                .mapToDouble(pair -> AttentionPruning.operations(
+                        pair,
+                        steps,
+                        recipe.calibration().samples(),
+                        recipe.calibration().length()))
+                .sum();
+        return (2.0 * parameters * (tokens * passes + 1) + descents) / operationsPerSecond();
     }
 
     private double operationsPerSecond() {
@@ -436,7 +504,8 @@ public final class Plan implements AutoCloseable {
     }
 
     private boolean sequential() {
-        return recipe.calibration().sequential().orElse(model.sequentialByDefault());
+        boolean descending = recipe.steps().stream().anyMatch(step -> step.method() == Recipe.Method.ATTENTION);
+        return recipe.calibration().sequential().orElse(descending || model.sequentialByDefault());
     }
 
     /** As {@link #run(Path, Journaling, Progress)}, leaving nothing when it ends early. */
@@ -587,6 +656,9 @@ public final class Plan implements AutoCloseable {
                 storage,
                 measured,
                 histograms,
+                outcomes.stream()
+                        .flatMap(outcome -> Optional.ofNullable(outcome.attention()).stream())
+                        .toList(),
                 said);
         ReportWriter.write(output.path(), report, recipe);
         if (missed.isPresent()) {
@@ -641,7 +713,9 @@ public final class Plan implements AutoCloseable {
                     : (group, evidence, owner, heard) -> statistics
                             .map(collected -> collected.of(evidence.keySet()))
                             .orElse(Map.of());
-            return new Compressor(steps, biasPossible, model.tensors(), source, scope, progress)
+            AttentionPruning attention = new AttentionPruning(
+                    descended(), steps, () -> calibration.orElseThrow().get(), recipe.seed(), journal, progress);
+            return new Compressor(steps, biasPossible, model.tensors(), source, attention, scope, progress)
                     .run(walk, journal.decided(), journal::append);
         }
     }

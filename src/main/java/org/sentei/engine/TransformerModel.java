@@ -35,6 +35,7 @@ import org.sentei.kernel.Op;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.Scope;
+import org.sentei.model.AttentionPair;
 import org.sentei.model.Edit;
 import org.sentei.model.HiddenStates;
 import org.sentei.model.LinearObserver;
@@ -111,6 +112,32 @@ final class TransformerModel implements OpenModel {
     @Override
     public List<Site> sites() {
         return transformer.sites();
+    }
+
+    @Override
+    public List<AttentionPair> attentions() {
+        TransformerSpec spec = transformer.spec();
+        List<AttentionPair> pairs = new ArrayList<>();
+        for (TransformerSpec.Block block : spec.blocks()) {
+            Optional<Site> query = site(block, Site.Role.QUERY);
+            Optional<Site> key = site(block, Site.Role.KEY);
+            if (query.isPresent() && key.isPresent()) {
+                pairs.add(new AttentionPair(
+                        query.get(),
+                        key.get(),
+                        spec.heads(),
+                        spec.keyHeads(),
+                        spec.headSize(),
+                        block.scale(),
+                        spec.causal(),
+                        block.window()));
+            }
+        }
+        return pairs;
+    }
+
+    private static Optional<Site> site(TransformerSpec.Block block, Site.Role role) {
+        return block.sites().stream().filter(site -> site.role() == role).findFirst();
     }
 
     @Override

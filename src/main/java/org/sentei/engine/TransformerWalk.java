@@ -8,12 +8,16 @@ import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
+import org.sentei.method.AttentionLoss;
+import org.sentei.model.AttentionPair;
+import org.sentei.model.BatchGeometry;
 import org.sentei.model.BlockWeights;
 import org.sentei.model.Edit;
 import org.sentei.model.HeadWeights;
 import org.sentei.model.HiddenStates;
 import org.sentei.model.LinearObserver;
 import org.sentei.model.LinearWeights;
+import org.sentei.model.NormWeights;
 import org.sentei.model.Site;
 import org.sentei.model.Transformer;
 
@@ -154,6 +158,22 @@ final class TransformerWalk implements Walk {
         public void observe(InputObserver observer) {
             fitting.observe(weights, new Once(observer, false));
             heldOut.observe(weights, new Once(observer, true));
+        }
+
+        @Override
+        public AttentionLoss.Layer attention(AttentionPair pair, long length, Scope owner) {
+            BatchGeometry.Angles angles = model.angles(Math.toIntExact(length), owner);
+            return new AttentionLoss.Layer(
+                    normed(pair.query(), weights.queryNorm()),
+                    normed(pair.key(), weights.keyNorm()),
+                    angles == null ? null : angles.cosine(),
+                    angles == null ? null : angles.sine(),
+                    pair.geometry(length));
+        }
+
+        private AttentionLoss.Projection normed(Site site, NormWeights norm) {
+            return projection(
+                    site, norm == null ? null : norm.gain(), model.spec().norm().epsilon());
         }
 
         @Override

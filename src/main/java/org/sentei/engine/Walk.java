@@ -2,7 +2,10 @@ package org.sentei.engine;
 
 import java.util.List;
 import java.util.Optional;
+import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
+import org.sentei.method.AttentionLoss;
+import org.sentei.model.AttentionPair;
 import org.sentei.model.Edit;
 import org.sentei.model.LinearWeights;
 import org.sentei.model.Site;
@@ -30,6 +33,27 @@ interface Walk extends AutoCloseable {
 
         /** Runs all calibration data through the group as it is in the file; the data carry what earlier groups committed. */
         void observe(InputObserver observer);
+
+        /**
+         * How the group's inputs become attention matrices. What is not a weight of the sites belongs to the scope.
+         *
+         * @param pair sites of this group
+         * @param length tokens of a window
+         */
+        default AttentionLoss.Layer attention(AttentionPair pair, long length, Scope scope) {
+            return new AttentionLoss.Layer(
+                    projection(pair.query(), null, 0),
+                    projection(pair.key(), null, 0),
+                    null,
+                    null,
+                    pair.geometry(length));
+        }
+
+        /** What a site does to its input, with a norm over each head or null. */
+        default AttentionLoss.Projection projection(Site site, View gain, float epsilon) {
+            LinearWeights linear = weights(site);
+            return new AttentionLoss.Projection(linear.weight(), linear.bias(), gain, epsilon);
+        }
 
         /**
          * From now on runs half as much data at once through this group and those after it: for when the device has no

@@ -18,6 +18,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
 import org.sentei.format.onnx.proto.ModelProto;
+import org.sentei.model.AttentionPair;
 import org.sentei.model.Edit;
 import org.sentei.model.GraphModel;
 import org.sentei.model.ModelException;
@@ -144,6 +145,14 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
      */
     public List<Site> sites() {
         return found.stream().map(OnnxSites.Found::site).toList();
+    }
+
+    /**
+     * Sites whose outputs meet in a softmax of attention, in the order they run: those that are split into heads right behind
+     * their biases, whose products a constant scales and nothing but a mask of padding is added to.
+     */
+    public List<AttentionPair> attentions() {
+        return new OnnxAttention(graph, found, this::tensor).find();
     }
 
     /** Whether {@link #write} can give a site another bias, or a first one. */

@@ -117,6 +117,10 @@ final class OnnxGraph {
         return constants;
     }
 
+    int nodes() {
+        return graph.getNodeCount();
+    }
+
     NodeProto node(int index) {
         return graph.getNode(index);
     }

@@ -38,6 +38,37 @@ public final class Selector {
      */
     public record Scored(View weights, View scale) {}
 
+    /** How many weights of a matrix go, and which compete for staying. */
+    public sealed interface Budget {
+        /** The {@code prune} smallest scores of every row. */
+        record Row(long prune) implements Budget {}
+
+        /** The {@code prune} smallest scores of every {@code size} consecutive columns of a row. */
+        record Groups(int prune, int size) implements Budget {}
+
+        /** The {@code prune} smallest scores of the matrix, ties row-major. */
+        record Layer(long prune) implements Budget {}
+
+        /** How many go of a matrix of this size. */
+        default long pruned(long rows, long cols) {
+            return switch (this) {
+                case Row(long prune) -> rows * prune;
+                case Groups(int prune, int size) -> rows * (cols / size) * prune;
+                case Layer(long prune) -> prune;
+            };
+        }
+
+        /** The selection that spends the budget on these scores. */
+        default Selection selection(Scored scored, Scope scope) {
+            return switch (this) {
+                case Row(long prune) -> new Selection.Row(prune);
+                case Groups(int prune, int size) -> new Selection.Groups(prune, size);
+                case Layer(long prune) ->
+                    cuts(scope, 1, (_, _) -> scored, prune).getFirst();
+            };
+        }
+    }
+
     /** The mask of a selection within rows or groups. */
     public static BitMask select(Scope scope, Scored scored, Selection selection) {
         Backend backend = scope.backend();

@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import org.sentei.format.Storage;
+import org.sentei.method.Selector;
 import org.sentei.method.SparseGpt;
 
 /**
@@ -39,7 +40,9 @@ public record Recipe(
         /** Smallest |w| times the standard deviation of its input, with a bias update. */
         STADE(true),
         /** Block by block of columns, the others making up for what goes. */
-        SPARSEGPT(true);
+        SPARSEGPT(true),
+        /** By descent on masks of query and key weights that keeps what comes out of the softmax. */
+        ATTENTION(true);
 
         private final boolean calibrated;
 
@@ -132,6 +135,57 @@ public record Recipe(
         public static final Sweep DEFAULT = new Sweep(128, 0.01);
     }
 
+    /** How method attention finds its masks. */
+    public enum Descent {
+        /** Scores whose largest are kept; the gradient of the hard mask passes through to them. */
+        STRAIGHT_THROUGH,
+        /** The paper's: a mask in [0, 1], ranked in the end. */
+        SOFT,
+        /** None: the curvature of the loss at the dense weights ranks them at once. */
+        SALIENCY
+    }
+
+    /** What decides the mask that method attention starts from. */
+    public enum Start {
+        /** Whichever of the others, but for ones, makes the smallest error on the held-out windows. */
+        AUTO,
+        /** Nothing: all weights are alike, and go by index. */
+        ONES,
+        /** |w|. */
+        MAGNITUDE,
+        /** |w| times the norm of its input. */
+        WANDA,
+        /** |w| times the standard deviation of its input. */
+        STADE,
+        /** The curvature of the loss at the dense weights. */
+        SALIENCY
+    }
+
+    /**
+     * How method attention descends.
+     *
+     * @param iterations most steps; 0 with {@link Descent#SALIENCY}
+     * @param rate of the steps of straight-through, in ranks of [0, 1]
+     * @param windows of calibration text that a step of straight-through sees
+     * @param penalty of soft on every weight kept, as a share of the saliency at the budget
+     */
+    public record Attention(Descent descent, Start start, int iterations, double rate, int windows, double penalty) {
+        /** Refuses what is out of range with a {@link RecipeException}. */
+        public Attention {
+            if (!(rate > 0 && rate <= 1)) {
+                throw new RecipeException(
+                        "rate " + rate + " is outside (0, 1]: give a share of all ranks a step, for example 0.01");
+            }
+            if (!(penalty > 0 && penalty <= 100)) {
+                throw new RecipeException("penalty " + penalty
+                        + " is outside (0, 100]: give a share of the saliency at the budget, for example 0.2");
+            }
+            if (descent == Descent.SALIENCY && start != Start.SALIENCY) {
+                throw new RecipeException("descent: saliency takes its mask from the saliency alone; leave start out");
+            }
+        }
+    }
+
     /**
      * One method applied to some sites.
      *
@@ -144,6 +198,7 @@ public record Recipe(
      * @param threshold mean-energy share from which {@link Variant#POLICY} uses STADE
      * @param bias null for methods other than stade
      * @param sweep null for methods other than sparsegpt
+     * @param attention null for methods other than attention
      */
     public record Step(
             Method method,
@@ -155,7 +210,8 @@ public record Recipe(
             Variant variant,
             double threshold,
             Bias bias,
-            Sweep sweep) {
+            Sweep sweep,
+            Attention attention) {
 
         /** Copies the lists; a {@link RecipeException} names what is out of range or contradicts itself. */
         public Step {
@@ -172,6 +228,10 @@ public record Recipe(
                 throw new RecipeException(
                         "scope global does not go with sparsegpt: it changes the weights that it has not"
                                 + " reached yet, so their scores cannot be compared beforehand; use scope: layer");
+            }
+            if (attention != null && scope == Scope.GLOBAL) {
+                throw new RecipeException("scope global does not go with attention, which prunes one layer after the"
+                        + " other; use scope: layer");
             }
             if (sweep != null && pattern != null && sweep.block() % pattern.of() != 0) {
                 throw new RecipeException("pattern " + pattern + " does not divide a block of " + sweep.block()
@@ -192,6 +252,11 @@ public record Recipe(
 
         /** What a step of method sparsegpt asks for. */
         public SparseGpt.Parameters sparseGpt() {
+            return sparseGpt(sweep);
+        }
+
+        /** What sparsegpt would do with this step's budget. */
+        public SparseGpt.Parameters sparseGpt(Sweep sweep) {
             SparseGpt.Budget budget;
             if (pattern != null) {
                 budget = new SparseGpt.Budget.Groups(pattern.removed(), pattern.of());
@@ -201,6 +266,18 @@ public record Recipe(
                 budget = new SparseGpt.Budget.Layer(this::floorCount);
             }
             return new SparseGpt.Parameters(budget, sweep.block(), sweep.damping());
+        }
+
+        /** The budget of one matrix, where it is not shared with others. */
+        public Selector.Budget budget(long rows, long cols) {
+            if (pattern != null) {
+                return new Selector.Budget.Groups(pattern.removed(), pattern.of());
+            }
+            return switch (scope) {
+                case ROW -> new Selector.Budget.Row(countPerRow(cols));
+                case LAYER -> new Selector.Budget.Layer(floorCount(rows * cols));
+                case GLOBAL -> throw new IllegalStateException("a global budget is shared by all sites");
+            };
         }
 
         /** How many weights of a matrix go when every row (or group of a row) has its own budget. */

@@ -48,9 +48,14 @@ final class RecipeReader {
                     .toList(),
             Recipe.Method.SPARSEGPT,
             Stream.concat(SELECTING_KEYS.stream(), Stream.of("damping", "block"))
+                    .toList(),
+            Recipe.Method.ATTENTION,
+            Stream.concat(
+                            SELECTING_KEYS.stream(),
+                            Stream.of("descent", "start", "iterations", "rate", "windows", "penalty"))
                     .toList());
     /** Methods of the recipe language that this version does not carry out. */
-    private static final List<String> LATER_METHODS = List.of("attention", "quantize", "easier", "pmp");
+    private static final List<String> LATER_METHODS = List.of("quantize", "easier", "pmp");
 
     private static final Pattern YAML_PLACE = Pattern.compile("^ in .* line (\\d+), column \\d+");
 
@@ -225,18 +230,14 @@ final class RecipeReader {
             variant = choice(step, "variant", Recipe.Variant.class, Recipe.Variant.STADE);
             bias = choice(step, "bias", Recipe.Bias.class, Recipe.Bias.AUTO);
             threshold = decimal(step, "threshold").map(BigDecimal::doubleValue).orElse(threshold);
-            Value given = step.values().get("threshold");
-            if (given != null) {
-                if (variant != Recipe.Variant.POLICY) {
-                    throw at(given.line(), step.path() + ".threshold belongs to variant: policy; remove one of them");
-                }
-            }
+            belongs(step, "threshold", variant == Recipe.Variant.POLICY, "variant: policy");
         }
         List<String> targets = patterns(step, "targets");
         List<String> ignore = patterns(step, "ignore");
         BigDecimal sparsity = sparsity(step, pattern);
         boolean sweeping = method == Recipe.Method.SPARSEGPT;
-        Recipe.Scope usual = sweeping && pattern == null ? Recipe.Scope.LAYER : Recipe.Scope.ROW;
+        boolean wholeMatrix = sweeping || method == Recipe.Method.ATTENTION;
+        Recipe.Scope usual = wholeMatrix && pattern == null ? Recipe.Scope.LAYER : Recipe.Scope.ROW;
         Recipe.Scope scope = choice(step, "scope", Recipe.Scope.class, usual);
         try {
             return new Recipe.Step(
@@ -249,7 +250,8 @@ final class RecipeReader {
                     variant,
                     threshold,
                     bias,
-                    sweeping ? sweep(step) : null);
+                    sweeping ? sweep(step) : null,
+                    method == Recipe.Method.ATTENTION ? attention(step) : null);
         } catch (RecipeException refused) {
             throw new RecipeException(
                     source + " line " + step.line() + ": " + step.path() + ": " + refused.getMessage(), refused);
@@ -261,6 +263,34 @@ final class RecipeReader {
         return new Recipe.Sweep(
                 (int) integer(step, "block", usual.block(), 1, Integer.MAX_VALUE),
                 decimal(step, "damping").map(BigDecimal::doubleValue).orElse(usual.damping()));
+    }
+
+    private Recipe.Attention attention(Mapping step) {
+        Recipe.Descent descent = choice(step, "descent", Recipe.Descent.class, Recipe.Descent.STRAIGHT_THROUGH);
+        boolean soft = descent == Recipe.Descent.SOFT;
+        boolean straight = descent == Recipe.Descent.STRAIGHT_THROUGH;
+        belongs(step, "penalty", soft, "descent: soft");
+        belongs(step, "rate", straight, "descent: straight-through");
+        belongs(step, "windows", straight, "descent: straight-through");
+        belongs(step, "iterations", soft || straight, "descent: straight-through or soft");
+        return new Recipe.Attention(
+                descent,
+                choice(
+                        step,
+                        "start",
+                        Recipe.Start.class,
+                        descent == Recipe.Descent.SALIENCY ? Recipe.Start.SALIENCY : Recipe.Start.AUTO),
+                soft || straight ? (int) integer(step, "iterations", 100, 1, 1_000_000) : 0,
+                decimal(step, "rate").map(BigDecimal::doubleValue).orElse(0.01),
+                (int) integer(step, "windows", 32, 1, 1_000_000),
+                decimal(step, "penalty").map(BigDecimal::doubleValue).orElse(0.2));
+    }
+
+    private void belongs(Mapping step, String key, boolean here, String owner) {
+        Value given = step.values().get(key);
+        if (given != null && !here) {
+            throw at(given.line(), step.path() + "." + key + " belongs to " + owner + "; remove one of them");
+        }
     }
 
     private Recipe.Method method(Mapping step, int number) {

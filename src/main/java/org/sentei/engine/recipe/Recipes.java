@@ -23,7 +23,9 @@ public final class Recipes {
             "stade-2of4",
             "stade-4of8",
             "stade-w-50",
-            "sparsegpt-50");
+            "sparsegpt-50",
+            "attention-50",
+            "attention-2of4");
 
     private Recipes() {}
 

@@ -13,7 +13,8 @@ public final class Targets {
     /**
      * Resolves the patterns of every step; the lists keep the model's order.
      *
-     * <p>A step without targets takes every site but those with the role {@link Site.Role#HEAD}. In a pattern {@code *}
+     * <p>A step without targets takes every site but those with the role {@link Site.Role#HEAD}; one of method attention those that
+     * make queries or keys. In a pattern {@code *}
      * stands for any run of characters and {@code ?} for one; everything else stands for itself.
      *
      * @return one list of sites a step
@@ -56,19 +57,28 @@ public final class Targets {
         }
         List<Site> claimed = sites.stream()
                 .filter(site -> step.targets().isEmpty()
-                        ? site.role() != Site.Role.HEAD
+                        ? isUsual(step, site)
                         : step.targets().stream().anyMatch(pattern -> matches(pattern, site.name())))
                 .filter(site -> step.ignore().stream().noneMatch(pattern -> matches(pattern, site.name())))
                 .toList();
         if (claimed.isEmpty()) {
             throw new RecipeException(label
-                    + (step.ignore().isEmpty()
-                            ? ": the model's only sites are heads, which a step without targets leaves alone; name them"
-                                    + " in targets"
-                            : ": no site is left after ignore " + step.ignore() + "; narrow ignore or remove the step")
+                    + (step.ignore().isEmpty() && step.attention() != null
+                            ? ": the model has no site that makes queries or keys alone, which are what attention prunes"
+                            : step.ignore().isEmpty()
+                                    ? ": the model's only sites are heads, which a step without targets leaves alone; name them"
+                                            + " in targets"
+                                    : ": no site is left after ignore " + step.ignore()
+                                            + "; narrow ignore or remove the step")
                     + " (sentei inspect MODEL lists the sites)");
         }
         return claimed;
+    }
+
+    private static boolean isUsual(Recipe.Step step, Site site) {
+        return step.attention() == null
+                ? site.role() != Site.Role.HEAD
+                : site.role() == Site.Role.QUERY || site.role() == Site.Role.KEY;
     }
 
     /** Glob match in time proportional to the product of the lengths at worst: only the last star is ever retried. */

@@ -14,6 +14,7 @@ import java.util.stream.LongStream;
  * @param calibration null when no method needed data
  * @param quality what was measured before and after, empty when nothing was
  * @param weights how the weights of the edited sites are distributed
+ * @param attention layers whose attention matrices were looked at, empty where method attention has none
  */
 public record Report(
         String sentei,
@@ -28,6 +29,7 @@ public record Report(
         Storage storage,
         List<Measure> quality,
         List<Weights> weights,
+        List<Attention> attention,
         List<String> warnings) {
 
     /** Copies the lists; numbers must be finite. */
@@ -37,6 +39,7 @@ public record Report(
         sites = List.copyOf(sites);
         quality = List.copyOf(quality);
         weights = List.copyOf(weights);
+        attention = List.copyOf(attention);
         warnings = List.copyOf(warnings);
     }
 
@@ -122,6 +125,84 @@ public record Report(
             }
         }
     }
+
+    /**
+     * What pruning did to the attention matrices of one layer. Errors are {@code ||P - A|| / ||A||}, A the dense matrices and P
+     * the pruned ones of all heads and windows; the held-out windows are calibration text that no gradient saw.
+     *
+     * @param query site that makes the queries
+     * @param key site that makes the keys
+     * @param descent as in the recipe
+     * @param start as in the recipe
+     * @param step after which the mask that is kept was found, 0 for the start
+     * @param errors on the calibration windows that each step saw
+     * @param heldOut error of the hard masks on the held-out windows, after some of the steps
+     * @param methods errors on the held-out windows that each method would make at these sites alone, with the same budget
+     * @param queryDensity share of the query weights kept, head by head
+     * @param keyDensity share of the key weights kept, head by head
+     * @param picture attention matrices of one head, null for all layers but the first
+     */
+    public record Attention(
+            String query,
+            String key,
+            String descent,
+            String start,
+            int step,
+            List<Double> errors,
+            List<Look> heldOut,
+            List<MethodError> methods,
+            List<Double> queryDensity,
+            List<Double> keyDensity,
+            @JsonInclude(JsonInclude.Include.NON_NULL) Picture picture) {
+        /** Copies the lists; numbers must be finite. */
+        public Attention {
+            errors = List.copyOf(errors);
+            heldOut = List.copyOf(heldOut);
+            methods = List.copyOf(methods);
+            queryDensity = List.copyOf(queryDensity);
+            keyDensity = List.copyOf(keyDensity);
+            for (double value : errors) {
+                finite(query, "error", value);
+            }
+        }
+    }
+
+    /** The error after a step. */
+    public record Look(int step, double error) {
+        /** Refuses numbers that are not finite with an {@link IllegalArgumentException}. */
+        public Look {
+            finite("step " + step, "error", error);
+        }
+    }
+
+    /** The error that a method makes. */
+    public record MethodError(String method, double error) {
+        /** Refuses numbers that are not finite with an {@link IllegalArgumentException}. */
+        public MethodError {
+            finite(method, "error", error);
+        }
+    }
+
+    /**
+     * The upper left corner of attention matrices of one head in the first held-out window.
+     *
+     * @param head counted from 0
+     * @param tokens rows and columns of the corner
+     */
+    public record Picture(int head, int tokens, List<Panel> panels) {
+        /** Copies the list. */
+        public Picture {
+            panels = List.copyOf(panels);
+        }
+    }
+
+    /**
+     * One matrix.
+     *
+     * @param method {@code dense}, or as in {@link MethodError}
+     * @param levels of its elements row by row, a hexadecimal digit each: 15 times the square root, rounded
+     */
+    public record Panel(String method, String levels) {}
 
     /**
      * Sums over the edited sites.

@@ -68,6 +68,7 @@ final class ReportPage {
         warnings();
         quality();
         layers();
+        html.append(AttentionSection.render(report.attention()));
         table();
         storage();
         backends();
@@ -398,15 +399,22 @@ final class ReportPage {
     }
 
     private void figure(String caption, Svg svg, String top, String bottom, String... below) {
-        html.append("<figure><figcaption>").append(caption).append("</figcaption><div class=\"plot\">");
-        html.append("<div class=\"axis\" aria-hidden=\"true\"><span>")
+        html.append(framed(caption, svg, top, bottom, below));
+    }
+
+    /** A drawing with a caption and the ends of its axes. */
+    static String framed(String caption, Svg svg, String top, String bottom, String... below) {
+        StringBuilder figure = new StringBuilder();
+        figure.append("<figure><figcaption>").append(caption).append("</figcaption><div class=\"plot\">");
+        figure.append("<div class=\"axis\" aria-hidden=\"true\"><span>")
                 .append(top)
                 .append("</span><span>");
-        html.append(bottom).append("</span></div>").append(svg).append("<div class=\"below\" aria-hidden=\"true\">");
+        figure.append(bottom).append("</span></div>").append(svg);
+        figure.append("<div class=\"below\" aria-hidden=\"true\">");
         for (String label : below) {
-            html.append("<span>").append(escape(label)).append("</span>");
+            figure.append("<span>").append(escape(label)).append("</span>");
         }
-        html.append("</div></div></figure>\n");
+        return figure.append("</div></div></figure>\n").toString();
     }
 
     private static String first(Group group) {
@@ -599,7 +607,7 @@ final class ReportPage {
     }
 
     /** Three digits that count, more where the whole part has more. */
-    private static String significant(double value) {
+    static String significant(double value) {
         double size = Math.abs(value);
         if (size == 0) {
             return "0";
@@ -612,7 +620,7 @@ final class ReportPage {
         return text.contains(".") ? text.replaceFirst("\\.?0+$", "") : text;
     }
 
-    private static String percent(double share) {
+    static String percent(double share) {
         return String.format(Locale.ROOT, "%.1f\u00a0%%", 100 * share);
     }
 

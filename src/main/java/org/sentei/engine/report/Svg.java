@@ -96,6 +96,44 @@ public final class Svg {
         return closed("path", tooltip);
     }
 
+    /** A line through points, of which there are as many x as y. */
+    Svg curve(String cssClass, double[] x, double[] y) {
+        body.append("<path class=\"").append(escape(cssClass)).append("\" d=\"M");
+        for (int i = 0; i < x.length; i++) {
+            body.append(i == 0 ? "" : "L").append(number(x[i])).append(' ').append(number(y[i]));
+        }
+        body.append(x.length == 0 ? "0 0\"/>" : "\"/>");
+        return this;
+    }
+
+    /**
+     * The unit squares of a grid, row by row, whose character is this one.
+     *
+     * @param opacity of their fill
+     */
+    Svg cells(String grid, char wanted, int columns, double opacity) {
+        StringBuilder path = new StringBuilder();
+        for (int at = 0; at < grid.length(); at++) {
+            int end = at;
+            while (end < grid.length() && grid.charAt(end) == wanted && end / columns == at / columns) {
+                end++;
+            }
+            if (end > at) {
+                path.append('M').append(at % columns).append(' ').append(at / columns);
+                path.append('h').append(end - at).append("v1h").append(at - end).append('z');
+                at = end - 1;
+            }
+        }
+        if (!path.isEmpty()) {
+            body.append("<path fill-opacity=\"")
+                    .append(number(opacity))
+                    .append("\" d=\"")
+                    .append(path)
+                    .append("\"/>");
+        }
+        return this;
+    }
+
     private void attribute(String name, double value) {
         body.append(' ').append(name).append("=\"").append(number(value)).append('"');
     }

@@ -53,6 +53,24 @@ class ReportTest {
         return new Report.Weights(name, limit, total - 22, total - 11, before, after);
     }
 
+    /** Figures of the one layer below: error and density, and two matrices. */
+    private static final int OF_ATTENTION = 4;
+
+    private static Report.Attention attention(String text) {
+        return new Report.Attention(
+                text,
+                text,
+                "straight-through",
+                "saliency",
+                5,
+                List.of(0.3, 0.25, 0.2),
+                List.of(new Report.Look(0, 0.3), new Report.Look(5, 0.21)),
+                List.of(new Report.MethodError("wanda", 0.4), new Report.MethodError(text, 0.21)),
+                List.of(0.5, 0.25),
+                List.of(0.5),
+                new Report.Picture(1, 2, List.of(new Report.Panel("dense", "f0a5"), new Report.Panel(text, "f087"))));
+    }
+
     private static Report report(String text, List<Report.SiteResult> sites) {
         return new Report(
                 "0.1.0",
@@ -67,6 +85,7 @@ class ReportTest {
                 new Report.Storage("dense", 0, 0, 0, 90_868_864, List.of(new Report.Reader(text, text))),
                 List.of(new Report.Measure("mrr", 0.515, 0.49), new Report.Measure(text, 1, 0.97)),
                 sites.stream().map(site -> weights(site.name(), 0.25, 24)).toList(),
+                List.of(attention(text)),
                 List.of(text));
     }
 
@@ -89,6 +108,7 @@ class ReportTest {
                         "storage",
                         "quality",
                         "weights",
+                        "attention",
                         "warnings");
         assertThat(root.get("model").fieldNames())
                 .toIterable()
@@ -158,15 +178,16 @@ class ReportTest {
                         "One warning",
                         "Quality before and after",
                         "Layers, kind by kind",
+                        "Attention matrices",
                         "Every layer",
                         "Files, and what reads them",
                         "Which backend ran what",
                         "Provenance",
                         "Recipe");
         assertThat(html.lines().filter(line -> line.startsWith("<h3")).map(line -> line.replaceAll("<[^>]*>", "")))
-                .containsExactly("q", "k");
+                .containsExactly("q", "k", "m", "Head 1 of m");
         // each kind: error, zeros, weights
-        assertThat(html.split("<figure>", -1)).hasSize(1 + 2 * 3);
+        assertThat(html.split("<figure>", -1)).hasSize(1 + 2 * 3 + OF_ATTENTION);
         assertThat(html.split("role=\"img\" aria-label=\"[^\"]", -1).length)
                 .isEqualTo(html.split("role=\"img\"", -1).length)
                 .isGreaterThan(6);
@@ -182,7 +203,7 @@ class ReportTest {
             }
         }
         String html = ReportPage.render(report("m", sites), Recipes.load("stade-50"));
-        assertThat(html.split("<figure>", -1)).hasSize(1 + 5 * 3);
+        assertThat(html.split("<figure>", -1)).hasSize(1 + 5 * 3 + OF_ATTENTION);
         assertThat(html).contains("block 199").hasSizeLessThan(1_000_000);
 
         List<Report.SiteResult> motley = new ArrayList<>();
@@ -191,7 +212,7 @@ class ReportTest {
         }
         assertThat(ReportPage.render(report("m", motley), Recipes.load("stade-50"))
                         .split("<figure>", -1))
-                .hasSize(1 + 3);
+                .hasSize(1 + 3 + OF_ATTENTION);
     }
 
     /** Every figure of the table is that of report.json, rounded to the digits that are shown. */
@@ -277,6 +298,7 @@ class ReportTest {
                 List.of(),
                 full.totals(),
                 full.storage(),
+                List.of(),
                 List.of(),
                 List.of(),
                 List.of());
