@@ -286,7 +286,7 @@ public final class Plan implements AutoCloseable {
             if (step.method() == Recipe.Method.SPARSEGPT || step.method() == Recipe.Method.ATTENTION) {
                 throw new RecipeException(
                         "site " + site.name() + " is for " + step.method().key()
-                                + ", which needs more than moments of its input: files of statistics hold nothing else; give it a"
+                                + ", which needs Gram matrices, not moments alone: files of statistics hold none; give it a"
                                 + " recipe of its own, with --calibration");
             }
         });
