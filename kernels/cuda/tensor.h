@@ -72,6 +72,21 @@ DEVICE void copy4_async(float *to, const float *from, int count) {
                  : "memory");
 }
 
+/* Closes the group of copies that this thread has begun since the last one, and waits for all but the last `left` groups. */
+DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+template <int left> DEVICE void await_copies_but() { asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory"); }
+
+/* sums += left * right, unsigned bytes 16 x 32 times signed ones 32 x 8, modulo 2^32. */
+DEVICE void multiply_add_bytes(uint sums[4], const uint left[4], const uint right[2]) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+        : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right[0]), "r"(right[1]));
+}
+
+/* Bytes of two words, by four bits of the selector each: 0 to 3 are those of the first. */
+#define PICK(a, b, selector) __byte_perm(a, b, selector)
+
 /* Waits for what this thread copies. */
 DEVICE void await_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
@@ -91,9 +106,22 @@ struct float2 {
 DEVICE int fresh(int value) { return value; }
 
 using fibres::await_copies;
+using fibres::commit_copies;
 using fibres::load_matrices;
 using fibres::load_transposed;
 using fibres::multiply_add;
+using fibres::multiply_add_bytes;
+
+template <int left> DEVICE void await_copies_but() { fibres::await_copies(left); }
+
+DEVICE uint PICK(uint a, uint b, uint selector) {
+    const uint64_t bytes = a | (uint64_t)b << 32;
+    uint picked = 0;
+    for (int i = 0; i < 4; i++) {
+        picked |= (uint)(bytes >> (selector >> (4 * i) & 7) * 8 & 0xff) << (8 * i);
+    }
+    return picked;
+}
 
 DEVICE uint pack_bf16(float first, float second) { return to_bf16(first) | (uint)to_bf16(second) << 16; }
 DEVICE void copy1_async(float *to, const float *from, int count) { fibres::copy_async(to, from, count, 1); }

@@ -42,7 +42,7 @@ enum { STACK_BYTES = 64 << 10 };
 struct Copy {
     float *to;
     const float *from;
-    int count, of;
+    int count, of, group;
 
     void make() const {
         std::copy_n(from, count, to);
@@ -57,6 +57,7 @@ struct Fibre {
     uint64_t value;
     void (*together)(void *const all[WARP]);
     std::vector<Copy> copies;
+    int committed; /* groups of copies */
 #if defined(__x86_64__)
     void *stack_pointer;
 #else
@@ -122,6 +123,7 @@ char *stack_of(unsigned index) {
 void prepare(Fibre &f, unsigned index) {
     f.state = Fibre::READY;
     f.copies.clear();
+    f.committed = 0;
     char *stack = stack_of(index);
 #if defined(__x86_64__)
     /* As if sentei_switch had been called by body's caller: six registers, the return address, and alignment. */
@@ -331,6 +333,36 @@ void multiply(void *const all[WARP]) {
     }
 }
 
+struct ByteProduct {
+    unsigned *sums;
+    const unsigned *left, *right;
+};
+
+/* 16 x 32 unsigned bytes times 32 x 8 signed ones: a word has four neighbours of the depth. */
+void multiply_bytes(void *const all[WARP]) {
+    unsigned left[TALL][2 * DEEP], right[2 * DEEP][WIDE];
+    for (int lane = 0; lane < WARP; lane++) {
+        const ByteProduct &own = *static_cast<const ByteProduct *>(all[lane]);
+        for (int byte = 0; byte < 4; byte++) {
+            const int k = lane % 4 * 4 + byte;
+            for (int j = 0; j < 4; j++) {
+                left[lane / 4 + j % 2 * 8][k + j / 2 * 16] = own.left[j] >> (8 * byte) & 0xff;
+            }
+            for (int j = 0; j < 2; j++) {
+                right[k + j * 16][lane / 4] = static_cast<unsigned>(static_cast<int8_t>(own.right[j] >> (8 * byte)));
+            }
+        }
+    }
+    for (int lane = 0; lane < WARP; lane++) {
+        const ByteProduct &own = *static_cast<const ByteProduct *>(all[lane]);
+        for (int j = 0; j < 4; j++) {
+            for (int k = 0; k < 2 * DEEP; k++) {
+                own.sums[j] += left[lane / 4 + j / 2 * 8][k] * right[k][lane % 4 * 2 + j % 2];
+            }
+        }
+    }
+}
+
 struct Matrices {
     unsigned *words;
     const void *row;
@@ -363,6 +395,11 @@ void multiply_add(float sums[4], const unsigned left[4], const unsigned right[2]
     collect(&own, multiply, line);
 }
 
+void multiply_add_bytes(unsigned sums[4], const unsigned left[4], const unsigned right[2], int line) {
+    ByteProduct own = {sums, left, right};
+    collect(&own, multiply_bytes, line);
+}
+
 void load_matrices(unsigned matrices[4], const void *row, int line) {
     Matrices own = {matrices, row};
     collect(&own, load<false>, line);
@@ -377,10 +414,24 @@ void copy_async(float *to, const float *from, int count, int of) {
     if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % (sizeof *to * of) != 0) {
         misaligned(from);
     }
-    fibre->copies.push_back({to, from, count, of});
+    fibre->copies.push_back({to, from, count, of, fibre->committed});
     if (draw(2) == 0) {
         await_copies();
     }
+}
+
+void commit_copies() { fibre->committed++; }
+
+void await_copies(int left) {
+    std::vector<Copy> later;
+    for (const Copy &copy : fibre->copies) {
+        if (copy.group < fibre->committed - left) {
+            copy.make();
+        } else {
+            later.push_back(copy);
+        }
+    }
+    fibre->copies = std::move(later);
 }
 
 void await_copies() {

@@ -98,11 +98,15 @@ template <class Floats> void store_packed(float *place, Floats value) {
 /* What cuda/tensor.h calls. Operands are bf16, products are exact; each addition cuts off what fp32 does not hold, an error
  * as large as that of a tensor core that aligns all terms to the largest and keeps 24 bits of them. */
 void multiply_add(float sums[4], const unsigned left[4], const unsigned right[2], int line = __builtin_LINE());
+void multiply_add_bytes(unsigned sums[4], const unsigned left[4], const unsigned right[2], int line = __builtin_LINE());
 void load_matrices(unsigned matrices[4], const void *row, int line = __builtin_LINE());
 void load_transposed(unsigned matrices[4], const void *row, int line = __builtin_LINE());
 
 /* Copies are made at once or when they are waited for, as is drawn. */
 void copy_async(float *to, const float *from, int count, int of);
+void commit_copies();
+/* Copies of all but the last `left` groups that were committed; without a number, all there are. */
+void await_copies(int left);
 void await_copies();
 
 } // namespace fibres

@@ -53,18 +53,22 @@ public final class RandomConvolution {
         images = random.nextInt(1, 3);
         switch (random.nextInt(4)) {
             case 0 -> {
-                groups = random.nextInt(1, 150);
+                groups = random.nextBoolean() ? 4 * random.nextInt(1, 38) : random.nextInt(1, 150);
                 channels = groups;
                 filters = groups;
             }
             case 1 -> {
                 groups = random.nextInt(2, 5);
-                channels = groups * random.nextInt(1, 20);
+                channels = groups * (random.nextBoolean() ? 16 * random.nextInt(1, 3) : random.nextInt(1, 20));
                 filters = groups * random.nextInt(1, 40);
             }
             default -> {
                 groups = 1;
-                channels = random.nextInt(2) == 0 ? 4 * random.nextInt(1, 20) : random.nextInt(1, 80);
+                channels = switch (random.nextInt(3)) {
+                    case 0 -> 16 * random.nextInt(1, 9);
+                    case 1 -> 4 * random.nextInt(1, 20);
+                    default -> random.nextInt(1, 80);
+                };
                 filters = random.nextInt(1, 140);
             }
         }

@@ -24,6 +24,13 @@ record TunedKernels(int multiprocessors) {
 
     private static final int VALUES = 64;
     private static final int WARP = 32;
+    /** Bytes that are copied at once, pixels of a group, and its filters, of {@code conv2d_int8.cu}: CONV_PIXELS there. */
+    private static final int PIECE = 16;
+
+    private static final int CONV_PIXELS = 128;
+    private static final int CONV_FILTERS = 128;
+    /** Filters of which the portable kernel's tiles have not more to spare than those for tensor cores. */
+    private static final int LEAST_FILTERS = 16;
     /** Rows of a group: MASK_ROWS of {@code apply_mask.cu}, SWEEP_ROWS of {@code obs_sweep.cu}. */
     private static final int MASK_ROWS = 4;
 
@@ -63,6 +70,16 @@ record TunedKernels(int multiprocessors) {
                         : launch;
             }
             case "column_moments_f32" -> with(launch, "column_moments_fast_f32", launch.groups());
+            case "conv2d_int8_u8" -> convolution(launch);
+            case "conv2d_int8_depthwise_u8" -> {
+                int channels = integer(launch, 27);
+                yield channels % 4 == 0 && aligned(launch, 4, 0, 10) && aligned(launch, PIECE, 3)
+                        ? with(
+                                launch,
+                                "conv2d_int8_depthwise_packed4_u8",
+                                rows(launch, channels) * tiles(channels, 4 * Launch.GROUP))
+                        : launch;
+            }
             case "gram_f32" -> {
                 int tiles = tiles(integer(launch, 2), GRAM_TILE);
                 yield integer(launch, 2) > GRAM_TILE / 2
@@ -99,6 +116,30 @@ record TunedKernels(int multiprocessors) {
             }
             default -> launch;
         };
+    }
+
+    /** Tensor cores where channels are whole pieces and there are filters enough to share them. */
+    private static Launch convolution(Launch launch) {
+        int rows = integer(launch, 26);
+        int groups = integer(launch, 29);
+        int depth = integer(launch, 27) / groups;
+        int filters = integer(launch, 28) / groups;
+        if (depth % PIECE != 0 || filters <= LEAST_FILTERS || !aligned(launch, PIECE, 0, 3)) {
+            return launch;
+        }
+        int across = filters > CONV_FILTERS / 2 ? CONV_FILTERS : CONV_FILTERS / 2;
+        long tiles = (long) tiles(rows, CONV_PIXELS) * groups * tiles(filters, across);
+        return with(launch, "conv2d_int8_tensor" + across + "_u8", Math.toIntExact(tiles));
+    }
+
+    /** Whether every row of these matrices of bytes begins at a multiple of so many. */
+    private static boolean aligned(Launch launch, int bytes, int... matrices) {
+        boolean aligned = true;
+        for (int index : matrices) {
+            Argument.Matrix matrix = (Argument.Matrix) launch.arguments().get(index);
+            aligned &= ((matrix.handle() + matrix.first()) | matrix.stride()) % bytes == 0;
+        }
+        return aligned;
     }
 
     /** Norms in registers: a warp a row where it holds one, otherwise a group. */

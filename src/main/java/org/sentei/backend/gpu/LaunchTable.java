@@ -389,12 +389,12 @@ final class LaunchTable {
                 .levels(op.levels())
                 .window(op.window())
                 .integer(op.y().rows())
-                .integer(layout.channels())
-                .integer(layout.filters());
+                .integer(layout.channels());
         if (layout.depthwise()) {
             kernel.run(stripes(op.y()));
         } else {
-            kernel.integer(layout.groups())
+            kernel.integer(layout.filters())
+                    .integer(layout.groups())
                     .run(tiles(op.y().rows(), CONV_TILE)
                             * layout.groups()
                             * tiles(layout.filters() / layout.groups(), CONV_TILE));

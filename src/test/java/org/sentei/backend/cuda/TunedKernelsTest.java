@@ -2,6 +2,8 @@ package org.sentei.backend.cuda;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -195,6 +197,52 @@ class TunedKernelsTest {
                 .isEqualTo(new Launch("activate", "activate_packed4_f32", false, 7 * 2, activation));
         assertThat(tuned.of(new Launch("rotary", "rotary_f32", false, 7 * 4, rotary)))
                 .isEqualTo(new Launch("rotary", "rotary_packed4_f32", false, 7, rotary));
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "64, 128, 1, 0, 64, conv2d_int8_tensor128_u8, 3",
+        "64, 130, 1, 0, 64, conv2d_int8_tensor128_u8, 6",
+        "48, 64, 1, 16, 64, conv2d_int8_tensor64_u8, 3",
+        "32, 34, 2, 0, 32, conv2d_int8_tensor64_u8, 6",
+        "64, 16, 1, 0, 64, conv2d_int8_u8, 6",
+        "24, 64, 1, 0, 32, conv2d_int8_u8, 6",
+        "64, 64, 1, 8, 64, conv2d_int8_u8, 6",
+        "64, 64, 1, 0, 72, conv2d_int8_u8, 6"
+    })
+    void convolutionsOfWholePiecesTakeTensorCores(
+            int channels, int filters, int groups, long first, long stride, String entry, int expected) {
+        List<Argument> arguments = new ArrayList<>(Collections.nCopies(30, integer(1)));
+        arguments.set(0, matrix(first, stride));
+        arguments.set(3, matrix(0, 64));
+        arguments.set(26, integer(300));
+        arguments.set(27, integer(channels));
+        arguments.set(28, integer(filters * groups));
+        arguments.set(29, integer(groups));
+        Launch launch = tuned.of(new Launch("conv2d_int8", "conv2d_int8_u8", false, 6, arguments));
+
+        assertThat(launch.entry()).isEqualTo(entry);
+        assertThat(launch.groups()).isEqualTo(expected);
+        assertThat(launch.arguments()).isEqualTo(arguments);
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "1028, 0, 1028, conv2d_int8_depthwise_packed4_u8, 14",
+        "1026, 0, 1028, conv2d_int8_depthwise_u8, 35",
+        "1028, 2, 1028, conv2d_int8_depthwise_u8, 35"
+    })
+    void channelsOfDepthwiseConvolutionsAreTakenByFour(
+            int channels, long first, long stride, String entry, int groups) {
+        List<Argument> arguments = new ArrayList<>(Collections.nCopies(28, integer(1)));
+        arguments.set(0, matrix(first, stride));
+        arguments.set(3, matrix(0, 192));
+        arguments.set(10, matrix(0, 1028));
+        arguments.set(27, integer(channels));
+        Launch launch = tuned.of(new Launch("conv2d_int8", "conv2d_int8_depthwise_u8", false, 7 * 5, arguments));
+
+        assertThat(launch.entry()).isEqualTo(entry);
+        assertThat(launch.groups()).isEqualTo(groups);
     }
 
     @Test
