@@ -21,7 +21,7 @@ built=$here/target/fatbin
 if ! cmp --silent "$built/kernels.properties" "$1/kernels.properties"; then
     rm -rf "$1"
     mkdir -p "$1"
-    sed -n 's/^\([a-z_]*\)=[0-9a-f]\{64\}$/\1/p' "$built/kernels.properties" | while read -r stem; do
+    sed -n 's/^\([a-z0-9_]*\)=[0-9a-f]\{64\}$/\1/p' "$built/kernels.properties" | while read -r stem; do
         cp "$built/$stem.fatbin" "$1/"
     done
     cp "$built/kernels.properties" "$1/"
