@@ -54,6 +54,11 @@ final class EvalCommand implements Callable<Integer> {
             description = "Tokens of a perplexity window. Default: the smaller of 512 and the model's maximum.")
     private Integer length;
 
+    @Option(
+            names = "--attention",
+            description = "Measure how far attention matrices are from the original's instead, layer by layer.")
+    private boolean attention;
+
     @Mixin
     private ComputeOptions compute;
 
@@ -87,7 +92,10 @@ final class EvalCommand implements Callable<Integer> {
                 options);
         Document document;
         try (ProgressBar progress = new ProgressBar(terminal, cancelled)) {
-            document = new Document(located.toString(), data.toString(), Sentei.evaluate(request, progress));
+            document = new Document(
+                    located.toString(),
+                    data.toString(),
+                    attention ? Sentei.attentionErrors(request, progress) : Sentei.evaluate(request, progress));
         }
         if (common.json) {
             Json.print(terminal, document);

@@ -135,6 +135,30 @@ public final class Sentei {
             Backend.Options options) {}
 
     /**
+     * How far a model's query and key weights move the attention matrices of its original: the error {@code ||P - A|| / ||A||}
+     * over all heads and windows of a text, the mean over layers first, then layer by layer. All layers read what the
+     * original's read.
+     *
+     * @param request with an original, and a text; its length is that of windows of attention, 128 when empty
+     * @throws RuntimeException as {@link #evaluate}
+     */
+    public static List<Metric> attentionErrors(EvaluationRequest request, Progress progress) {
+        return OwnThread.once("sentei-attention", progress, watched -> {
+            Path original = request.original()
+                    .orElseThrow(() -> new FormatException("attention errors are those of a model against its original:"
+                            + " name that with --against"));
+            try (Backend backend = Backends.find(request.backend()).open(request.options());
+                    OpenModel model =
+                            OpenModel.open(request.model(), request.options().threads());
+                    OpenModel dense = OpenModel.open(original, request.options().threads());
+                    TextTokenizer tokenizer = dense.tokenizer(request.tokenizer())) {
+                TextData data = TextData.read(request.data());
+                return AttentionErrors.of(model, dense, tokenizer, data, request.length(), backend, watched);
+            }
+        });
+    }
+
+    /**
      * A measured figure.
      *
      * @param metric perplexity, mrr, top1, spearman or cosine

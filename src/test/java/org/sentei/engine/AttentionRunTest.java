@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -157,6 +158,38 @@ class AttentionRunTest {
                 assertThat(error(layer, "attention")).as(other).isLessThan(0.85 * error(layer, other));
             }
         }
+    }
+
+    @Test
+    void attentionErrorsAreThoseOfAModelAgainstItsOriginal() {
+        Runs.run(request(MODEL, "{method: wanda, sparsity: 0.5, targets: ['*.1.*.q_proj', '*.v_proj']}"), output);
+        List<Sentei.Metric> pruned = Sentei.attentionErrors(against(output, Runs.model(MODEL)), Progress.NONE);
+        assertThat(pruned)
+                .extracting(Sentei.Metric::metric)
+                .containsExactly(
+                        "attention_error",
+                        "attention_error model.layers.0.self_attn.q_proj",
+                        "attention_error model.layers.1.self_attn.q_proj");
+        assertThat(pruned.get(1).value()).isZero();
+        assertThat(pruned.get(2).value()).isBetween(0.001, 1.0);
+        assertThat(pruned.getFirst().value()).isEqualTo(pruned.get(2).value() / 2);
+        assertThatThrownBy(() -> Sentei.attentionErrors(against(Runs.model("opt"), Runs.model(MODEL)), Progress.NONE))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("has not the queries and keys of");
+        assertThatThrownBy(() -> Sentei.attentionErrors(against(output, null), Progress.NONE))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("--against");
+    }
+
+    private Sentei.EvaluationRequest against(Path model, Path original) {
+        return new Sentei.EvaluationRequest(
+                model,
+                Optional.ofNullable(original),
+                text,
+                Optional.of(tokenizer),
+                Optional.of(16),
+                "cpu",
+                Backend.Options.defaults());
     }
 
     @Test
