@@ -19,7 +19,9 @@ module org.sentei {
     exports org.sentei.tensor;
     exports org.sentei.kernel;
     exports org.sentei.model;
+    exports org.sentei.model.graph;
     exports org.sentei.method;
+    exports org.sentei.method.quantize;
     exports org.sentei.format;
     exports org.sentei.engine;
     exports org.sentei.engine.experiment;

@@ -30,7 +30,9 @@ final class WorkOptions {
     @Option(
             names = "--calibration",
             paramLabel = "FILE|DIR",
-            description = "Text that statistics come from: .txt, .jsonl with a field text, or a folder of them.")
+            description =
+                    "What statistics come from: text (.txt, .jsonl with a field text, or a folder of them), or for"
+                            + " models that take images a folder of .png files or an idx file.")
     private Path calibration;
 
     @Option(
@@ -42,7 +44,9 @@ final class WorkOptions {
     @Option(
             names = "--data",
             paramLabel = "FILE|DIR",
-            description = "Data that quality is measured on, before and after; a recipe with a quality gate needs it.")
+            description =
+                    "Data that quality is measured on, before and after; a recipe with a quality gate needs it. Images"
+                            + " have labels in labels.csv, in the names of sub-folders, or in the idx file's twin.")
     private Path data;
 
     @Option(

@@ -25,6 +25,8 @@ record Fingerprint(Map<String, String> fields) {
         fields.put("sentei", Version.current());
         fields.put("recipe.seed", Long.toString(recipe.seed()));
         fields.put("recipe.steps", recipe.steps().toString());
+        fields.put("recipe.quantize", recipe.quantize().toString());
+        fields.put("recipe.images", recipe.images().toString());
         fields.put("recipe.calibration", recipe.calibration().toString());
         fields.put("recipe.storage", recipe.storage().toString());
         fields.put("recipe.quality", recipe.quality().toString());

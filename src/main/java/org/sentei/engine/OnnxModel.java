@@ -13,6 +13,7 @@ import java.util.Set;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
+import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
@@ -110,6 +111,16 @@ final class OnnxModel implements OpenModel {
     @Override
     public boolean biasPossible(Site site) {
         return file.takesBias(site);
+    }
+
+    @Override
+    public boolean takesImages() {
+        return QuantizationRun.takesImages(file.layers());
+    }
+
+    @Override
+    public void checkQuantizing(Recipe.Quantizing step) {
+        QuantizationRun.check(step, file.layers());
     }
 
     @Override

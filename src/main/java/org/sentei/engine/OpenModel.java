@@ -10,6 +10,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
+import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
@@ -85,6 +86,16 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
 
     /** Whether the files can express a bias at this site, existing or new. */
     boolean biasPossible(Site site);
+
+    /** Whether it takes images instead of tokens. */
+    boolean takesImages();
+
+    /**
+     * Refuses what it cannot be quantized by.
+     *
+     * @throws RecipeException when no step can quantize it, or patterns match none of its layers
+     */
+    void checkQuantizing(Recipe.Quantizing step);
 
     /** Longest sequence it takes. */
     int maximumLength();

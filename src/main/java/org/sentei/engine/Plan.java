@@ -42,14 +42,18 @@ import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
+import org.sentei.kernel.CombineInt8;
+import org.sentei.kernel.Conv2dInt8;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
 import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.InverseCholesky;
+import org.sentei.kernel.Lookup;
 import org.sentei.kernel.MaskDifference;
 import org.sentei.kernel.MaskStep;
+import org.sentei.kernel.MaxPoolInt8;
 import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCases;
@@ -92,6 +96,9 @@ public final class Plan implements AutoCloseable {
     private final Set<Site> biasPossible = new HashSet<>();
     private final List<Report.Binding> bindings = new ArrayList<>();
     private final List<String> warnings = new ArrayList<>();
+    /** Whether the model's data are images. */
+    private final boolean images;
+
     /** Windows of the request's text, in the making while the plan is: the same for every run. */
     private final Optional<Supplier<Calibration>> calibration;
 
@@ -104,7 +111,9 @@ public final class Plan implements AutoCloseable {
         this.recipe = request.recipe();
         this.backend = session.backend();
         this.model = model;
-        this.calibration = request.calibration().map(text -> {
+        recipe.quantize().ifPresent(model::checkQuantizing);
+        this.images = model.takesImages();
+        this.calibration = request.calibration().filter(_ -> !images).map(text -> {
             FutureTask<Calibration> windows = new FutureTask<>(() -> calibration(TextData.read(text)));
             Thread.ofPlatform().daemon().start(windows);
             return () -> OwnThread.await(windows);
@@ -249,8 +258,12 @@ public final class Plan implements AutoCloseable {
     }
 
     private void checkCalibration() {
+        if (images && (recipe.calibrated() || recipe.quality().gated() || statistics.isPresent())) {
+            throw new RecipeException("model " + model.path() + " takes images, but methods that look at activations,"
+                    + " statistics files and quality gates are for text; prune by magnitude, or quantize");
+        }
         int length = recipe.calibration().length();
-        if ((recipe.calibrated() || request.calibration().isPresent()) && length > model.maximumLength()) {
+        if ((recipe.calibrated() || calibration.isPresent()) && length > model.maximumLength()) {
             throw new RecipeException("calibration.length is " + length + ", but the model takes "
                     + model.maximumLength() + " tokens at most; choose a shorter one");
         }
@@ -323,12 +336,19 @@ public final class Plan implements AutoCloseable {
     }
 
     private void bind() {
-        Set<Class<? extends Op>> ops =
-                new LinkedHashSet<>(List.of(Cast.class, CountValues.class, ScoreSelect.class, ApplyMask.class));
-        if (observed()) {
+        Set<Class<? extends Op>> ops = new LinkedHashSet<>();
+        if (!steps.isEmpty()) {
+            ops.addAll(List.of(Cast.class, CountValues.class, ScoreSelect.class, ApplyMask.class));
+        }
+        if (observed() && !steps.isEmpty()) {
             ops.add(ColumnMoments.class);
             ops.add(Gemm.class);
             ops.addAll(model.ops());
+        }
+        if (images && recipe.quantize().isPresent() && request.data().isPresent()) {
+            ops.addAll(List.of(Conv2dInt8.class, CombineInt8.class, MaxPoolInt8.class, Lookup.class));
+        }
+        if (observed() || recipe.quantize().isPresent()) {
             model.graphRuntime().ifPresent(bindings::add);
         }
         if (steps.values().stream().anyMatch(step -> step.scope() != Recipe.Scope.ROW)) {
@@ -499,8 +519,7 @@ public final class Plan implements AutoCloseable {
     }
 
     private boolean observed() {
-        return statistics.isEmpty()
-                && (recipe.calibrated() || request.calibration().isPresent());
+        return statistics.isEmpty() && (recipe.calibrated() || calibration.isPresent());
     }
 
     private boolean sequential() {
@@ -542,6 +561,11 @@ public final class Plan implements AutoCloseable {
             throw new RecipeException("the recipe's methods look at activations, but there is no calibration text;"
                     + " name one with --calibration FILE");
         }
+        if (recipe.quantize().isPresent() && request.calibration().isEmpty()) {
+            throw new RecipeException(
+                    "quantize finds ranges on samples, but there are none; name a folder of images, an"
+                            + " idx file or a text with --calibration");
+        }
         if (recipe.quality().gated() && request.data().isEmpty()) {
             throw new RecipeException(
                     "the recipe has a quality gate, but there is no data to measure on; name some with --data");
@@ -565,7 +589,7 @@ public final class Plan implements AutoCloseable {
     private Report run(Path folder, OutputFolder output, Journaling journaling, Stopwatch watch, Progress progress)
             throws IOException {
         model.checkOutput(output);
-        Optional<TextData> data = request.data().map(TextData::read);
+        Optional<TextData> data = request.data().filter(_ -> !images).map(TextData::read);
         try (ExecutorService aside = Executors.newCachedThreadPool()) {
             // To hash a small model takes as long as to load it.
             Supplier<String> weights = beside(aside, model::sha256);
@@ -609,7 +633,7 @@ public final class Plan implements AutoCloseable {
         outcomes.forEach(outcome -> outcome.warning().ifPresent(said::add));
         List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
         said.addAll(model.write(output, edits, recipe.storage()));
-        List<Report.Measure> measured;
+        List<Report.Measure> measured = new ArrayList<>();
         long bytesAfter;
         Report.Storage storage;
         List<Report.Weights> histograms;
@@ -624,16 +648,29 @@ public final class Plan implements AutoCloseable {
                     model.tensors(),
                     compressed.tensors(),
                     request.options().threads());
-            if (!storage.format().equals(recipe.storage().key())) {
+            if (!steps.isEmpty() && !storage.format().equals(recipe.storage().key())) {
                 said.add("no weight has zeros enough to get smaller by storage: "
                         + recipe.storage().key() + "; all are stored " + storage.format());
             }
-            measured = quality.map(check -> check.after(compressed)).orElse(List.of());
+            if (recipe.quantize().isEmpty()) {
+                quality.ifPresent(check -> measured.addAll(check.after(compressed)));
+            }
+        }
+        Optional<QuantizationRun.Outcome> quantized = recipe.quantize()
+                .map(_ -> new QuantizationRun(request, backend, progress).run(written, calibration.orElse(null)));
+        if (quantized.isPresent()) {
+            said.addAll(quantized.get().warnings());
+            measured.addAll(quantized.get().measures());
+            try (OpenModel integers = OpenModel.open(written, request.options().threads())) {
+                bytesAfter = integers.bytes();
+                quality.ifPresent(check -> measured.addAll(check.after(integers)));
+            }
         }
         Optional<String> missed = quality.flatMap(check -> check.missed(measured));
         missed.ifPresent(said::add);
-        List<Report.SiteResult> results =
-                outcomes.stream().map(Compressor.Outcome::reported).toList();
+        List<Report.SiteResult> results = outcomes.isEmpty()
+                ? quantized.map(QuantizationRun.Outcome::sites).orElse(List.of())
+                : outcomes.stream().map(Compressor.Outcome::reported).toList();
         Report report = new Report(
                 Version.current(),
                 journal.watch().started(),
@@ -649,12 +686,14 @@ public final class Plan implements AutoCloseable {
                         .map(Supplier::get)
                         .map(Calibration::reported)
                         .or(() -> statistics.map(Statistics::reported))
+                        .or(() -> quantized.flatMap(QuantizationRun.Outcome::calibration))
                         .orElse(null),
                 bindings,
                 results,
                 Report.Totals.of(results, model.bytes(), bytesAfter),
                 storage,
                 measured,
+                quantized.map(QuantizationRun.Outcome::told).orElse(null),
                 histograms,
                 outcomes.stream()
                         .flatMap(outcome -> Optional.ofNullable(outcome.attention()).stream())

@@ -17,6 +17,8 @@ import java.util.function.Function;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import org.sentei.engine.recipe.Recipe;
+import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
 import org.sentei.format.HuggingFaceFolder;
@@ -148,6 +150,17 @@ final class TransformerModel implements OpenModel {
     @Override
     public boolean biasPossible(Site site) {
         return site.bias() != null || transformer.biasFlag(site).isPresent();
+    }
+
+    @Override
+    public boolean takesImages() {
+        return false;
+    }
+
+    @Override
+    public void checkQuantizing(Recipe.Quantizing step) {
+        throw new RecipeException("quantize: " + path()
+                + " is a Hugging Face folder, but only ONNX graphs are quantized;" + " export it to ONNX first");
     }
 
     @Override

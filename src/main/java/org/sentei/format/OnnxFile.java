@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileChannel.MapMode;
 import java.nio.file.Files;
@@ -24,6 +25,7 @@ import org.sentei.model.GraphModel;
 import org.sentei.model.ModelException;
 import org.sentei.model.Site;
 import org.sentei.model.TensorSource;
+import org.sentei.model.graph.LayerGraph;
 import org.sentei.tensor.Tensor;
 
 /**
@@ -130,7 +132,8 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
     }
 
     /**
-     * The linear layers in the order they run: every matrix of floating numbers that MatMul takes as its second operand,
+     * The linear layers and convolutions in the order they run: every constant weight of Conv, a row for an output channel,
+     * whose bias no edit changes, and every matrix of floating numbers that MatMul takes as its second operand,
      * or Gemm without alpha, beta and transA, directly or through Identity, Cast and Transpose.
      *
      * <p>A matrix that several such nodes share is one site, which reads the input of the first of them. A matrix that is
@@ -241,6 +244,48 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
      */
     public void write(Path target, List<Edit> edits) {
         writer().write(target, edits);
+    }
+
+    /**
+     * The model as a graph of layers. The values of Constant nodes are constants like initializers.
+     *
+     * @throws FormatException when it holds tensors of a type that is not known here
+     * @throws ModelException when its nodes are in no order in which they could run
+     */
+    public LayerGraph layers() {
+        return layersOf().read();
+    }
+
+    /**
+     * Writes the model with other layers, its weights inside of the one file; what is no part of the graph stays as it is.
+     *
+     * @param target a new file, which appears complete or not at all
+     * @throws FormatException when the weights are too large for that
+     * @throws UncheckedIOException when writing fails; the target is as it was
+     */
+    public void write(Path target, LayerGraph graph) {
+        try (PendingFile pending = new PendingFile(target)) {
+            OnnxWire.write(layersOf().write(graph), _ -> ByteBuffer.allocate(0), pending.channel());
+            pending.force();
+            pending.publish();
+        } catch (IOException e) {
+            throw new UncheckedIOException(
+                    target + " cannot be written: " + e.getMessage() + "; check space and permissions", e);
+        }
+    }
+
+    /**
+     * The model with other layers, for running it.
+     *
+     * @param values names of values that become outputs too
+     * @param arena owner of what is no view of this file
+     */
+    public GraphModel runnable(LayerGraph graph, Collection<String> values, Arena arena) {
+        return layersOf().runnable(graph, values, arena);
+    }
+
+    private OnnxLayers layersOf() {
+        return new OnnxLayers(path, model, tensors);
     }
 
     private OnnxWriter writer() {

@@ -21,7 +21,7 @@ import org.sentei.model.Site;
 import org.sentei.model.Site.Role;
 import org.sentei.tensor.DType;
 
-/** Finds the linear layers of an ONNX graph; {@link OnnxFile#sites} says which nodes count as one. */
+/** Finds the linear layers and convolutions of an ONNX graph; {@link OnnxFile#sites} says which nodes count as one. */
 final class OnnxSites {
     private static final Pattern BLOCK = Pattern.compile("(?:^|[./_])(?:layers?|h|blocks?)[./_](\\d{1,6})(?=[./_]|$)");
     private static final Pattern LAST_MODULE = Pattern.compile("'([^']+)', '[^']*'\\]$");
@@ -123,8 +123,44 @@ final class OnnxSites {
         }
     }
 
-    /** The weight of a linear layer, or null when this constant is anything else. */
+    /** The weight of a linear layer or convolution, or null when this constant is anything else. */
     private Weight weight(String name, TensorProto tensor) {
+        return tensor.getDimsCount() > 2 ? filters(name, tensor) : matrix(name, tensor);
+    }
+
+    /** A row for every output channel, whose columns are the inputs' channels times the window. */
+    private Weight filters(String name, TensorProto tensor) {
+        long rows = tensor.getDims(0);
+        long elements = tensor.getDimsList().stream().mapToLong(Long::longValue).reduce(1, Math::multiplyExact);
+        List<Use> uses = elements == 0 || !isFloating(tensor.getDataType()) ? null : graph.uses(name);
+        if (uses == null || uses.isEmpty()) {
+            return null;
+        }
+        boolean filters = uses.stream().allMatch(use -> {
+            NodeProto node = graph.node(use.reader().node());
+            return OnnxGraph.is(node, "Conv")
+                    && use.reader().input() == 1
+                    && node.getOutputCount() == 1
+                    && isFloating(use.dataType())
+                    && graph.operand(node.getInput(0)) == null;
+        });
+        if (!filters) {
+            return null;
+        }
+        List<Integer> nodes =
+                uses.stream().map(use -> use.reader().node()).sorted().toList();
+        return new Weight(
+                name,
+                rows,
+                elements / rows,
+                false,
+                nodes,
+                nodes.stream().map(_ -> Bias.NONE).toList(),
+                uses.getFirst().dataType(),
+                false);
+    }
+
+    private Weight matrix(String name, TensorProto tensor) {
         if (tensor.getDimsCount() != 2
                 || tensor.getDims(0) == 0
                 || tensor.getDims(1) == 0

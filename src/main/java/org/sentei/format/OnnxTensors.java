@@ -18,6 +18,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.stream.IntStream;
 import org.sentei.format.onnx.proto.AttributeProto;
 import org.sentei.format.onnx.proto.GraphProto;
 import org.sentei.format.onnx.proto.NodeProto;
@@ -33,6 +34,9 @@ final class OnnxTensors {
             ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
     private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+
+    /** Highest number of an element type that is known here. */
+    private static final int LAST_TYPE = 24;
 
     private final Path file;
     private final MemorySegment content;
@@ -72,6 +76,14 @@ final class OnnxTensors {
                     case 24 -> DType.F8_E8M0;
                     default -> null;
                 });
+    }
+
+    /** ONNX's number for an element type that it has. */
+    static int number(DType dtype) {
+        return IntStream.rangeClosed(1, LAST_TYPE)
+                .filter(number -> dtype(number).equals(Optional.of(dtype)))
+                .findFirst()
+                .orElseThrow(() -> new IllegalArgumentException("ONNX has no tensors of " + dtype));
     }
 
     /** Files beside the model that hold tensors, by normalized location, mapped read-only. */

@@ -58,7 +58,7 @@ class ArchitectureTest {
                 .layer("format")
                 .definedBy("org.sentei.format..")
                 .layer("method")
-                .definedBy("org.sentei.method")
+                .definedBy("org.sentei.method..")
                 .layer("engine")
                 .definedBy("org.sentei.engine..")
                 .layer("bench")

@@ -8,27 +8,61 @@ import java.util.Optional;
 import org.sentei.format.Storage;
 import org.sentei.method.Selector;
 import org.sentei.method.SparseGpt;
+import org.sentei.method.quantize.Quantization;
 
 /**
  * What is to be done to a model: ordered steps and how they are calibrated, stored and judged. {@link Recipes} reads it
  * from YAML or JSON.
  *
  * @param seed seed of everything that draws
+ * @param steps prune; none where the recipe only quantizes
+ * @param quantize what is quantized behind the steps
+ * @param images how images become inputs
  * @param quality gates that the result must pass
  * @param text the recipe as its author wrote it, comments included; what the output folder gets as {@code recipe.yaml}
  */
 public record Recipe(
-        long seed, List<Step> steps, Calibration calibration, Storage storage, Quality quality, String text) {
+        long seed,
+        List<Step> steps,
+        Optional<Quantizing> quantize,
+        Calibration calibration,
+        Images images,
+        Storage storage,
+        Quality quality,
+        String text) {
 
     /** Digits after the point that a sparsity may have; bounds the exact arithmetic. */
     static final int MAX_DECIMALS = 30;
 
     /** Copies the steps; a {@link RecipeException} says what contradicts itself. */
     public Recipe {
-        if (steps.isEmpty()) {
+        if (steps.isEmpty() && quantize.isEmpty()) {
             throw new RecipeException("recipe: steps is empty; give at least one step, for example - method: stade");
         }
         steps = List.copyOf(steps);
+    }
+
+    /**
+     * The step that quantizes.
+     *
+     * @param targets patterns over names of layers with weights; empty means all
+     * @param ignore patterns of layers that stay in float
+     */
+    public record Quantizing(List<String> targets, List<String> ignore, Quantization how) {
+        /** The name in recipes and reports. */
+        public static final String KEY = "quantize";
+
+        /** Copies the lists. */
+        public Quantizing {
+            targets = List.copyOf(targets);
+            ignore = List.copyOf(ignore);
+        }
+
+        /** Whether a layer is to be quantized. */
+        public boolean takes(String layer) {
+            return (targets.isEmpty() || targets.stream().anyMatch(pattern -> Targets.matches(pattern, layer)))
+                    && ignore.stream().noneMatch(pattern -> Targets.matches(pattern, layer));
+        }
     }
 
     /** How a step chooses weights. */

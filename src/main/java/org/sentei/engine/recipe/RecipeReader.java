@@ -23,6 +23,7 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.sentei.format.JsonFault;
 import org.sentei.format.Storage;
+import org.sentei.method.quantize.Quantization;
 
 /**
  * Reads a recipe strictly: every key is known to the method it stands under, occurs once and has the right form. Works on
@@ -35,7 +36,8 @@ final class RecipeReader {
     private static final int MAX_NUMBER_LENGTH = 40;
     private static final int MAX_PATTERN_LENGTH = 512;
 
-    private static final List<String> TOP_KEYS = List.of("seed", "steps", "calibration", "storage", "quality");
+    private static final List<String> TOP_KEYS =
+            List.of("seed", "steps", "calibration", "images", "storage", "quality");
     private static final List<String> SELECTING_KEYS =
             List.of("method", "targets", "ignore", "sparsity", "scope", "pattern");
     private static final Map<Recipe.Method, List<String>> STEP_KEYS = Map.of(
@@ -54,8 +56,30 @@ final class RecipeReader {
                             SELECTING_KEYS.stream(),
                             Stream.of("descent", "start", "iterations", "rate", "windows", "penalty"))
                     .toList());
+    private static final List<String> QUANTIZE_KEYS = List.of(
+            "method",
+            "targets",
+            "ignore",
+            "keep",
+            "fold",
+            "relu6",
+            "equalize",
+            "absorb",
+            "weights",
+            "weight_range",
+            "weight_correction",
+            "activations",
+            "activation_range",
+            "percentile",
+            "unify",
+            "bias_correction",
+            "first",
+            "last",
+            "format");
+    private static final List<String> IMAGES_KEYS =
+            List.of("height", "width", "order", "fit", "scale", "mean", "deviation");
     /** Methods of the recipe language that this version does not carry out. */
-    private static final List<String> LATER_METHODS = List.of("quantize", "easier", "pmp");
+    private static final List<String> LATER_METHODS = List.of("easier", "pmp");
 
     private static final Pattern YAML_PLACE = Pattern.compile("^ in .* line (\\d+), column \\d+");
 
@@ -190,13 +214,26 @@ final class RecipeReader {
             throw at(top.line(), "steps is missing or not a list; give at least one step, for example - method: stade");
         }
         List<Recipe.Step> steps = new ArrayList<>();
+        Optional<Recipe.Quantizing> quantize = Optional.empty();
         for (Value item : items.values()) {
-            steps.add(step(item, steps.size() + 1));
+            if (quantize.isPresent()) {
+                throw at(item.line(), "nothing can follow the step that quantizes: put it last, and once");
+            }
+            if (item instanceof Mapping step
+                    && step.values().get("method") instanceof Scalar(String name, int line)
+                    && name.equals(Recipe.Quantizing.KEY)) {
+                known(step, QUANTIZE_KEYS);
+                quantize = Optional.of(quantizing(step, line));
+            } else {
+                steps.add(step(item, steps.size() + 1));
+            }
         }
         return new Recipe(
                 integer(top, "seed", 0, 0, Long.MAX_VALUE),
                 steps,
+                quantize,
                 calibration(top),
+                images(top),
                 choice(top, "storage", Storage.class, Storage.DENSE),
                 quality(top),
                 text);
@@ -258,6 +295,104 @@ final class RecipeReader {
         }
     }
 
+    private Recipe.Quantizing quantizing(Mapping step, int line) {
+        Quantization usual = Quantization.RECOMMENDED;
+        try {
+            return new Recipe.Quantizing(
+                    patterns(step, "targets"),
+                    patterns(step, "ignore"),
+                    new Quantization(
+                            choice(step, "keep", Quantization.Keep.class, usual.keep()),
+                            truth(step, "fold").orElse(usual.fold()),
+                            truth(step, "relu6").orElse(usual.relu6()),
+                            truth(step, "equalize").orElse(usual.equalize()),
+                            truth(step, "absorb").orElse(usual.absorb()),
+                            choice(step, "weights", Quantization.Weights.class, usual.weights()),
+                            choice(step, "weight_range", Quantization.WeightRange.class, usual.weightRange()),
+                            truth(step, "weight_correction").orElse(usual.weightCorrection()),
+                            choice(step, "activations", Quantization.ActivationKind.class, usual.activations()),
+                            choice(
+                                    step,
+                                    "activation_range",
+                                    Quantization.ActivationRange.class,
+                                    usual.activationRange()),
+                            decimal(step, "percentile")
+                                    .map(BigDecimal::doubleValue)
+                                    .orElse(usual.percentile()),
+                            unify(step, usual.unify()),
+                            choice(step, "bias_correction", Quantization.BiasCorrection.class, usual.biasCorrection()),
+                            choice(step, "first", Precision.class, Precision.INT8) == Precision.FLOAT,
+                            choice(step, "last", Precision.class, Precision.INT8) == Precision.FLOAT,
+                            choice(step, "format", Quantization.Form.class, usual.form())));
+        } catch (IllegalArgumentException refused) {
+            throw new RecipeException(
+                    source + " line " + line + ": " + step.path() + ": " + refused.getMessage(), refused);
+        }
+    }
+
+    /** What the first and the last layer compute in. */
+    private enum Precision {
+        INT8,
+        FLOAT
+    }
+
+    private List<Quantization.Unify> unify(Mapping step, List<Quantization.Unify> usual) {
+        Value value = step.values().get("unify");
+        if (value == null) {
+            return usual;
+        }
+        String path = step.path() + ".unify";
+        if (!(value instanceof Items(List<Value> items, int line))) {
+            throw at(value.line(), path + " is a list of add and concat, for example [concat]; [] for none");
+        }
+        return items.stream()
+                .map(item -> choice(
+                        new Mapping(step.path(), Map.of("unify", item), line), "unify", Quantization.Unify.class, null))
+                .toList();
+    }
+
+    private Images images(Mapping top) {
+        Images usual = Images.DEFAULT;
+        return section(top, "images", IMAGES_KEYS)
+                .map(given -> {
+                    try {
+                        return new Images(
+                                size(given, "height"),
+                                size(given, "width"),
+                                choice(given, "order", Images.Order.class, usual.order()),
+                                choice(given, "fit", Images.Fit.class, usual.fit()),
+                                decimal(given, "scale")
+                                        .map(BigDecimal::doubleValue)
+                                        .orElse(usual.scale()),
+                                decimals(given, "mean", usual.mean()),
+                                decimals(given, "deviation", usual.deviation()));
+                    } catch (RecipeException refused) {
+                        throw new RecipeException(
+                                source + " line " + given.line() + ": " + refused.getMessage(), refused);
+                    }
+                })
+                .orElse(usual);
+    }
+
+    private Optional<Integer> size(Mapping images, String key) {
+        return images.values().containsKey(key)
+                ? Optional.of((int) integer(images, key, 1, 1, 1 << 14))
+                : Optional.empty();
+    }
+
+    private List<Double> decimals(Mapping mapping, String key, List<Double> usual) {
+        Value value = mapping.values().get(key);
+        if (value == null) {
+            return usual;
+        }
+        List<Value> items = value instanceof Items list ? list.values() : List.of(value);
+        return items.stream()
+                .map(item -> decimal(new Mapping(mapping.path(), Map.of(key, item), item.line()), key)
+                        .orElseThrow()
+                        .doubleValue())
+                .toList();
+    }
+
     private Recipe.Sweep sweep(Mapping step) {
         Recipe.Sweep usual = Recipe.Sweep.DEFAULT;
         return new Recipe.Sweep(
@@ -294,8 +429,9 @@ final class RecipeReader {
     }
 
     private Recipe.Method method(Mapping step, int number) {
-        List<String> names =
-                Stream.of(Recipe.Method.values()).map(Recipe.Method::key).toList();
+        List<String> names = Stream.concat(
+                        Stream.of(Recipe.Method.values()).map(Recipe.Method::key), Stream.of(Recipe.Quantizing.KEY))
+                .toList();
         if (!(step.values().get("method") instanceof Scalar(String name, int line))) {
             throw at(step.line(), "step " + number + " has no method; give one of " + String.join(", ", names));
         }

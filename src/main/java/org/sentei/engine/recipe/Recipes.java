@@ -25,7 +25,9 @@ public final class Recipes {
             "stade-w-50",
             "sparsegpt-50",
             "attention-50",
-            "attention-2of4");
+            "attention-2of4",
+            "int8",
+            "magnitude-30-int8");
 
     private Recipes() {}
 

@@ -21,6 +21,9 @@ public final class Targets {
      * @throws RecipeException when a target matches no site, a step ends up without sites, or two steps claim one site
      */
     public static List<List<Site>> resolve(Recipe recipe, List<Site> sites) {
+        if (recipe.steps().isEmpty()) {
+            return List.of();
+        }
         if (sites.isEmpty()) {
             throw new RecipeException(
                     "recipe: the model has no linear site to work on; look at it with sentei inspect MODEL");

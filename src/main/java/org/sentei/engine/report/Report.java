@@ -13,6 +13,7 @@ import java.util.stream.LongStream;
  * @param seconds wall time of the whole run
  * @param calibration null when no method needed data
  * @param quality what was measured before and after, empty when nothing was
+ * @param quantization null when nothing was quantized
  * @param weights how the weights of the edited sites are distributed
  * @param attention layers whose attention matrices were looked at, empty where method attention has none
  */
@@ -28,6 +29,7 @@ public record Report(
         Totals totals,
         Storage storage,
         List<Measure> quality,
+        Quantization quantization,
         List<Weights> weights,
         List<Attention> attention,
         List<String> warnings) {
@@ -250,6 +252,89 @@ public record Report(
 
     /** A tool, and what it makes of the files. */
     public record Reader(String tool, String reads) {}
+
+    /**
+     * What quantization did, and what each of its passes was worth.
+     *
+     * @param form of the file: qdq, tensorrt or qlinear
+     * @param layers that compute with integers
+     * @param inFloat names and operators of the layers that do not
+     * @param paired null when nothing was scored
+     * @param executor null when nothing was scored
+     */
+    public record Quantization(
+            String form,
+            List<QuantizedLayer> layers,
+            List<Pass> passes,
+            List<String> inFloat,
+            @JsonInclude(JsonInclude.Include.NON_NULL) Paired paired,
+            @JsonInclude(JsonInclude.Include.NON_NULL) Executor executor) {
+        /** Copies the lists. */
+        public Quantization {
+            layers = List.copyOf(layers);
+            passes = List.copyOf(passes);
+            inFloat = List.copyOf(inFloat);
+        }
+    }
+
+    /**
+     * A layer that computes with integers.
+     *
+     * @param rows outputs
+     * @param cols weights of an output
+     * @param zerosBefore exact zeros of its weights, all of which are zeros afterwards
+     * @param signalToNoise of what it gives on held-out samples, in decibels; null where that is not rounded
+     */
+    public record QuantizedLayer(
+            String name,
+            String operator,
+            long rows,
+            long cols,
+            long zerosBefore,
+            long zerosAfter,
+            Double signalToNoise) {
+        public QuantizedLayer {
+            if (signalToNoise != null) {
+                finite(name, "signal_to_noise", signalToNoise);
+            }
+        }
+    }
+
+    /**
+     * The network behind a pass, its layers rounded as the recipe has it up to there.
+     *
+     * @param signalToNoise of the outputs on held-out samples, in decibels; null for the float network
+     * @param score share of the first labelled samples that came out right; null when there are none
+     */
+    public record Pass(String name, Double signalToNoise, Double score) {
+        public Pass {
+            if (signalToNoise != null) {
+                finite(name, "signal_to_noise", signalToNoise);
+            }
+            if (score != null) {
+                finite(name, "score", score);
+            }
+        }
+    }
+
+    /**
+     * The integers on our own kernels, beside ONNX Runtime on the same file.
+     *
+     * @param samples the first labelled ones
+     * @param score share of them that our kernels get right
+     * @param runtimeScore share that ONNX Runtime gets right
+     * @param agreement share of equal predictions
+     */
+    public record Executor(String backend, long samples, double score, double runtimeScore, double agreement) {
+        public Executor {
+            finite("executor", "score", score);
+            finite("executor", "runtime_score", runtimeScore);
+            finite("executor", "agreement", agreement);
+        }
+    }
+
+    /** How many labelled samples came out right of both models, of the one before or after alone, or of none. */
+    public record Paired(long both, long onlyBefore, long onlyAfter, long neither) {}
 
     /** One measured quality, for example {@code perplexity}, of the original and of the compressed model. */
     public record Measure(String metric, double before, double after) {

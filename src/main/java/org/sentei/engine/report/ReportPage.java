@@ -26,6 +26,8 @@ final class ReportPage {
     private static final int OPEN_TABLE = 12;
 
     private static final double PLOT_HEIGHT = 100;
+    /** Signal to noise that fills a bar. */
+    private static final double FULL_DECIBELS = 60;
 
     private final Report report;
     private final Recipe recipe;
@@ -67,6 +69,7 @@ final class ReportPage {
         cards();
         warnings();
         quality();
+        quantization();
         layers();
         html.append(AttentionSection.render(report.attention()));
         table();
@@ -491,6 +494,81 @@ final class ReportPage {
             html.append(duration(site.seconds())).append("</td></tr>\n");
         }
         html.append("</tbody></table></div></details></div>\n");
+    }
+
+    // ---- passes of quantization
+
+    private void quantization() {
+        Report.Quantization quantized = report.quantization();
+        if (quantized == null) {
+            return;
+        }
+        html.append(
+                        "<h2>What every pass is worth</h2>\n<p class=\"note\">Signal to noise is that of the outputs against the ")
+                .append(
+                        "float model's, on samples that no range was fitted to; behind every pass the layers are rounded by ")
+                .append("largest magnitudes unless a pass before says otherwise. A bar is 60 dB.</p>\n")
+                .append("<div class=\"panel\"><div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">Pass</th>")
+                .append("<th scope=\"col\" class=\"n\">Signal to noise</th><th scope=\"col\"></th>")
+                .append("<th scope=\"col\" class=\"n\">Score</th></tr></thead>\n<tbody>\n");
+        for (Report.Pass pass : quantized.passes()) {
+            row(pass.name(), pass.signalToNoise(), pass.score() == null ? "–" : percent(pass.score()));
+        }
+        html.append("</tbody></table></div></div>\n");
+        Report.Paired paired = quantized.paired();
+        if (paired != null) {
+            html.append("<p class=\"note\">Samples that came out right: ")
+                    .append(grouped(paired.both()))
+                    .append(" of both models, ")
+                    .append(grouped(paired.onlyBefore()))
+                    .append(" before alone, ")
+                    .append(grouped(paired.onlyAfter()))
+                    .append(" after alone, ")
+                    .append(grouped(paired.neither()))
+                    .append(" of none.</p>\n");
+        }
+        Report.Executor executor = quantized.executor();
+        if (executor != null) {
+            html.append("<p class=\"note\">On our own integer kernels, backend ")
+                    .append(escape(executor.backend()))
+                    .append(", ")
+                    .append(percent(executor.score()))
+                    .append(" of ")
+                    .append(grouped(executor.samples()))
+                    .append(" samples came out right, in ONNX Runtime ")
+                    .append(percent(executor.runtimeScore()))
+                    .append("; ")
+                    .append(percent(executor.agreement()))
+                    .append(" of the predictions are the same.</p>\n");
+        }
+        html.append("<h2>Layers in integers</h2>\n<div class=\"panel\"><details><summary>")
+                .append(layerCount(quantized.layers().size()))
+                .append(" in integers, ")
+                .append(grouped(quantized.inFloat().size()))
+                .append(" in float</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\"")
+                .append(" aria-label=\"Layers in integers\"><table>\n<thead><tr><th scope=\"col\">Layer</th>")
+                .append("<th scope=\"col\" class=\"n\">Signal to noise</th><th scope=\"col\"></th>")
+                .append("<th scope=\"col\" class=\"n\">Zeros before, after</th></tr></thead>\n<tbody>\n");
+        for (Report.QuantizedLayer layer : quantized.layers()) {
+            row(layer.name(), layer.signalToNoise(), grouped(layer.zerosBefore()) + ", " + grouped(layer.zerosAfter()));
+        }
+        html.append("</tbody></table></div>\n<p class=\"note\">In float: ")
+                .append(escape(String.join(", ", quantized.inFloat())))
+                .append("</p></details></div>\n");
+    }
+
+    private void row(String name, Double decibels, String last) {
+        html.append("<tr><th scope=\"row\"><code>")
+                .append(escape(name))
+                .append("</code></th><td class=\"n\">")
+                .append(decibels == null ? "–" : String.format(Locale.ROOT, "%.1f dB", decibels))
+                .append("</td><td>");
+        if (decibels != null) {
+            html.append(new Svg(name + ": " + significant(decibels) + " dB", "share", FULL_DECIBELS, 1, true)
+                    .rect("all", 0, 0, FULL_DECIBELS, 1, "")
+                    .rect("part", 0, 0, Math.clamp(decibels, 0, FULL_DECIBELS), 1, ""));
+        }
+        html.append("</td><td class=\"n\">").append(last).append("</td></tr>\n");
     }
 
     // ---- files, where it ran and where it came from

@@ -16,6 +16,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.method.SparseGpt;
+import org.sentei.method.quantize.Quantization;
 
 class RecipeTest {
     private static final String FULL = """
@@ -121,9 +122,13 @@ class RecipeTest {
         assertThat(Recipes.builtIn()).contains("magnitude-50", "wanda-50", "stade-50", "stade-2of4");
         for (String name : Recipes.builtIn()) {
             Recipe recipe = Recipes.load(name);
-            assertThat(recipe.steps()).as(name).hasSize(1);
             assertThat(recipe.text()).as(name).startsWith("# ");
-            assertThat(recipe.steps().getFirst().countPerRow(8)).as(name).isEqualTo(4);
+            if (recipe.quantize().isPresent()) {
+                assertThat(recipe.quantize().get().how()).as(name).isEqualTo(Quantization.RECOMMENDED);
+            } else {
+                assertThat(recipe.steps()).as(name).hasSize(1);
+                assertThat(recipe.steps().getFirst().countPerRow(8)).as(name).isEqualTo(4);
+            }
         }
     }
 
@@ -165,7 +170,14 @@ class RecipeTest {
                 "quality: {max_perplexity: 3}|nearest is max_perplexity_increase",
                 "steps: [{method: wnda, sparsity: 0.5}]|there is no method wnda; the nearest is wanda",
                 "steps: [{sparsity: 0.5}]|step 1 has no method",
-                "steps: [{method: quantize}]|this version does not have quantize",
+                "steps: [{method: easier}]|this version does not have easier",
+                "steps: [{method: quantize, weights: rows}]|weights cannot be rows; the nearest is tensor",
+                "steps: [{method: quantize, sparsity: 0.5}]|unknown key steps[1].sparsity",
+                "steps: [{method: quantize, percentile: 101}]|outside (50, 100]",
+                "steps: [{method: quantize, unify: concat}]|is a list of add and concat",
+                "images: {height: 0}|whole number from 1",
+                "images: {mean: [1, 2]}|one for all or one for each",
+                "images: {deviation: 0}|must be positive",
                 "steps: [{method: wanda, sparsity: 0.5, bias: off}]|bias is a parameter of stade, not of wanda",
                 "steps: [{method: stade, sparsity: 0.5, damping: 0.1}]|damping is a parameter of sparsegpt, not of stade",
                 "steps: [{method: sparsegpt, sparsity: 0.5, bias: off}]|bias is a parameter of stade, not of sparsegpt",

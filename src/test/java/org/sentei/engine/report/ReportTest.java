@@ -84,6 +84,13 @@ class ReportTest {
                 new Report.Totals(22_713_216, 5_308_416, 5_308_416.0 / 22_713_216, 90_868_864, 90_868_864),
                 new Report.Storage("dense", 0, 0, 0, 90_868_864, List.of(new Report.Reader(text, text))),
                 List.of(new Report.Measure("mrr", 0.515, 0.49), new Report.Measure(text, 1, 0.97)),
+                new Report.Quantization(
+                        "qdq",
+                        List.of(new Report.QuantizedLayer(text, "Conv", 8, 27, 3, 5, 31.5)),
+                        List.of(new Report.Pass("float", null, null), new Report.Pass(text, 25.9, 0.94)),
+                        List.of(text),
+                        new Report.Paired(280, 2, 3, 16),
+                        new Report.Executor(text, 300, 0.94, 0.943, 0.99)),
                 sites.stream().map(site -> weights(site.name(), 0.25, 24)).toList(),
                 List.of(attention(text)),
                 List.of(text));
@@ -107,6 +114,7 @@ class ReportTest {
                         "totals",
                         "storage",
                         "quality",
+                        "quantization",
                         "weights",
                         "attention",
                         "warnings");
@@ -177,6 +185,8 @@ class ReportTest {
                 .containsExactly(
                         "One warning",
                         "Quality before and after",
+                        "What every pass is worth",
+                        "Layers in integers",
                         "Layers, kind by kind",
                         "Attention matrices",
                         "Every layer",
@@ -299,11 +309,12 @@ class ReportTest {
                 full.totals(),
                 full.storage(),
                 List.of(),
+                null,
                 List.of(),
                 List.of(),
                 List.of());
         assertThat(ReportPage.render(bare, Recipes.load("magnitude-50"))).endsWith("</html>\n");
-        assertThat(ReportWriter.json(bare)).contains("\"calibration\" : null");
+        assertThat(ReportWriter.json(bare)).contains("\"calibration\" : null", "\"quantization\" : null");
     }
 
     @ParameterizedTest

@@ -1,0 +1,2 @@
+/** Int8 quantization after training: rewriting the float graph, ranges, rounding, corrections, export. */
+package org.sentei.method.quantize;
