@@ -5,6 +5,8 @@ import ai.onnxruntime.OrtException;
 import ai.onnxruntime.OrtSession;
 import com.google.protobuf.ByteString;
 import java.lang.foreign.MemorySegment;
+import java.lang.management.ManagementFactory;
+import java.lang.management.ThreadMXBean;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -35,12 +37,13 @@ import org.sentei.tensor.DType;
  * Chains of eight 8-bit convolutions, ours and ONNX Runtime's QLinearConv with the same weights, in one process and by turns.
  * Arguments: threads, rounds, then {@code size channels filters kernel type groups} again and again; where there are not as
  * many filters as channels every second convolution goes back. Prints a line a shape: the shape, operations a second in 10^9
- * of ours and of theirs by the median of the rounds, their ratio, and ours in percent of what the processor can do.
+ * of ours and of theirs by the median of the rounds, of processor time where it is one thread, their ratio, and ours in percent of what the processor can do.
  */
 final class Conv2dInt8Times {
     private static final int CHAIN = 8;
     private static final int WARM_UP = 5;
     private static final float SCALE = 0.02f;
+    private static final ThreadMXBean THREADS = ManagementFactory.getThreadMXBean();
 
     private Conv2dInt8Times() {}
 
@@ -110,6 +113,11 @@ final class Conv2dInt8Times {
         }
     }
 
+    /** Of one thread the processor's time, which others on the machine take less from than from the clock's. */
+    private static long nanos(int threads) {
+        return threads == 1 ? THREADS.getCurrentThreadCpuTime() : System.nanoTime();
+    }
+
     private static double median(double[] values) {
         Arrays.sort(values);
         return values[values.length / 2];
@@ -142,12 +150,12 @@ final class Conv2dInt8Times {
                             inputShape,
                             shape.type() == DType.U8 ? OnnxJavaType.UINT8 : OnnxJavaType.INT8)) {
                 for (int round = -WARM_UP; round < rounds; round++) {
-                    long begin = System.nanoTime();
+                    long begin = nanos(threads);
                     backend.run(ours, 1);
                     backend.sync();
-                    long middle = System.nanoTime();
+                    long middle = nanos(threads);
                     theirs.run(Map.of("x0", input)).close();
-                    long end = System.nanoTime();
+                    long end = nanos(threads);
                     if (round >= 0) {
                         seconds[0][round] = (middle - begin) / 1e9;
                         seconds[1][round] = (end - middle) / 1e9;

@@ -6,8 +6,8 @@
 #   bench/peers/conv2d_int8.sh [rounds]     JAVA chooses the interpreter
 #
 # Prints threads, image size, channels, filters, kernel size, type of the images, groups, 10^9 operations a second of ours and of
-# theirs by the median of the rounds, their ratio, and ours in percent of what VPDPBUSD can do. Run it on a machine that does
-# nothing else.
+# theirs by the median of the rounds (of processor time on one thread), their ratio, and ours in percent of what VPDPBUSD can
+# do. Run it on a machine that does nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -392,14 +392,79 @@ static void run_part(const struct convolution *v, const struct part *part, int64
     }
 }
 
+#if defined(__AVX512VBMI__)
+
+/* Windows of one pixel whose rows lie packed in the image, each by one permutation. Writes up to SLACK bytes more. */
+enum { SLACK = 64 };
+
+struct expansion {
+    __m512i order;
+    __mmask64 bytes;
+    int64_t width; /* of a row of the window, padded; 0 where this is not the way */
+};
+
+static struct expansion expansion_of(const struct convolution *v, int64_t depth) {
+    const int64_t padded = (depth + DEPTH - 1) / DEPTH * DEPTH, width = padded * v->window.kernel_width;
+    struct expansion e = {_mm512_setzero_si512(), 0, 0};
+    if (width > SLACK || v->window.dilation_x != 1 || v->x_stride != depth) {
+        return e;
+    }
+    uint8_t order[SLACK];
+    for (int64_t i = 0; i < SLACK; i++) {
+        order[i] = (uint8_t)(i < width && i % padded < depth ? i / padded * depth + i % padded : SLACK - 1);
+    }
+    e.order = _mm512_loadu_si512(order);
+    e.bytes = ((__mmask64)1 << (depth * v->window.kernel_width)) - 1; /* fewer than SLACK, of which some are padding */
+    e.width = width;
+    return e;
+}
+
+INLINE int expand(const struct convolution *v, const struct expansion *e, struct corner corner, uint8_t *to) {
+    const struct sentei_window *w = &v->window;
+    if (e->width == 0 || corner.j < 0 || corner.j + w->kernel_width > w->width) {
+        return 0;
+    }
+    for (int32_t r = 0; r < w->kernel_height; r++, to += e->width) {
+        const int32_t down = r * w->dilation_y;
+        if ((uint32_t)(corner.i + down) < (uint32_t)w->height) {
+            const uint8_t *from = v->x + (corner.offset + (int64_t)down * w->width * v->x_stride);
+            _mm512_storeu_si512(to, _mm512_permutexvar_epi8(e->order, _mm512_maskz_loadu_epi8(e->bytes, from)));
+        } else {
+            memset(to, v->padding[0], (size_t)e->width);
+        }
+    }
+    return 1;
+}
+
+#else
+
+enum { SLACK = 0 };
+struct expansion {
+    int64_t width;
+};
+static struct expansion expansion_of(const struct convolution *v, int64_t depth) {
+    (void)v, (void)depth;
+    return (struct expansion){0};
+}
+INLINE int expand(const struct convolution *v, const struct expansion *e, struct corner corner, uint8_t *to) {
+    (void)v, (void)e, (void)corner, (void)to;
+    return 0;
+}
+
+#endif
+
 /* The windows of some pixels, each tap padded to whole steps: rows of `width` bytes. */
 static void gather(
     const struct convolution *v, int64_t channel, int64_t depth, int64_t pixel, int64_t end, uint8_t *rows,
     int64_t width) {
     const struct sentei_window *w = &v->window;
     const int64_t whole = depth / DEPTH * DEPTH;
+    const struct expansion expansion = expansion_of(v, depth);
     for (; pixel < end; pixel++, rows += width) {
         uint8_t *to = rows;
+        if (expand(v, &expansion, v->corners[pixel - v->pixel_begin], rows)) {
+            continue;
+        }
         for (int32_t r = 0; r < w->kernel_height; r++) {
             for (int32_t s = 0; s < w->kernel_width; s++, to += DEPTH) {
                 const uint8_t *from =
@@ -783,7 +848,7 @@ int KERNEL(conv2d_int8_u8)(
     /* A row of zero points, where windows begin, and what is gathered or arranged. */
     const int64_t row = aligned(channels), corners = aligned((pixel_end - pixel_begin) * (int64_t)sizeof(struct corner));
     const int64_t rows = aligned(2 * steps * DEPTH * (int64_t)sizeof(uint8_t *));
-    const int64_t more = is_depthwise ? rows + of_call * (8 + steps * DEPTH) : depth % DEPTH != 0 ? GATHERED * width : 0;
+    const int64_t more = is_depthwise ? rows + of_call * (8 + steps * DEPTH) : depth % DEPTH != 0 ? GATHERED * width + SLACK : 0;
     uint8_t *const memory = scratch(row + corners + more, 1);
     if (memory == NULL) {
         return SENTEI_OUT_OF_MEMORY;

@@ -1,6 +1,5 @@
 package org.sentei.backend.cpu;
 
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -64,38 +63,13 @@ final class Workers implements AutoCloseable {
      */
     void run(long tiles, Tile tile) throws TileException {
         Job job = new Job(tiles, tile);
-        int helpers = (int) Math.min(threads, tiles) - 1;
-        if (helpers <= 0) {
-            job.work();
-        } else {
-            CountDownLatch done = new CountDownLatch(helpers);
-            for (int i = 0; i < helpers; i++) {
-                pool.execute(() -> {
-                    job.work();
-                    done.countDown();
-                });
-            }
-            job.work();
-            awaitAll(done);
+        for (long helpers = Math.min(threads, tiles) - 1; helpers > 0; helpers--) {
+            pool.execute(job::help);
         }
+        job.work();
+        job.awaitHelpers();
         if (job.failure != null) {
             throw new TileException(job.failure);
-        }
-    }
-
-    /** The threads write to the caller's memory: an interrupt must not make it return before they are done. */
-    private static void awaitAll(CountDownLatch done) {
-        boolean interrupted = false;
-        while (true) {
-            try {
-                done.await();
-                break;
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
         }
     }
 
@@ -119,10 +93,43 @@ final class Workers implements AutoCloseable {
         private final AtomicLong next = new AtomicLong();
         private long failed = Long.MAX_VALUE;
         private Throwable failure;
+        private int helping;
+        private boolean over;
 
         Job(long tiles, Tile tile) {
             this.tiles = tiles;
             this.tile = tile;
+        }
+
+        /** Works unless all is done already: a thread that wakes late is not waited for. */
+        void help() {
+            synchronized (this) {
+                if (over) {
+                    return;
+                }
+                helping++;
+            }
+            work();
+            synchronized (this) {
+                helping--;
+                notifyAll();
+            }
+        }
+
+        /** The threads write to the caller's memory: an interrupt must not make it return before they are done. */
+        synchronized void awaitHelpers() {
+            over = true;
+            boolean interrupted = false;
+            while (helping > 0) {
+                try {
+                    wait();
+                } catch (InterruptedException e) {
+                    interrupted = true;
+                }
+            }
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
         }
 
         /** Whatever a tile throws, an Error included, must reach the caller's thread and not vanish with a worker. */
