@@ -10,6 +10,7 @@ import java.lang.management.ThreadMXBean;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
@@ -26,6 +27,7 @@ import org.sentei.kernel.Backends;
 import org.sentei.kernel.Conv2dInt8;
 import org.sentei.kernel.Int8Filters;
 import org.sentei.kernel.Levels;
+import org.sentei.kernel.Op;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.Sequence;
 import org.sentei.kernel.View;
@@ -187,7 +189,7 @@ final class Conv2dInt8Times {
         return ops;
     }
 
-    private static List<org.sentei.kernel.Op> ops(Scope scope, Shape shape, byte[] x, List<byte[]> weights) {
+    private static List<Op> ops(Scope scope, Shape shape, byte[] x, List<byte[]> weights) {
         Window window = Window.square(shape.size(), shape.size(), shape.kernel(), 1, shape.kernel() / 2);
         View first = scope.matrix(shape.type(), window.inputPixels(), shape.channels());
         scope.backend().copyIn(MemorySegment.ofArray(x), first);
@@ -228,7 +230,7 @@ final class Conv2dInt8Times {
                             .addAttribute(AttributeProto.newBuilder()
                                     .setName("pads")
                                     .setType(AttributeProto.AttributeType.INTS)
-                                    .addAllInts(java.util.Collections.nCopies(4, shape.kernel() / 2L)))
+                                    .addAllInts(Collections.nCopies(4, shape.kernel() / 2L)))
                             .addAttribute(AttributeProto.newBuilder()
                                     .setName("group")
                                     .setType(AttributeProto.AttributeType.INT)

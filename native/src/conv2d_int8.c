@@ -76,20 +76,33 @@ INLINE const uint8_t *under(const struct convolution *v, struct corner corner, i
     return inside ? v->x + (corner.offset + offset) : v->padding;
 }
 
-/* Sums of a block at one pixel become `count` results from filter `first` on. */
+/* Sums of whole blocks at one pixel become `count` results from filter `first` on. */
 static void finish(const struct convolution *v, const int32_t *sums, int64_t pixel, int64_t first, int64_t count) {
-    uint8_t *y = v->y + pixel * v->y_stride + first;
-    const float *scale = v->scale + first;
-    if (v->residual == NULL) {
-        for (int64_t k = 0; k < count; k++) {
-            y[k] = quantized((float)sums[k] * scale[k], v->levels);
+    for (int64_t begin = 0; begin < count; begin += BLOCK) {
+        const int64_t here = smaller(BLOCK, count - begin), filter = first + begin;
+        float scale[BLOCK] = {0};
+        uint8_t added[BLOCK] = {0};
+        int32_t results[BLOCK];
+        uint8_t bytes[BLOCK];
+        memcpy(scale, v->scale + filter, (size_t)here * sizeof *scale);
+        if (v->residual != NULL) {
+            memcpy(added, v->residual + pixel * v->residual_stride + filter, (size_t)here);
         }
-        return;
-    }
-    const uint8_t *residual = v->residual + pixel * v->residual_stride + first;
-    for (int64_t k = 0; k < count; k++) {
-        const int32_t added = (uint8_t)(residual[k] - v->residual_lowest) - v->residual_zero;
-        y[k] = quantized((float)sums[k] * scale[k] + (float)added * v->residual_scale, v->levels);
+        for (int k = 0; k < BLOCK; k += LANES) {
+            vf value = __builtin_convertvector(load_int(sums + begin + k), vf) * load(scale + k);
+            if (v->residual != NULL) {
+                vi whole;
+                for (int lane = 0; lane < LANES; lane++) {
+                    whole[lane] = (uint8_t)(added[k + lane] - v->residual_lowest) - v->residual_zero;
+                }
+                value = value + __builtin_convertvector(whole, vf) * v->residual_scale;
+            }
+            store_int(results + k, quantized_lanes(value, v->levels));
+        }
+        for (int k = 0; k < BLOCK; k++) {
+            bytes[k] = (uint8_t)results[k];
+        }
+        memcpy(v->y + pixel * v->y_stride + filter, bytes, (size_t)here);
     }
 }
 
@@ -794,6 +807,12 @@ static void depthwise(const struct convolution *v, const struct channels *d, int
 
 enum { SLIDING = 0 };
 
+/* A block of channels. */
+typedef uint8_t bytes_t __attribute__((vector_size(BLOCK)));
+typedef int8_t weights_t __attribute__((vector_size(BLOCK)));
+typedef int16_t products_t __attribute__((vector_size(2 * BLOCK)));
+typedef int16_t some_products_t __attribute__((vector_size(2 * LANES), aligned(2), may_alias)); /* as many as in a vi */
+
 static void depthwise(const struct convolution *v, const struct channels *d, int64_t pixel, int64_t pixel_end) {
     const int64_t taps = d->steps * DEPTH;
     for (int64_t filter = d->first; filter < d->end; filter++) {
@@ -808,22 +827,29 @@ static void depthwise(const struct convolution *v, const struct channels *d, int
         for (int64_t channel = d->first; channel < d->end; channel += BLOCK) {
             const int64_t count = smaller(BLOCK, d->end - channel);
             const int8_t *weights = d->weights + (channel - d->first) * taps;
-            uint32_t sums[BLOCK];
+            const bytes_t flip = (uint8_t)v->flip - (bytes_t){0};
+            vi sums[BLOCK / LANES];
             memcpy(sums, d->bias + (channel - d->first), sizeof sums);
             for (int64_t tap = 0; tap < taps; tap++, weights += BLOCK) {
-                const uint8_t *from = d->rows[tap] + channel;
-                uint8_t bytes[BLOCK] = {0};
+                bytes_t bytes = {0};
+                weights_t own;
                 if (count == BLOCK) {
-                    memcpy(bytes, from, BLOCK);
+                    memcpy(&bytes, d->rows[tap] + channel, BLOCK);
                 } else {
-                    memcpy(bytes, from, (size_t)count);
+                    memcpy(&bytes, d->rows[tap] + channel, (size_t)count);
                 }
-                for (int k = 0; k < BLOCK; k++) {
-                    /* 16 bits hold the product. */
-                    sums[k] += (uint32_t)(int16_t)((bytes[k] ^ (uint8_t)v->flip) * weights[k]);
+                memcpy(&own, weights, sizeof own);
+                /* 16 bits hold a product. */
+                const products_t products =
+                    __builtin_convertvector(bytes ^ flip, products_t) * __builtin_convertvector(own, products_t);
+                for (int i = 0; i < BLOCK / LANES; i++) {
+                    const int16_t *some = (const int16_t *)&products + i * LANES;
+                    sums[i] += __builtin_convertvector(*(const some_products_t *)some, vi);
                 }
             }
-            finish(v, (const int32_t *)sums, pixel, channel, count);
+            int32_t results[BLOCK];
+            memcpy(results, sums, sizeof results);
+            finish(v, results, pixel, channel, count);
         }
     }
 }

@@ -25,6 +25,13 @@ INLINE uint8_t quantized(float value, struct levels levels) {
     return (uint8_t)(bits + levels.zero); /* the low bits of the shift are 0 */
 }
 
+/* The same in each lane, of which the low byte counts. */
+INLINE vi quantized_lanes(vf value, struct levels levels) {
+    value = blend(value > levels.least, value, splat(levels.least));
+    value = blend(value < levels.most, value, splat(levels.most));
+    return (vi)(value + 12582912.0f) + levels.zero;
+}
+
 /* The input pixel under a tap of an output pixel's window, -1 in the padding. */
 INLINE int64_t input_pixel(const struct sentei_window *w, int64_t image, int32_t p, int32_t q, int32_t r, int32_t s) {
     const int32_t i = p * w->stride_y - w->top + r * w->dilation_y, j = q * w->stride_x - w->left + s * w->dilation_x;
