@@ -280,10 +280,6 @@ final class OnnxLayers {
                 proto.setType(AttributeType.INTS).addAllInts(numbers).build();
             case Attribute.Decimals(List<Float> numbers) ->
                 proto.setType(AttributeType.FLOATS).addAllFloats(numbers).build();
-            case Attribute.Constant(Tensor tensor) ->
-                proto.setType(AttributeType.TENSOR)
-                        .setT(tensor(tensor).setRawData(raw(tensor)))
-                        .build();
             case Attribute.Raw(MemorySegment content) -> {
                 try {
                     yield AttributeProto.parseFrom(content.asByteBuffer());

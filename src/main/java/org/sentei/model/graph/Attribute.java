@@ -2,7 +2,6 @@ package org.sentei.model.graph;
 
 import java.lang.foreign.MemorySegment;
 import java.util.List;
-import org.sentei.tensor.Tensor;
 
 /** A parameter of a layer. */
 public sealed interface Attribute {
@@ -31,11 +30,8 @@ public sealed interface Attribute {
         }
     }
 
-    /** A tensor. */
-    record Constant(Tensor value) implements Attribute {}
-
     /**
-     * What is only carried through, such as a nested graph.
+     * What is only carried through, such as a nested graph or a tensor.
      *
      * @param content in the form of the file's format
      */
