@@ -15,7 +15,9 @@ import sys
 import tempfile
 
 import numpy
+import onnx
 import onnxruntime
+from onnx import version_converter
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quant_pre_process, quantize_static
 from PIL import Image
 
@@ -49,6 +51,25 @@ def session(path):
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def lifted(path, target):
+    """Weights in Constant nodes would be taken for activations, and scales per channel need operators of version 13."""
+    model = onnx.load(path)
+    kept = []
+    for node in model.graph.node:
+        values = [a for a in node.attribute if node.op_type == "Constant" and a.name == "value"]
+        if values:
+            tensor = onnx.TensorProto()
+            tensor.CopyFrom(values[0].t)
+            tensor.name = node.output[0]
+            model.graph.initializer.append(tensor)
+        else:
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    model.ir_version = max(model.ir_version, 8)
+    onnx.save(version_converter.convert_version(model, 13), target)
 
 
 class Reader(CalibrationDataReader):
@@ -94,7 +115,8 @@ def main():
     keys = pathlib.Path(sys.argv[7]).read_text(encoding="utf-8").splitlines() if len(sys.argv) > 7 else None
     with tempfile.TemporaryDirectory() as folder:
         prepared, peer = f"{folder}/prepared.onnx", f"{folder}/peer.onnx"
-        quant_pre_process(model, prepared, skip_symbolic_shape=True)
+        lifted(model, f"{folder}/lifted.onnx")
+        quant_pre_process(f"{folder}/lifted.onnx", prepared, skip_symbolic_shape=True)
         images = [load(path, height, width) for path, _ in rows(calibration)[:SAMPLES]]
         quantize_static(
             prepared,
