@@ -14,17 +14,20 @@ import java.util.TreeSet;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.stream.LongStream;
 import java.util.stream.Stream;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.sentei.kernel.Activate;
+import org.sentei.kernel.Aggregate;
 import org.sentei.kernel.ApplyMask;
 import org.sentei.kernel.Attention;
 import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
+import org.sentei.kernel.BandStop;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.CombineInt8;
@@ -53,6 +56,8 @@ import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
+import org.sentei.kernel.SoftHistogram;
+import org.sentei.kernel.SoftHistogramGradient;
 import org.sentei.kernel.SparseGemv;
 import org.sentei.kernel.View;
 import org.sentei.kernel.Window;
@@ -130,6 +135,34 @@ class NativeBackendTest {
         ops.add(new Quantize(values, 0.01f, scope.matrix(DType.U8, ROWS, COLS), levels));
     }
 
+    /** What probabilistic pruning of graph networks takes: a graph in which every node has three edges, and histograms. */
+    private static void priors(Scope scope, SplittableRandom random, List<Op> ops) {
+        View x = random(scope, random, ROWS, COLS);
+        View starts = scope.matrix(DType.I64, 1, ROWS + 1);
+        View neighbours = scope.matrix(DType.I32, 1, 3 * ROWS);
+        scope.backend()
+                .copyIn(
+                        MemorySegment.ofArray(LongStream.rangeClosed(0, ROWS)
+                                .map(node -> 3 * node)
+                                .toArray()),
+                        starts);
+        scope.backend()
+                .copyIn(
+                        MemorySegment.ofArray(
+                                random.ints(3 * ROWS, 0, (int) ROWS).toArray()),
+                        neighbours);
+        View weights = random(scope, random, 1, 3 * ROWS);
+        ops.add(new Aggregate(starts, neighbours, weights, x, scope.matrix(ROWS, COLS)));
+        BandStop.Form form = new BandStop.Form.Sigmoid(0.5f);
+        ops.add(new BandStop(x, scope.matrix(ROWS, COLS), scope.matrix(ROWS, COLS), form, 4, 1));
+        SoftHistogram.Bins bins = new SoftHistogram.Bins(-1, 0.1f, 21, 0.1f);
+        SoftHistogram.Mass mass = SoftHistogram.Mass.SHARES;
+        ops.add(new SoftHistogram(
+                x, bins, mass, zeros(scope, DType.F64, 1, bins.count()), zeros(scope, DType.I64, 1, 1)));
+        View slope = random(scope, random, 1, bins.count());
+        ops.add(new SoftHistogramGradient(x, bins, mass, slope, scope.matrix(ROWS, COLS)));
+    }
+
     private static View bytes(Scope scope, SplittableRandom random, DType dtype, long rows, long cols) {
         byte[] values = new byte[Math.toIntExact(rows * cols)];
         random.nextBytes(values);
@@ -167,6 +200,7 @@ class NativeBackendTest {
         ops.add(new Cast(x, scope.matrix(DType.BF16, COLS, ROWS), true));
         ops.add(new ColumnMoments(x, zeros(scope, DType.I64, 1, 1), zeros(scope, DType.F64, 3, COLS)));
         integers(scope, random, ops);
+        priors(scope, random, ops);
         ops.add(new CountValues(x, scope.matrix(DType.I64, 1, 3)));
         ops.add(new Embedding(x, zeros(scope, DType.I32, 1, ROWS), random(scope, random, ROWS, COLS), true));
         ops.add(new Gemm(x, weights, true, bias, scope.matrix(ROWS, COLS), false));
