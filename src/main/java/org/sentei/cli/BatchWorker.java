@@ -104,7 +104,7 @@ final class BatchWorker {
             }
             return new Ended(BatchSummary.Status.OK, ExitCode.OK, null);
         } catch (CancellationException interrupted) {
-            String kept = progress.journaled == 0
+            String kept = progress.journaled < 0
                     ? ""
                     : "; groups of layers decided and kept: " + progress.journaled + "; --resume goes on";
             return new Ended(BatchSummary.Status.INTERRUPTED, ExitCode.RUN_FAILED, interrupted.getMessage() + kept);
@@ -156,7 +156,8 @@ final class BatchWorker {
         private final BatchJob job;
         private final Work work;
         private long told = System.nanoTime();
-        private int journaled;
+        /** Negative as long as nothing is kept. */
+        private int journaled = -1;
 
         Watch(BatchJob job, Work work) {
             this.job = job;
@@ -174,7 +175,7 @@ final class BatchWorker {
 
         @Override
         public void resumed(int groups) {
-            journaled = groups;
+            journaled = groups == 0 ? journaled : groups;
         }
 
         @Override

@@ -76,7 +76,7 @@ final class CompressCommand implements Callable<Integer> {
             try (progress) {
                 report = plan.run(out, journaling, progress);
             } catch (RuntimeException failure) {
-                throw ExitCode.of(failure) == ExitCode.RUN_FAILED && progress.journaled() > 0
+                throw ExitCode.of(failure) == ExitCode.RUN_FAILED && progress.journaled() >= 0
                         ? new RunException(
                                 failure.getMessage() + "; groups of layers decided and kept: " + progress.journaled()
                                         + "; the same command with --resume goes on",

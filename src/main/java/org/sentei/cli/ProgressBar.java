@@ -20,7 +20,9 @@ final class ProgressBar implements Progress, AutoCloseable {
     private final long started;
     private long drawn;
     private int width;
-    private int journaled;
+    /** Negative as long as nothing is kept. */
+    private int journaled = -1;
+
     private boolean any;
 
     ProgressBar(Terminal terminal, BooleanSupplier cancelled) {
@@ -65,7 +67,7 @@ final class ProgressBar implements Progress, AutoCloseable {
                 groups == 0
                         ? "there is nothing to resume: starting from the beginning"
                         : "resuming, groups of layers decided before: " + groups);
-        journaled = groups;
+        journaled = groups == 0 ? journaled : groups;
     }
 
     @Override
@@ -73,7 +75,7 @@ final class ProgressBar implements Progress, AutoCloseable {
         journaled = groups;
     }
 
-    /** Groups of layers that need not be decided again when the run ends here. */
+    /** Groups of layers that need not be decided again when the run ends here; negative when it leaves nothing. */
     int journaled() {
         return journaled;
     }

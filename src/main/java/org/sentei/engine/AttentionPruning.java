@@ -219,7 +219,10 @@ final class AttentionPruning {
                             Math.ceilDiv(wanted.windows(), perBatch),
                             wanted.penalty()),
                     scope);
-            AttentionDescent.Found found = descent.run(checkpoints.load(pair), new AttentionDescent.Listener() {
+            Optional<AttentionDescent.State> resumed = checkpoints.load(pair);
+            resumed.ifPresent(state ->
+                    heard.accept("resumed behind step " + state.errors().size()));
+            AttentionDescent.Found found = descent.run(resumed, new AttentionDescent.Listener() {
                 @Override
                 public void step(int made, double error) {
                     progress.stopIfCancelled("descent");

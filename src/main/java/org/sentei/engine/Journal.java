@@ -247,6 +247,12 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
             throw notWritten(e);
         }
         output.keepJournal();
+        progress.journaled(entries);
+    }
+
+    /** Whether all that an earlier run left is a descent that it was in the middle of. */
+    boolean beginsInside() {
+        return entries == 0 && descending.isPresent();
     }
 
     /** Of another layer, or of a descent that diverged, there is nothing to go on from. */

@@ -597,7 +597,7 @@ public final class Plan implements AutoCloseable {
                     ? Journal.off(watch)
                     : Journal.open(
                             output, beside(aside, () -> fingerprint(data, weights.get())), steps, watch, progress)) {
-                if (journaling == Journaling.RESUME) {
+                if (journaling == Journaling.RESUME && !journal.beginsInside()) {
                     progress.resumed(journal.decided().size());
                 }
                 return run(folder, output, journal, progress, data, weights);

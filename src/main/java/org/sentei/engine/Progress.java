@@ -20,14 +20,15 @@ public interface Progress {
     void advanced(String stage, long done, long total);
 
     /**
-     * The run goes on from the journal of an earlier one. Called once, where {@link Journaling#RESUME} is asked for.
+     * The run goes on from the journal of an earlier one. Called once, where {@link Journaling#RESUME} is asked for, but not when
+     * the earlier run was still inside of its first descent.
      *
      * @param groups of sites that are not decided again; 0 when there was nothing to resume
      */
     default void resumed(int groups) {}
 
     /**
-     * Another group of sites is safe in the journal. Called where {@link Journaling} is not off.
+     * Another group of sites, or part of a descent, is safe in the journal. Called where {@link Journaling} is not off.
      *
      * @param groups of sites that a run that resumes this one will not decide again
      */

@@ -235,9 +235,9 @@ class AttentionRunTest {
     // ---- stopped and resumed
 
     /** Stops when it hears of a stage. */
-    private static final class StopAt implements Progress {
+    private static class StopAt implements Progress {
         private final String stage;
-        private boolean heard;
+        boolean heard;
 
         StopAt(String stage) {
             this.stage = stage;
@@ -267,7 +267,14 @@ class AttentionRunTest {
             StopAt late = new StopAt("group 2 of 2: descent, step 22 ");
             assertThatThrownBy(() -> plan.run(output, Journaling.RESUME, late))
                     .isInstanceOf(CancellationException.class);
-            plan.run(output, Journaling.RESUME, Progress.NONE);
+            StopAt never = new StopAt("group 2 of 2: resumed behind step 20") {
+                @Override
+                public boolean cancelled() {
+                    return false;
+                }
+            };
+            plan.run(output, Journaling.RESUME, never);
+            assertThat(never.heard).isTrue();
         }
         assertThat(state).doesNotExist();
         try (Stream<Path> files = Files.list(folder.resolve("whole"))) {
