@@ -3,7 +3,8 @@
 # device's ceilings, every kernel on cuda and on opencl beside PyTorch, and compute-sanitizer. What is missing here (a GPU,
 # OpenCL, PyTorch, a tool) becomes a row with its reason; the exit code is 0 whenever the table could be written.
 #
-#   bench/gpu.sh OUT     writes, while it goes, OUT/gpu.jsonl (a line a part), OUT/gpu.md (the table), OUT/gpu.log
+#   bench/gpu.sh OUT     writes, while it goes, OUT/gpu.jsonl (a line a part), OUT/gpu.md (the table), OUT/gpu.log,
+#                        OUT/trace-METHOD.json (copies beside kernels in whole compressions)
 #
 #   PYTHON     a Python with torch, and with triton for Triton's kernels; default python3
 #   MINUTES    for everything; default 9
@@ -168,6 +169,7 @@ if ! available cuda; then
 else
     part '"part":"throughput","backend":"cuda"' 90 env BACKEND=cuda SHAPE=1b SAMPLES=32 LENGTH=1024 \
         bench/throughput "$work/throughput"
+    cp "$work"/throughput/trace-*.json "$out/" 2>/dev/null || :
 fi
 
 if ! available cuda; then

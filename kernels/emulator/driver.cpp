@@ -4,6 +4,8 @@
  * - Nothing asynchronous runs before something waits for it, and then streams take turns at random as far as events allow.
  *   A copy whose host memory was reused too early, or a stream that did not wait for another, gives wrong results.
  * - Asynchronous copies want pinned host memory, calls want the current context.
+ * - Events tell the time of a device that runs its streams beside each other as far as events and the host's waiting let it,
+ *   each kernel in KERNEL_US and copies at COPY_BYTES_A_US: for tests of what may overlap, not of how long anything takes.
  * - Allocations are filled with NaN. Right behind each lies a page that ends the process when it is touched; what is written in
  *   front of it, or in the few bytes up to that page, is found when it is freed.
  *
@@ -16,7 +18,7 @@
  *   SENTEI_EMULATED_FAILURE     FUNCTION:CODE:N, the Nth call of FUNCTION fails; "kernel" for the work of a launch
  *   SENTEI_EMULATED_STUB        when it is set, launches do nothing but return: what is left is the cost of calling
  *
- * sentei_emulated_count says what was left open. */
+ * sentei_emulated_count says what was left open; sentei_emulated_forget leaves out waits, which tests shall notice. */
 #include "driver.h"
 #include "fibres.h"
 
@@ -54,6 +56,7 @@ enum {
     INVALID_CONTEXT = 201,
     INVALID_HANDLE = 400,
     NOT_FOUND = 500,
+    NOT_READY = 600,
     ILLEGAL_ADDRESS = 700,
     LAUNCH_FAILED = 719,
     STREAM_CAPTURE_UNSUPPORTED = 900
@@ -61,16 +64,22 @@ enum {
 
 struct Event {
     uint64_t wanted = 0, done = 0; /* records asked for, records reached */
+    bool timed = false;
+    int stream = -1; /* of the last record */
+    double us = 0; /* when the last record was reached */
 };
 
 /* One piece of asynchronous work; `ready` says whether it may run now. */
 struct Work {
     std::function<bool()> ready;
     std::function<Result()> run;
+    double us = 0, earliest = 0; /* how long it takes, and when the host asked for it */
 };
 
 struct Stream {
     std::deque<Work> work;
+    int number = 0; /* in the order of creation */
+    double us = 0; /* when its last work ended */
     bool capturing = false;
     std::vector<Work> captured;
 };
@@ -89,9 +98,13 @@ struct Allocation {
     uint64_t whole_bytes;
 };
 
-enum { ALIGNMENT = 16, PAGE = 4096, GUARD_BYTES = 256, GUARD = 0xa7, QUEUE = 512 };
+enum { ALIGNMENT = 16, PAGE = 4096, GUARD_BYTES = 256, GUARD = 0xa7, QUEUE = 512, HOST = 100 };
+
+const double KERNEL_US = 20, COPY_US = 2, COPY_BYTES_A_US = 50000;
 
 std::recursive_mutex lock;
+thread_local double host_us;
+int forgetful = -1, forgotten = -1; /* who does not wait for whom: numbers of streams, or HOST */
 bool initialised;
 int retained;
 char context_object;
@@ -184,11 +197,20 @@ Result drain(const std::function<bool()> &until) {
         Stream *stream = able[draw(able.size())];
         const Work work = stream->work.front();
         stream->work.pop_front();
+        stream->us = std::max(stream->us, work.earliest);
         if (const Result code = work.run()) {
             return failed(code);
         }
+        stream->us += work.us;
     }
     return SUCCESS;
+}
+
+/* As drain, for a host that waits until this time. */
+Result wait(const std::function<bool()> &until, const double &us) {
+    const Result code = drain(until);
+    host_us = std::max(host_us, us);
+    return code;
 }
 
 bool idle() {
@@ -205,6 +227,7 @@ Result submit(Stream *stream, Work work) {
         stream->captured.push_back(std::move(work));
         return SUCCESS;
     }
+    work.earliest = host_us;
     stream->work.push_back(std::move(work));
     return stream->work.size() < QUEUE ? SUCCESS : drain([stream] { return stream->work.size() < QUEUE / 2; });
 }
@@ -233,7 +256,7 @@ Result copy(Stream *stream, void *target, const void *source, uint64_t bytes) {
     return submit(stream, {always, [=] {
                                std::memcpy(target, source, bytes);
                                return static_cast<Result>(SUCCESS);
-                           }});
+                           }, COPY_US + static_cast<double>(bytes) / COPY_BYTES_A_US});
 }
 
 struct Memcpy2D { /* CUDA_MEMCPY2D of cuda.h */
@@ -443,10 +466,11 @@ Result cuMemFree_v2(Address address) {
 
 Result cuMemHostAlloc(void **address, size_t bytes, unsigned) {
     ENTER("cuMemHostAlloc");
-    uint8_t *memory = static_cast<uint8_t *>(std::malloc(bytes));
+    uint8_t *memory = static_cast<uint8_t *>(std::aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE));
     if (memory == nullptr) {
         return OUT_OF_MEMORY;
     }
+    std::memset(memory, 0xff, bytes);
     pinned[memory] = bytes;
     *address = memory;
     return SUCCESS;
@@ -512,7 +536,7 @@ Result cuMemcpy2DAsync_v2(const Memcpy2D *what, Stream *stream) {
                                    std::memcpy(target + row * c.target_pitch, source + row * c.source_pitch, c.width);
                                }
                                return static_cast<Result>(SUCCESS);
-                           }});
+                           }, COPY_US + static_cast<double>(c.width * c.height) / COPY_BYTES_A_US});
 }
 
 Result cuModuleLoadData(Module **module, const void *image) {
@@ -560,6 +584,7 @@ Result cuModuleGetFunction(const Entry **function, Module *module, const char *n
 Result cuStreamCreate(Stream **stream, unsigned) {
     ENTER("cuStreamCreate");
     *stream = new Stream;
+    (*stream)->number = static_cast<int>(streams.size());
     streams.insert(*stream);
     return SUCCESS;
 }
@@ -585,7 +610,7 @@ Result cuStreamSynchronize(Stream *stream) {
     if (stream->capturing) {
         return STREAM_CAPTURE_UNSUPPORTED;
     }
-    return drain([stream] { return stream->work.empty(); });
+    return wait([stream] { return stream->work.empty(); }, stream->us);
 }
 
 Result cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
@@ -594,7 +619,13 @@ Result cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
         return INVALID_HANDLE;
     }
     const uint64_t wanted = event->wanted;
-    return submit(stream, {[=] { return event->done >= wanted; }, [] { return static_cast<Result>(SUCCESS); }});
+    if (stream->number == forgetful && event->stream == forgotten) {
+        return SUCCESS;
+    }
+    return submit(stream, {[=] { return event->done >= wanted; }, [=] {
+                               stream->us = std::max(stream->us, event->us);
+                               return static_cast<Result>(SUCCESS);
+                           }});
 }
 
 Result cuStreamBeginCapture_v2(Stream *stream, int) {
@@ -666,9 +697,10 @@ Result cuGraphLaunch(Graph *executable, Stream *stream) {
     return SUCCESS;
 }
 
-Result cuEventCreate(Event **event, unsigned) {
+Result cuEventCreate(Event **event, unsigned flags) {
     ENTER("cuEventCreate");
     *event = new Event;
+    (*event)->timed = (flags & 2) == 0; /* CU_EVENT_DISABLE_TIMING */
     events.insert(*event);
     return SUCCESS;
 }
@@ -692,8 +724,10 @@ Result cuEventRecord(Event *event, Stream *stream) {
         return INVALID_HANDLE;
     }
     const uint64_t record = ++event->wanted;
+    event->stream = stream->number;
     return submit(stream, {always, [=] {
                                event->done = std::max(event->done, record);
+                               event->us = stream->us;
                                return static_cast<Result>(SUCCESS);
                            }});
 }
@@ -704,7 +738,22 @@ Result cuEventSynchronize(Event *event) {
         return INVALID_HANDLE;
     }
     const uint64_t wanted = event->wanted;
-    return drain([=] { return event->done >= wanted; });
+    if (forgetful == HOST && event->stream == forgotten) {
+        return SUCCESS;
+    }
+    return wait([=] { return event->done >= wanted; }, event->us);
+}
+
+Result cuEventElapsedTime(float *milliseconds, Event *begin, Event *end) {
+    ENTER("cuEventElapsedTime");
+    if (events.count(begin) == 0 || events.count(end) == 0 || !begin->timed || !end->timed) {
+        return INVALID_HANDLE;
+    }
+    if (begin->done < begin->wanted || end->done < end->wanted) {
+        return NOT_READY;
+    }
+    *milliseconds = static_cast<float>((end->us - begin->us) / 1000);
+    return SUCCESS;
 }
 
 Result cuLaunchKernel(const Entry *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
@@ -736,7 +785,7 @@ Result cuLaunchKernel(const Entry *function, unsigned grid_x, unsigned grid_y, u
                                }
                                std::fprintf(stderr, "emulated driver: %s: %s\n", name, failure.c_str());
                                return LAUNCH_FAILED;
-                           }});
+                           }, KERNEL_US});
 }
 
 int sentei_emulated_planned(const char *function) {
@@ -764,7 +813,14 @@ int sentei_emulated_submit(void *stream, const std::function<void()> &work) {
     return submit(static_cast<Stream *>(stream), {always, [work] {
                                                       work();
                                                       return static_cast<Result>(SUCCESS);
-                                                  }});
+                                                  }, KERNEL_US});
+}
+
+/* For tests: from now on this stream, or the host for HOST, does not wait for events of that one; -1 for none. */
+void sentei_emulated_forget(int stream, int other) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    forgetful = stream;
+    forgotten = other;
 }
 
 /* For tests: 0 contexts that are open; what happened so far: 1 launches that ran, 2 allocations that kernels wrote beside,

@@ -1,5 +1,6 @@
 package org.sentei.bench.jmh;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -18,6 +19,7 @@ import org.sentei.engine.recipe.Recipes;
 import org.sentei.engine.report.Report;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
+import org.sentei.platform.Settings;
 
 /**
  * Whole compressions of one model by several methods, with the time from host memory to host memory apart from that of files:
@@ -39,7 +41,8 @@ public final class Throughput {
     }
 
     /**
-     * Takes the model, a text, windows and tokens of each, a backend, and a folder for the outputs, which are removed.
+     * Takes the model, a text, windows and tokens of each, a backend, and a folder for the outputs, which are removed, and for the
+     * traces of a backend that makes some, which are not.
      *
      * @throws IOException when an output cannot be removed
      */
@@ -57,17 +60,34 @@ public final class Throughput {
             CompressionRequest request =
                     CompressionRequest.of(model, Recipes.parse(recipe)).on(backend, Backend.Options.defaults());
             boolean calibrated = !method.getValue().contains("magnitude");
-            results.add(measure(
+            Path trace = folder.resolve("trace-" + method.getKey().replaceAll("[^a-z0-9]+", "-") + ".json");
+            System.setProperty(Settings.CUDA_TRACE, trace.toString());
+            Map<String, Object> result = measure(
                     method.getKey(),
                     calibrated ? request.withCalibration(text) : request,
                     calibrated ? samples * length : 0,
-                    folder.resolve("out")));
+                    folder.resolve("out"));
+            if (Files.exists(trace)) {
+                result.putAll(overlap(trace));
+            }
+            results.add(result);
         }
         Map<String, Object> document = new LinkedHashMap<>();
         document.put("model", model.getFileName().toString());
         document.put("backend", backend);
         document.put("throughput", results);
         System.out.println(JsonMapper.builder().build().writeValueAsString(document));
+    }
+
+    /** What the device's own clock says of copies and kernels. */
+    private static Map<String, Object> overlap(Path trace) throws IOException {
+        JsonNode totals = JsonMapper.builder().build().readTree(trace.toFile()).get("otherData");
+        double copies = totals.get("copy_us").asDouble();
+        Map<String, Object> overlap = new LinkedHashMap<>();
+        overlap.put("copy_seconds", copies / 1e6);
+        overlap.put("copy_hidden_share", totals.get("copy_under_kernels_us").asDouble() / copies);
+        overlap.put("trace", trace.getFileName().toString());
+        return overlap;
     }
 
     private static Map<String, Object> measure(String method, CompressionRequest request, long tokens, Path output)

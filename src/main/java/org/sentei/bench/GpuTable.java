@@ -282,11 +282,13 @@ public final class GpuTable {
 
     /** Whole compressions. */
     private void throughput(StringJoiner lines) {
-        lines.add("| synthetic model | method | calibration tokens | s | of that host to host | files |");
-        lines.add("|---|---|---:|---:|---:|---:|");
+        lines.add(
+                "| synthetic model | method | calibration tokens | s | of that host to host | files | copies | of that under"
+                        + " kernels |");
+        lines.add("|---|---|---:|---:|---:|---:|---:|---:|");
         JsonNode compressed = result("throughput");
         if (compressed.path("throughput").isEmpty()) {
-            lines.add(row("-", "-", reason("throughput", null, null), "-", "-", "-"));
+            lines.add(row("-", "-", reason("throughput", null, null), "-", "-", "-", "-", "-"));
         }
         compressed
                 .path("throughput")
@@ -296,7 +298,13 @@ public final class GpuTable {
                         one.path("calibration_tokens").asText(),
                         figure(one.path("seconds").asDouble()),
                         figure(one.path("host_to_host_seconds").asDouble()),
-                        figure(one.path("file_seconds").asDouble()))));
+                        figure(one.path("file_seconds").asDouble()),
+                        one.has("copy_seconds")
+                                ? figure(one.path("copy_seconds").asDouble())
+                                : "-",
+                        one.has("copy_hidden_share")
+                                ? figure(100 * one.path("copy_hidden_share").asDouble()) + " %"
+                                : "-")));
     }
 
     private String conformance(JsonNode doctor, String backend) {

@@ -119,9 +119,7 @@ final class BatchCommand implements Callable<Integer> {
             for (BatchJob job : jobs) {
                 OptionalInt before = resume && job.fault() == null ? events.finished(job) : OptionalInt.empty();
                 if (before.isPresent()) {
-                    ended.put(
-                            job.line(),
-                            BatchSummary.Job.of(job, BatchSummary.Status.SKIPPED, before.getAsInt(), null, 0, null));
+                    ended.put(job.line(), before(job, before.getAsInt(), events.hadAnotherRecipe(job)));
                 } else {
                     queue.add(job);
                 }
@@ -150,6 +148,23 @@ final class BatchCommand implements Callable<Integer> {
             summary.print(terminal.out());
         }
         return summary.exitCode();
+    }
+
+    /** What a job is that an earlier run has finished. */
+    private BatchSummary.Job before(BatchJob job, int exitCode, boolean otherRecipe) {
+        if (!otherRecipe) {
+            return BatchSummary.Job.of(job, BatchSummary.Status.SKIPPED, exitCode, null, 0, null);
+        }
+        BatchSummary.Job refused = BatchSummary.Job.of(
+                job,
+                BatchSummary.Status.FAILED,
+                ExitCode.INPUT,
+                null,
+                0,
+                "recipe " + job.field("recipe") + " is not what it was when " + job.out()
+                        + " was made from it; remove that output, or give the job another out");
+        tell(refused);
+        return refused;
     }
 
     /** Every worker on a thread of its own. When all devices are lost, the jobs that are left have failed. */

@@ -19,6 +19,7 @@ import java.util.TreeMap;
 import org.sentei.engine.CompressionRequest;
 import org.sentei.engine.recipe.Nearest;
 import org.sentei.engine.recipe.Recipe;
+import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.recipe.Recipes;
 import org.sentei.format.FormatException;
 import org.sentei.format.JsonFault;
@@ -151,6 +152,27 @@ record BatchJob(int line, String id, Map<String, String> fields, Long seed, Stri
                 optional("tokenizer"),
                 Backends.AUTO,
                 Backend.Options.defaults());
+    }
+
+    /** Hash of what the recipe says now; empty where it says nothing valid, which running the job will tell. */
+    String recipeSha256() {
+        try {
+            Recipe said = Recipes.load(field("recipe"));
+            Recipe plain = new Recipe(
+                    said.seed(),
+                    said.steps(),
+                    said.quantize(),
+                    said.calibration(),
+                    said.images(),
+                    said.storage(),
+                    said.quality(),
+                    "without remarks");
+            return new Sha256()
+                    .add(plain.toString().getBytes(StandardCharsets.UTF_8))
+                    .hex();
+        } catch (RecipeException | FormatException invalid) {
+            return "";
+        }
     }
 
     private Optional<Path> optional(String key) {

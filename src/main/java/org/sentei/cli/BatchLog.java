@@ -14,9 +14,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.time.Instant;
-import java.util.HashSet;
+import java.util.HashMap;
+import java.util.Map;
 import java.util.OptionalInt;
-import java.util.Set;
 import java.util.stream.Stream;
 import org.sentei.format.FormatException;
 
@@ -31,8 +31,8 @@ final class BatchLog implements AutoCloseable {
     private final Path file;
     private final FileChannel channel;
     private final Terminal terminal;
-    /** Hashes of jobs that began to fill a free output and did not fail since. */
-    private final Set<String> begun = new HashSet<>();
+    /** Hashes of jobs that began to fill a free output and did not fail since, with those of their recipes. */
+    private final Map<String, String> begun = new HashMap<>();
 
     private boolean broken;
 
@@ -107,7 +107,7 @@ final class BatchLog implements AutoCloseable {
         switch (event.path("event").asText()) {
             case "started" -> {
                 if (event.path("free").asBoolean()) {
-                    begun.add(job);
+                    begun.put(job, event.path("recipe").asText());
                 }
             }
             case "ended" -> {
@@ -125,7 +125,7 @@ final class BatchLog implements AutoCloseable {
      * free when the job began, is complete.
      */
     OptionalInt finished(BatchJob job) {
-        if (!begun.contains(job.id())) {
+        if (!begun.containsKey(job.id())) {
             return OptionalInt.empty();
         }
         if (isComplete(job.out())) {
@@ -134,16 +134,38 @@ final class BatchLog implements AutoCloseable {
         return isComplete(job.out().resolve("rejected")) ? OptionalInt.of(ExitCode.GATE) : OptionalInt.empty();
     }
 
+    /** Whether the recipe of a job that is {@link #finished} says something else by now. */
+    boolean hadAnotherRecipe(BatchJob job) {
+        String before = begun.getOrDefault(job.id(), "");
+        return !before.isEmpty() && !before.equals(job.recipeSha256());
+    }
+
     private static boolean isComplete(Path output) {
         return Files.isRegularFile(output.resolve("report.json"));
     }
 
     record Started(
-            String time, String event, int line, String job, String model, String out, int device, boolean free) {}
+            String time,
+            String event,
+            int line,
+            String job,
+            String recipe,
+            String model,
+            String out,
+            int device,
+            boolean free) {}
 
     void started(BatchJob job, int device) {
         write(new Started(
-                now(), "started", job.line(), job.id(), job.model(), job.out().toString(), device, isFree(job.out())));
+                now(),
+                "started",
+                job.line(),
+                job.id(),
+                job.recipeSha256(),
+                job.model(),
+                job.out().toString(),
+                device,
+                isFree(job.out())));
     }
 
     private static boolean isFree(Path output) {

@@ -82,10 +82,11 @@ final class StatsCommand implements Callable<Integer> {
 
     /** Says what a file holds. */
     static void tell(Sentei.Collected collected, Path file, boolean json, Terminal terminal) {
-        if (collected.made().size() > 1) {
+        if (collected.mayRoundDifferently()) {
             terminal.err()
-                    .println("warning: the shards come from devices that may round differently: "
-                            + String.join("; ", collected.made()));
+                    .println(
+                            "warning: these statistics come from devices that may round differently than a single pass: "
+                                    + String.join("; ", collected.made()));
         }
         if (json) {
             Json.print(terminal, new Document(file.toString(), collected));

@@ -8,17 +8,21 @@ import org.sentei.model.Edit;
 import org.sentei.model.LinearWeights;
 import org.sentei.model.Site;
 import org.sentei.model.TensorSource;
+import org.sentei.model.Uploads;
 
 /** A group whose weights are loaded when they are first asked for; on its own it has no data to observe. */
 class GroupWeights implements Walk.Group {
     private final List<Site> sites;
     private final TensorSource tensors;
     private final Map<Site, LinearWeights> loaded = new HashMap<>();
+    private final Uploads uploads;
     private final Scope scope;
 
-    GroupWeights(List<Site> sites, TensorSource tensors, Scope parent) {
+    /** @param uploads of some of the sites' tensors; closed with the group */
+    GroupWeights(List<Site> sites, TensorSource tensors, Uploads uploads, Scope parent) {
         this.sites = sites;
         this.tensors = tensors;
+        this.uploads = uploads;
         this.scope = parent.child();
     }
 
@@ -29,7 +33,7 @@ class GroupWeights implements Walk.Group {
 
     @Override
     public LinearWeights weights(Site site) {
-        return loaded.computeIfAbsent(site, wanted -> LinearWeights.load(wanted, tensors, scope));
+        return loaded.computeIfAbsent(site, wanted -> LinearWeights.load(wanted, tensors, uploads, scope));
     }
 
     Scope scope() {
@@ -46,6 +50,8 @@ class GroupWeights implements Walk.Group {
 
     @Override
     public void close() {
-        scope.close();
+        try (scope) {
+            uploads.close();
+        }
     }
 }

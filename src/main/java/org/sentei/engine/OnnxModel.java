@@ -171,13 +171,8 @@ final class OnnxModel implements OpenModel {
     }
 
     @Override
-    public long groupBytes(List<Site> targeted, boolean sequential, boolean running) {
-        return groups(targeted, sequential).stream()
-                .mapToLong(group -> group.stream()
-                        .mapToLong(site -> Float.BYTES * site.parameters())
-                        .sum())
-                .max()
-                .orElse(0);
+    public List<List<Site>> held(List<Site> targeted, boolean sequential, boolean running) {
+        return groups(targeted, sequential);
     }
 
     @Override

@@ -13,6 +13,7 @@ import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
 import org.sentei.model.Edit;
 import org.sentei.model.Site;
+import org.sentei.model.Uploads;
 import org.sentei.model.onnx.OnnxEncoder;
 import org.sentei.model.onnx.OnnxSession;
 import org.sentei.tensor.Shape;
@@ -73,7 +74,7 @@ final class OnnxWalk implements Walk {
         private OnnxEncoder encoder;
 
         Tapped(List<Site> sites) {
-            super(sites, file, OnnxWalk.this.scope);
+            super(sites, file, Uploads.none(), OnnxWalk.this.scope);
             values = sites.stream().map(Site::input).distinct().toList();
         }
 

@@ -125,11 +125,11 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
     }
 
     /**
-     * Bytes on the device that the weights of the largest group take.
+     * The sites of each group whose weights are on the device together.
      *
      * @param running whether data will be carried through the model
      */
-    long groupBytes(List<Site> targeted, boolean sequential, boolean running);
+    List<List<Site>> held(List<Site> targeted, boolean sequential, boolean running);
 
     /**
      * Starts carrying calibration data through the model.

@@ -5,6 +5,8 @@ import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -280,7 +282,7 @@ public final class Plan implements AutoCloseable {
         }
         checkShardable();
         statistics.get().check(file, windowsIdentity(), steps.keySet());
-        if (statistics.get().made().size() > 1) {
+        if (Statistics.mayRoundDifferently(statistics.get().made())) {
             warnings.add("statistics " + file + " come from devices that may round differently ("
                     + String.join("; ", statistics.get().made())
                     + "): masks can differ from those of a single pass where scores nearly tie");
@@ -439,7 +441,17 @@ public final class Plan implements AutoCloseable {
     }
 
     private long groupBytes() {
-        return model.groupBytes(List.copyOf(steps.keySet()), sequential(), observed());
+        return bytes(largestGroup());
+    }
+
+    private List<Site> largestGroup() {
+        return model.held(List.copyOf(steps.keySet()), sequential(), observed()).stream()
+                .max(Comparator.comparingLong(Plan::bytes))
+                .orElse(List.of());
+    }
+
+    private static long bytes(List<Site> sites) {
+        return sites.stream().mapToLong(site -> Float.BYTES * site.parameters()).sum();
     }
 
     private long evidenceBytes(long tokens) {
@@ -455,13 +467,18 @@ public final class Plan implements AutoCloseable {
 
     private void checkMemory() {
         long allowed = request.options().memoryBytes();
-        if (groupBytes() > allowed) {
+        List<Site> group = largestGroup();
+        if (bytes(group) > allowed) {
+            Site largest = Collections.max(group, Comparator.comparingLong(Site::parameters));
             throw new DeviceException(
                     backend.info().backend(),
                     "planning",
                     0,
-                    "the weights of the largest group of layers take " + groupBytes()
-                            + " bytes on the device, the budget (--device-memory) allows " + allowed + "; allow more",
+                    "the weights of the largest group of layers take " + bytes(group)
+                            + " bytes on the device as F32, the largest of them, " + largest.weight() + ", "
+                            + Float.BYTES * largest.parameters() + ", and the budget (--device-memory) allows "
+                            + allowed
+                            + "; a group must fit whole: allow more, or leave layers out of the recipe's targets",
                     DeviceException.Kind.OUT_OF_MEMORY);
         }
     }
@@ -628,8 +645,8 @@ public final class Plan implements AutoCloseable {
                 new Evaluation(read, Optional.empty(), backend, progress)));
         statistics.ifPresent(
                 collected -> collected.checkWeights(request.statistics().orElseThrow(), weights.get()));
-        List<Compressor.Outcome> outcomes = compress(journal, progress);
         List<String> said = new ArrayList<>(warnings);
+        List<Compressor.Outcome> outcomes = compress(journal, progress, said);
         outcomes.forEach(outcome -> outcome.warning().ifPresent(said::add));
         List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
         said.addAll(model.write(output, edits, recipe.storage()));
@@ -741,12 +758,17 @@ public final class Plan implements AutoCloseable {
         }
     }
 
-    private List<Compressor.Outcome> compress(Journal journal, Progress progress) {
+    private List<Compressor.Outcome> compress(Journal journal, Progress progress, List<String> said) {
         List<Site> targeted = List.copyOf(steps.keySet());
+        List<Walk> walks = new ArrayList<>();
         try (Scope scope = new Scope(backend)) {
-            Supplier<Walk> walk = () -> calibration.isEmpty()
-                    ? new StillWalk(targeted, model.tensors(), scope)
-                    : model.walk(targeted, calibration.get(), sequential(), scope);
+            Supplier<Walk> walk = () -> {
+                walks.add(
+                        calibration.isEmpty()
+                                ? new StillWalk(targeted, model.tensors(), scope)
+                                : model.walk(targeted, calibration.get(), sequential(), scope));
+                return walks.getLast();
+            };
             InputStatistics.Source source = calibration.isPresent()
                     ? InputStatistics::collect
                     : (group, evidence, owner, heard) -> statistics
@@ -754,8 +776,15 @@ public final class Plan implements AutoCloseable {
                             .orElse(Map.of());
             AttentionPruning attention = new AttentionPruning(
                     descended(), steps, () -> calibration.orElseThrow().get(), recipe.seed(), journal, progress);
-            return new Compressor(steps, biasPossible, model.tensors(), source, attention, scope, progress)
+            List<Compressor.Outcome> outcomes = new Compressor(
+                            steps, biasPossible, model.tensors(), source, attention, scope, progress)
                     .run(walk, journal.decided(), journal::append);
+            if (walks.stream().anyMatch(Walk::halved)) {
+                said.add(
+                        "the device's memory held only half a batch of calibration windows at a time: statistics are sums"
+                                + " in another order, and scores that nearly tie may fall the other way than with more memory");
+            }
+            return outcomes;
         }
     }
 
@@ -796,6 +825,7 @@ public final class Plan implements AutoCloseable {
                         .add(request.tokenizer().orElseGet(model::defaultTokenizer))
                         .hex());
         Map<String, InputStatistics.Collected> collected = new HashMap<>();
+        boolean halved;
         try (Scope scope = new Scope(backend);
                 Walk walk = model.walk(List.copyOf(steps.keySet()), () -> whole.part(shard), false, scope)) {
             for (int group = 0; ; group++) {
@@ -812,9 +842,11 @@ public final class Plan implements AutoCloseable {
                     open.commit(List.of());
                 }
             }
+            halved = walk.halved();
         }
         collected.values().forEach(InputStatistics.Collected::total);
-        Statistics statisticsOfShard = Statistics.of(new Statistics.Origin(identity, maker(), whole), collected);
+        Statistics statisticsOfShard = Statistics.of(
+                new Statistics.Origin(identity, halved ? maker() + Statistics.HALVED : maker(), whole), collected);
         statisticsOfShard.write(file);
         return statisticsOfShard.summary();
     }

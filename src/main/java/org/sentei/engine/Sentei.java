@@ -67,6 +67,11 @@ public final class Sentei {
         public Collected {
             made = List.copyOf(made);
         }
+
+        /** Whether one device that takes whole batches could get other bits than these did. */
+        public boolean mayRoundDifferently() {
+            return Statistics.mayRoundDifferently(made);
+        }
     }
 
     /**

@@ -35,6 +35,9 @@ import org.sentei.tensor.Tensor;
  * out ones.
  */
 final class Statistics {
+    /** Behind a device that ran halved batches: its sums are rounded in another order. */
+    static final String HALVED = ", batches halved for lack of memory";
+
     private static final String WEIGHTS = "model.weights";
     private static final String TEXT = "calibration";
     private static final int MOST_BATCHES = 1 << 24;
@@ -332,6 +335,11 @@ final class Statistics {
     /** Devices and programs that collected. */
     List<String> made() {
         return about.made();
+    }
+
+    /** Whether one device that takes whole batches could get other bits than these did. */
+    static boolean mayRoundDifferently(List<String> made) {
+        return made.size() > 1 || made.getFirst().endsWith(HALVED);
     }
 
     Report.Calibration reported() {

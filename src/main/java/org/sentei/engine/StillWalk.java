@@ -1,7 +1,6 @@
 package org.sentei.engine;
 
 import java.util.ArrayList;
-import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -13,14 +12,22 @@ import org.sentei.model.TensorSource;
 /** Visits the sites block by block without any data: all that magnitude pruning needs. */
 final class StillWalk implements Walk {
     private final List<List<Site>> groups;
-    private final Iterator<List<Site>> remaining;
     private final TensorSource tensors;
+    private final WeightStream stream;
     private final Scope scope;
+    private int next;
 
     StillWalk(List<Site> sites, TensorSource tensors, Scope scope) {
         this.groups = byBlock(sites);
-        this.remaining = groups.iterator();
         this.tensors = tensors;
+        this.stream = new WeightStream(
+                groups.stream()
+                        .map(group -> group.stream()
+                                .flatMap(site -> site.tensors().stream())
+                                .toList())
+                        .toList(),
+                tensors,
+                scope.backend());
         this.scope = scope;
     }
 
@@ -40,9 +47,22 @@ final class StillWalk implements Walk {
 
     @Override
     public Optional<Group> next() {
-        return remaining.hasNext() ? Optional.of(new GroupWeights(remaining.next(), tensors, scope)) : Optional.empty();
+        if (next == groups.size()) {
+            return Optional.empty();
+        }
+        int index = next++;
+        Group group = new GroupWeights(groups.get(index), tensors, stream.of(index), scope);
+        try {
+            stream.beginAfter(index);
+            return Optional.of(group);
+        } catch (RuntimeException e) {
+            group.close();
+            throw e;
+        }
     }
 
     @Override
-    public void close() {}
+    public void close() {
+        stream.close();
+    }
 }

@@ -17,6 +17,7 @@ import java.util.function.Function;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.report.Report;
@@ -208,19 +209,26 @@ final class TransformerModel implements OpenModel {
     }
 
     @Override
-    public long groupBytes(List<Site> targeted, boolean sequential, boolean running) {
-        return transformer.spec().blocks().stream()
-                .mapToLong(block -> block.sites().stream()
-                        .filter(site -> running || targeted.contains(site))
-                        .mapToLong(site -> Float.BYTES * site.parameters())
-                        .sum())
-                .max()
-                .orElse(0);
+    public List<List<Site>> held(List<Site> targeted, boolean sequential, boolean running) {
+        if (!running) {
+            return groups(targeted, sequential);
+        }
+        int last = targeted.stream().mapToInt(Site::block).max().orElse(-1);
+        boolean withHead = targeted.stream().anyMatch(site -> site.role() == Site.Role.HEAD);
+        Stream<List<Site>> blocks = transformer.spec().blocks().stream()
+                .limit(withHead ? transformer.blocks() : last + 1)
+                .map(TransformerSpec.Block::sites);
+        return withHead
+                ? Stream.concat(
+                                blocks,
+                                Stream.of(List.of(transformer.spec().head().site())))
+                        .toList()
+                : blocks.toList();
     }
 
     @Override
     public Walk walk(List<Site> targeted, Supplier<Calibration> calibration, boolean sequential, Scope scope) {
-        return new TransformerWalk(transformer, targeted, calibration.get(), sequential, scope);
+        return new TransformerWalk(transformer, folder, targeted, calibration.get(), sequential, scope);
     }
 
     @Override

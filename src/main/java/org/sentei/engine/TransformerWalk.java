@@ -6,6 +6,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.function.Function;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
 import org.sentei.method.AttentionLoss;
@@ -19,7 +20,9 @@ import org.sentei.model.LinearObserver;
 import org.sentei.model.LinearWeights;
 import org.sentei.model.NormWeights;
 import org.sentei.model.Site;
+import org.sentei.model.TensorSource;
 import org.sentei.model.Transformer;
+import org.sentei.model.Uploads;
 
 /**
  * Block after block of a transformer, hidden states parked on the host in between. What follows the last block is a group of
@@ -34,6 +37,7 @@ final class TransformerWalk implements Walk {
     private final Calibration calibration;
     private final HiddenStates fitting;
     private final HiddenStates heldOut;
+    private final WeightStream stream;
     private int next;
 
     /**
@@ -42,7 +46,13 @@ final class TransformerWalk implements Walk {
      * @param targeted sites that will be edited: the walk ends behind the last of them
      * @param sequential whether a group sees what the groups before it committed
      */
-    TransformerWalk(Transformer model, List<Site> targeted, Calibration calibration, boolean sequential, Scope parent) {
+    TransformerWalk(
+            Transformer model,
+            TensorSource tensors,
+            List<Site> targeted,
+            Calibration calibration,
+            boolean sequential,
+            Scope parent) {
         this.model = model;
         this.calibration = calibration;
         this.sequential = sequential;
@@ -51,6 +61,12 @@ final class TransformerWalk implements Walk {
                 ? model.blocks()
                 : 1 + targeted.stream().mapToInt(Site::block).max().orElse(-1);
         this.scope = parent.child();
+        this.stream = new WeightStream(
+                IntStream.range(0, groups())
+                        .mapToObj(group -> group < blocks ? model.tensors(group) : model.headTensors())
+                        .toList(),
+                tensors,
+                parent.backend());
         try {
             this.fitting = new HiddenStates(model, calibration.fitting().tokens(), scope);
             try {
@@ -72,18 +88,34 @@ final class TransformerWalk implements Walk {
 
     @Override
     public Optional<Group> next() {
-        int index = next++;
-        if (index < blocks) {
-            return Optional.of(new Block(index));
+        if (next == groups()) {
+            return Optional.empty();
         }
-        return index == blocks && withHead ? Optional.of(new Head()) : Optional.empty();
+        int index = next++;
+        Group group;
+        try (Uploads uploads = stream.of(index)) {
+            group = index < blocks ? new Block(index, uploads) : new Head(uploads);
+        }
+        try {
+            stream.beginAfter(index);
+            return Optional.of(group);
+        } catch (RuntimeException e) {
+            group.close();
+            throw e;
+        }
+    }
+
+    @Override
+    public boolean halved() {
+        return fitting.isHalved() || heldOut.isHalved();
     }
 
     @Override
     public void close() {
         try (scope;
-                fitting) {
-            heldOut.close();
+                fitting;
+                heldOut) {
+            stream.close();
         }
     }
 
@@ -133,9 +165,9 @@ final class TransformerWalk implements Walk {
         private final BlockWeights weights;
         private final Map<Site, LinearWeights> linears;
 
-        Block(int index) {
+        Block(int index, Uploads uploads) {
             try {
-                weights = model.load(index, blockScope);
+                weights = model.load(index, uploads, blockScope);
             } catch (RuntimeException e) {
                 blockScope.close();
                 throw e;
@@ -208,9 +240,9 @@ final class TransformerWalk implements Walk {
         private final Scope headScope = scope.child();
         private final HeadWeights weights;
 
-        Head() {
+        Head(Uploads uploads) {
             try {
-                weights = model.loadHead(headScope);
+                weights = model.loadHead(uploads, headScope);
             } catch (RuntimeException e) {
                 headScope.close();
                 throw e;

@@ -21,6 +21,11 @@ interface Walk extends AutoCloseable {
     /** Opens the next group, which must be closed before the one after it; empty at the end. */
     Optional<Group> next();
 
+    /** Whether, in the end, less data ran at once than it should, because the device had no memory for more. */
+    default boolean halved() {
+        return false;
+    }
+
     @Override
     void close();
 

@@ -1,5 +1,6 @@
 package org.sentei.kernel;
 
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Optional;
@@ -10,7 +11,8 @@ import org.sentei.tensor.DType;
  *
  * <p>A backend belongs to the thread that opened it and has one compute stream: ops run in the order they are given.
  * {@link #run(Op)} may return before the work is done; errors surface at {@code run} or at {@link #sync}, never later.
- * {@link #copyOut} waits for the ops that write the view.
+ * {@link #copyOut} waits for the ops that write the view. {@link #upload} and {@link #download} copy beside the ops where a
+ * device can.
  */
 public interface Backend extends AutoCloseable {
     /** What the device is and has. */
@@ -51,6 +53,39 @@ public interface Backend extends AutoCloseable {
 
     /** Copies a view into packed rows of host memory; {@code target} holds exactly {@code source.bytes()} bytes. */
     void copyOut(View source, MemorySegment target);
+
+    /** Whether copies run beside ops, so that it pays to begin them early. */
+    default boolean copiesBeside() {
+        return false;
+    }
+
+    /**
+     * Memory of the host, aligned to 64 bytes, that copies to and from this backend pass through fastest.
+     *
+     * @param arena whose closing frees it, by the backend's thread
+     * @throws OutOfMemoryError when the host has none
+     */
+    default MemorySegment allocateHost(long bytes, Arena arena) {
+        return arena.allocate(bytes, 64);
+    }
+
+    /**
+     * Begins to bring host memory to the device, as far as the device copies beside ops and has memory free, and any thread may
+     * read the source. The source must stay as it is until the upload is closed, or the memory that was taken is.
+     */
+    default Upload upload(MemorySegment source) {
+        return new LateUpload(this, source);
+    }
+
+    /**
+     * Begins to copy a view, as the ops given so far leave it, into packed rows of host memory; {@code target} holds exactly
+     * {@code source.bytes()} bytes and must not be touched before it has arrived. Ops that are given later, and freeing the
+     * view's memory, change nothing of it.
+     */
+    default Download download(View source, MemorySegment target) {
+        copyOut(source, target);
+        return Download.DONE;
+    }
 
     /**
      * Runs one op.

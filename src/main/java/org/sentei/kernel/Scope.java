@@ -52,6 +52,12 @@ public final class Scope implements AutoCloseable {
         return own(backend.allocateZeros(dtype.bytesFor(Math.multiplyExact(rows, cols))), dtype, rows, cols);
     }
 
+    /** A packed matrix that an upload has brought, or brings now. */
+    public View uploaded(Upload upload, DType dtype, long rows, long cols) {
+        check();
+        return own(upload.take(), dtype, rows, cols);
+    }
+
     private View own(Buffer buffer, DType dtype, long rows, long cols) {
         buffers.push(buffer);
         return View.of(buffer, dtype, rows, cols);

@@ -29,7 +29,12 @@ public record LinearWeights(Site site, View weight, View bias) {
      * @throws ModelException when a tensor is missing or holds NaN or infinite values
      */
     public static LinearWeights load(Site site, TensorSource tensors, Scope scope) {
-        WeightLoader loader = new WeightLoader(scope);
+        return load(site, tensors, Uploads.none(), scope);
+    }
+
+    /** As above, for tensors some of which are on their way. */
+    public static LinearWeights load(Site site, TensorSource tensors, Uploads uploads, Scope scope) {
+        WeightLoader loader = new WeightLoader(scope, uploads);
         LinearWeights linear = load(site, tensors, loader);
         loader.checkFinite();
         return linear;

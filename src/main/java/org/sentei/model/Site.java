@@ -1,5 +1,7 @@
 package org.sentei.model;
 
+import java.util.List;
+
 /**
  * A weight matrix that a method can edit: one linear layer.
  *
@@ -61,5 +63,10 @@ public record Site(
     /** Weights without the bias: {@code rows * cols}. */
     public long parameters() {
         return rows * cols;
+    }
+
+    /** Names of its tensors in the file. */
+    public List<String> tensors() {
+        return bias == null ? List.of(weight) : List.of(weight, bias);
     }
 }

@@ -285,14 +285,54 @@ public final class Transformer {
         run(scratch, new Embedding(entries, indices, output, accumulate));
     }
 
+    /** Names of the tensors that {@link #load} brings, in its order. */
+    public List<String> tensors(int index) {
+        TransformerSpec.Block block = spec.blocks().get(index);
+        List<String> names = new ArrayList<>();
+        block.sites().forEach(site -> names.addAll(site.tensors()));
+        names.addAll(normTensors(block.attentionNorm()));
+        if (block.queryNorm() != null) {
+            names.add(block.queryNorm() + ".weight");
+            names.add(block.keyNorm() + ".weight");
+        }
+        names.addAll(normTensors(block.feedForwardNorm()));
+        return names;
+    }
+
+    /** Names of the tensors that {@link #loadHead} brings. */
+    public List<String> headTensors() {
+        List<String> names = new ArrayList<>();
+        if (spec.finalNorm() != null) {
+            names.addAll(normTensors(spec.finalNorm()));
+        }
+        if (spec.head() != null) {
+            if (spec.head().projection() != null) {
+                names.add(spec.head().projection());
+            }
+            names.addAll(spec.head().site().tensors());
+        }
+        return names;
+    }
+
+    private List<String> normTensors(String base) {
+        return spec.norm().kind() == TransformerSpec.Norm.Kind.RMS
+                ? List.of(gainName(base))
+                : List.of(gainName(base), biasName(base));
+    }
+
     /**
      * Brings the weights of a block onto the device.
      *
      * @throws ModelException for a tensor with NaN or infinite values
      */
     public BlockWeights load(int index, Scope scope) {
+        return load(index, Uploads.none(), scope);
+    }
+
+    /** As above, for tensors some of which are on their way. */
+    public BlockWeights load(int index, Uploads uploads, Scope scope) {
         TransformerSpec.Block block = spec.blocks().get(index);
-        WeightLoader loader = new WeightLoader(scope);
+        WeightLoader loader = new WeightLoader(scope, uploads);
         Map<Role, LinearWeights> linears = new EnumMap<>(Role.class);
         for (Site site : block.sites()) {
             linears.put(site.role(), LinearWeights.load(site, tensors, loader));
@@ -314,7 +354,12 @@ public final class Transformer {
      * @throws ModelException for a tensor with NaN or infinite values
      */
     public HeadWeights loadHead(Scope scope) {
-        WeightLoader loader = new WeightLoader(scope);
+        return loadHead(Uploads.none(), scope);
+    }
+
+    /** As above, for tensors some of which are on their way. */
+    public HeadWeights loadHead(Uploads uploads, Scope scope) {
+        WeightLoader loader = new WeightLoader(scope, uploads);
         NormWeights norm = spec.finalNorm() == null ? null : loadNorm(spec.finalNorm(), loader);
         View projection = null;
         LinearWeights linear = null;
@@ -485,7 +530,8 @@ public final class Transformer {
         check(batch);
         long cols = spec.head() == null ? spec.width() : spec.head().site().rows();
         Shape shape = Shape.of(batch.sequences(), batch.length(), cols);
-        MemorySegment output = HostMemory.allocate(arena, DType.F32.bytesFor(shape.elements()), "the output " + shape);
+        MemorySegment output =
+                HostMemory.allocate(backend, arena, DType.F32.bytesFor(shape.elements()), "the output " + shape);
         try (Scope scope = new Scope(backend);
                 HiddenStates states = new HiddenStates(this, batch.split(FORWARD_TOKENS), scope)) {
             for (int block = 0; block < blocks(); block++) {

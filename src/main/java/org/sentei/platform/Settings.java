@@ -17,6 +17,9 @@ public final class Settings {
     /** File of NVRTC, where the system does not find the right one by itself. */
     public static final String NVRTC = "sentei.nvrtc";
 
+    /** File where the cuda backend writes when its kernels and copies ran, as a trace for Chromium's tracing or Perfetto. */
+    public static final String CUDA_TRACE = "sentei.cuda.trace";
+
     private Settings() {}
 
     /** The value of a setting; empty when it is absent or blank. */

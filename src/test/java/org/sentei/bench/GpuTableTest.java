@@ -98,6 +98,18 @@ class GpuTableTest {
     }
 
     @Test
+    void wholeCompressionsSayWhatOfTheirCopiesLiesUnderKernels() throws IOException {
+        String part = """
+                {"part":"throughput","backend":"cuda","exit_code":0,"result":{"model":"synthetic-1b","throughput":[
+                {"method":"stade","calibration_tokens":32768,"seconds":2.5,"host_to_host_seconds":2,"file_seconds":0.5,
+                 "copy_seconds":0.25,"copy_hidden_share":0.95},
+                {"method":"wanda","calibration_tokens":0,"seconds":2.5,"host_to_host_seconds":2,"file_seconds":0.5}]}}""";
+        assertThat(table(DOCTOR, part.replace("\n", "")))
+                .contains("| synthetic-1b | stade | 32768 | 2.50 | 2.00 | 0.5000 | 0.2500 | 95.00 % |")
+                .contains("| synthetic-1b | wanda | 0 | 2.50 | 2.00 | 0.5000 | - | - |");
+    }
+
+    @Test
     void anotherFileIsRefused() {
         assertThatThrownBy(() -> table("{")).isInstanceOf(FormatException.class).hasMessageContaining("gpu.jsonl");
         assertThatThrownBy(() -> table("[1]"))

@@ -22,6 +22,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.sentei.format.SyntheticLlama;
 
 /** {@code batch}: jobs beside each other, failures among them, and what a later run makes of an earlier one. */
 class BatchTest {
@@ -256,6 +257,95 @@ class BatchTest {
         assertThat(document.at("/jobs/0/error").asText()).startsWith("line 2: ").contains(message);
         assertThat(document.at("/jobs/1/status").asText()).isEqualTo("ok");
         assertThat(outcome.err()).contains("line 2: failed").contains("line 3: ok");
+    }
+
+    @Test
+    void aRecipeThatSaysSomethingElseByNowIsNoticedOnResume() throws IOException {
+        Path model = MODELS.resolve("austen-opt");
+        Files.write(jobs, List.of(job(model, calibrated.toString(), out(0)), job(model, longer.toString(), out(1))));
+        assertThat(batch(() -> false).code()).isZero();
+
+        Files.writeString(calibrated, "# a remark\n" + Files.readString(calibrated));
+        assertThat(batch(() -> false, "--resume")
+                        .document()
+                        .at("/counts/skipped")
+                        .asInt())
+                .isEqualTo(2);
+
+        Files.writeString(calibrated, Files.readString(calibrated).replace("0.5", "0.6"));
+        CliTest.Outcome outcome = batch(() -> false, "--resume");
+        assertThat(outcome.code()).isEqualTo(ExitCode.INPUT);
+        JsonNode document = outcome.document();
+        assertThat(document.at("/counts/skipped").asInt()).isEqualTo(1);
+        assertThat(document.at("/jobs/0/status").asText()).isEqualTo("failed");
+        assertThat(document.at("/jobs/0/error").asText())
+                .contains(calibrated.toString(), "is not what it was", "remove that output");
+        assertThat(out(0).resolve("report.json")).exists();
+    }
+
+    @Test
+    void whatOneJobNeedsOfTheDeviceMayBeTooMuchForItAlone() throws IOException {
+        Path wide = folder.resolve("synthetic");
+        SyntheticLlama.TINY.write(wide, 1, _ -> {});
+        Path model = MODELS.resolve("llama-variant");
+        Files.write(
+                jobs,
+                List.of(
+                        job(model, "magnitude-50", out(0)),
+                        job(MODELS.resolve("austen-opt"), "magnitude-50", out(1)), // a block does not fit
+                        job(wide, longer.toString(), out(2)), // its batches do not
+                        job(model, "magnitude-50", out(3))));
+        CliTest.Outcome outcome = batch(() -> false, "--device-memory", "300000");
+        assertThat(outcome.code()).isEqualTo(ExitCode.RUN_FAILED);
+        JsonNode document = outcome.document();
+        assertThat(document.at("/counts/ok").asInt()).isEqualTo(2);
+        assertThat(document.at("/counts/failed").asInt()).isEqualTo(2);
+        for (int line : new int[] {1, 2}) {
+            assertThat(document.at("/jobs/" + line + "/exit_code").asInt()).isEqualTo(ExitCode.RUN_FAILED);
+            assertThat(document.at("/jobs/" + line + "/error").asText()).contains("--device-memory", "300000");
+            assertThat(out(line)).doesNotExist();
+        }
+        assertEqual(out(0), out(3));
+    }
+
+    /** A process that may write no file larger than 64 KiB stands for a disk that fills up: only small models get through. */
+    @Test
+    void aFullDiskEndsOneJobAndNoOther() throws IOException, InterruptedException {
+        Path large = MODELS.resolve("gpt2");
+        Path small = MODELS.resolve("llama-variant");
+        Files.write(
+                jobs,
+                List.of(
+                        job(small, "magnitude-50", out(0)),
+                        job(large, "magnitude-50", out(1)),
+                        job(small, "magnitude-50", out(2))));
+        Process process = new ProcessBuilder(
+                        "sh",
+                        "-c",
+                        "ulimit -f 128; exec \"$@\"",
+                        "sh",
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "-XX:-UsePerfData",
+                        "-XX:TieredStopAtLevel=1",
+                        "--enable-native-access=ALL-UNNAMED",
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        "org.sentei.cli.Main",
+                        "batch",
+                        jobs.toString(),
+                        "--backend",
+                        "reference",
+                        "--json")
+                .redirectError(folder.resolve("err").toFile())
+                .start();
+        JsonNode document = MAPPER.readTree(process.getInputStream().readAllBytes());
+        assertThat(process.waitFor())
+                .as(Files.readString(folder.resolve("err")))
+                .isEqualTo(ExitCode.RUN_FAILED);
+        assertThat(document.at("/counts/ok").asInt()).as(document.toString()).isEqualTo(2);
+        assertThat(document.at("/jobs/1/error").asText()).contains("cannot be written", "make room");
+        assertThat(out(1)).doesNotExist();
+        assertEqual(out(0), out(2));
     }
 
     @Test

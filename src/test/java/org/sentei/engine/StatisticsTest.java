@@ -16,6 +16,8 @@ import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.recipe.Recipes;
 import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
+import org.sentei.format.SyntheticLlama;
+import org.sentei.kernel.Backend;
 
 /** Statistics that are collected apart from the compression, in shards. */
 class StatisticsTest {
@@ -89,6 +91,42 @@ class StatisticsTest {
             Sentei.mergeStatistics(rest, twice);
             assertThat(Files.mismatch(whole, twice)).isEqualTo(-1);
         }
+    }
+
+    @Test
+    void batchesThatMemoryHalvedAreWarnedOfWhereverTheirSumsGo() throws IOException {
+        Path model = folder.resolve("synthetic");
+        SyntheticLlama.TINY.write(model, 1, _ -> {});
+        String recipe = """
+                steps: [{method: stade, sparsity: 0.5, targets: ['*q_proj']}]
+                calibration: {samples: 64, length: 64, sequential: false}
+                """;
+        CompressionRequest free = Runs.request(model, recipe).on("cpu", Backend.Options.defaults());
+        CompressionRequest tight = free.on("cpu", Backend.Options.defaults().withMemory(5_000_000));
+
+        Path whole = folder.resolve("whole");
+        assertThat(Sentei.mergeStatistics(List.of(collect(free, 1, 2), collect(free, 2, 2)), whole)
+                        .mayRoundDifferently())
+                .isFalse();
+        for (CompressionRequest second : List.of(free, tight)) {
+            Files.deleteIfExists(folder.resolve("shard-1-of-2.safetensors"));
+            Files.deleteIfExists(folder.resolve("shard-2-of-2.safetensors"));
+            Path merged = folder.resolve("merged-" + second.options().memoryBytes());
+            Sentei.Collected collected =
+                    Sentei.mergeStatistics(List.of(collect(tight, 1, 2), collect(second, 2, 2)), merged);
+            assertThat(collected.mayRoundDifferently()).isTrue();
+            try (Plan plan = Sentei.plan(CompressionRequest.of(model, Recipes.parse(recipe))
+                    .on("cpu", Backend.Options.defaults())
+                    .withStatistics(merged))) {
+                assertThat(plan.warnings())
+                        .anySatisfy(warning -> assertThat(warning)
+                                .contains("may round differently", "batches halved for lack of memory"));
+            }
+        }
+        assertThat(Runs.run(tight, folder.resolve("tight")).warnings())
+                .anySatisfy(warning -> assertThat(warning).contains("held only half a batch"));
+        assertThat(Runs.run(free, folder.resolve("free")).warnings())
+                .noneSatisfy(warning -> assertThat(warning).contains("half a batch"));
     }
 
     @Test

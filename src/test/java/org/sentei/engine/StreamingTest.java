@@ -14,6 +14,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.sentei.engine.recipe.Recipes;
 import org.sentei.engine.report.Report;
 import org.sentei.format.HuggingFaceFolder;
 import org.sentei.format.SyntheticLlama;
@@ -85,7 +86,37 @@ final class StreamingTest {
                 .asInstanceOf(InstanceOfAssertFactories.type(DeviceException.class))
                 .matches(e -> e.kind() == DeviceException.Kind.OUT_OF_MEMORY)
                 .extracting(Throwable::getMessage, InstanceOfAssertFactories.STRING)
-                .contains("take 184320 bytes", "allows 180000");
+                .contains("take 184320 bytes", "model.layers.0.mlp.", "45056, and", "allows 180000", "allow more");
+    }
+
+    @ParameterizedTest
+    @MethodSource("names")
+    void anOutputLayerThatDoesNotFitIsRefusedBeforeTheWorkToo(String backend) {
+        String recipe = "steps: [{method: magnitude, sparsity: 0.5, targets: ['lm_head']}]";
+        CompressionRequest request = CompressionRequest.of(model, Recipes.parse(recipe))
+                .on(backend, Backend.Options.defaults().withMemory(131_000));
+        assertThatThrownBy(() -> Sentei.plan(request).close())
+                .asInstanceOf(InstanceOfAssertFactories.type(DeviceException.class))
+                .matches(e -> e.kind() == DeviceException.Kind.OUT_OF_MEMORY)
+                .extracting(Throwable::getMessage, InstanceOfAssertFactories.STRING)
+                .contains("planning", "lm_head.weight, 131072, and", "allows 131000", "leave layers out");
+    }
+
+    @ParameterizedTest
+    @MethodSource("names")
+    void weightsThatDoNotFitInTheMiddleAreNamed(String backend) {
+        try (HuggingFaceFolder weights = HuggingFaceFolder.open(model);
+                Backend opened =
+                        Backends.find(backend).open(Backend.Options.defaults().withMemory(140_000));
+                Scope scope = new Scope(opened)) {
+            Transformer transformer = Transformer.of(weights.config(), weights);
+            assertThatThrownBy(() -> transformer.load(0, scope))
+                    .asInstanceOf(InstanceOfAssertFactories.type(DeviceException.class))
+                    .matches(e -> e.kind() == DeviceException.Kind.OUT_OF_MEMORY)
+                    .extracting(Throwable::getMessage, InstanceOfAssertFactories.STRING)
+                    .contains("bringing tensor model.layers.0.mlp.", "45056 bytes as F32", "22528 as BF16")
+                    .contains("allow more with --device-memory", "of the 140000 bytes");
+        }
     }
 
     @ParameterizedTest

@@ -3,10 +3,22 @@ package org.sentei.backend.cuda;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.NavigableMap;
+import java.util.Queue;
+import java.util.TreeMap;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.IntFunction;
 import java.util.function.IntSupplier;
 import jcuda.driver.CUDA_MEMCPY2D;
@@ -26,30 +38,42 @@ import org.sentei.backend.gpu.KernelSource;
 import org.sentei.backend.gpu.Launch;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
+import org.sentei.kernel.Download;
 import org.sentei.kernel.MemoryBudget;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
- * One NVIDIA GPU through its primary context. Kernels run on one stream, copies to the device on another: they wait for
- * kernels only where memory has been there longer than the last launch, so that the weights of the next block travel while
- * this one computes.
+ * One NVIDIA GPU through its primary context. Kernels, and copies that they wait for anyway, run on one stream; two more are
+ * for what is copied beside the kernels, one a direction ({@link #upload}, {@link #download}). Events keep them in order, and
+ * memory that is freed is kept, so that nothing makes the host wait but what it wants to read.
  */
 final class CudaDevice implements GpuDevice {
+    private static final Logger LOG = LoggerFactory.getLogger(CudaDevice.class);
+    /** What part of the device's memory may be kept for reuse. */
+    private static final long KEPT_SHARE = 4;
+
     private final CudaDriver driver;
     private final KernelImages images;
     /** A user's kernels for a compute capability, for example 90. */
     private final IntFunction<byte[]> users;
 
-    private final MemoryBudget budget;
     private final CUdevice device = new CUdevice();
     private final Context context = new Context();
     private final Jcuda.Stream compute = new Jcuda.Stream();
     private final Jcuda.Stream upload = new Jcuda.Stream();
+    private final Jcuda.Stream download = new Jcuda.Stream();
+    /** Recorded behind the last launch whenever a copy shall come behind it. */
     private final CUevent computed = new CUevent();
-    private final CUevent uploaded = new CUevent();
+
     private final DeviceInfo info;
     private final int capability;
-    private final Staging staging;
+    private final MemoryPool pool;
+    /** Slabs of the device's own thread. */
+    private final Staging staging = new Staging(Staging.SLAB_BYTES);
+
     private final TunedKernels tuned;
+    private final Timeline timeline;
     /** Null where products run by the kernels of this build. */
     private final CublasLt blas;
     /** Memory of the device for {@link #blas}; 0 until it is needed. */
@@ -58,14 +82,18 @@ final class CudaDevice implements GpuDevice {
     private final Arena arena = Arena.ofConfined();
     private final Map<String, CUmodule> modules = new HashMap<>();
     private final Map<String, Kernel> kernels = new HashMap<>();
-    /** Memory that is allocated, and how many launches there had been before it. */
-    private final Map<Long, Long> memory = new HashMap<>();
-
-    private long launches;
-    /** Undone when the device closes, last first. */
-    private final List<Release> releases = new ArrayList<>();
+    /** Pinned memory from {@link #allocateHost}: bytes by address. */
+    private final NavigableMap<Long, Long> pinned = new TreeMap<>();
+    /** Downloads that may not have arrived, by the memory that they read: nothing may write there before. */
+    private final Map<Long, Arriving> downloads = new HashMap<>();
+    /** Events that nobody uses. */
+    private final Deque<CUevent> spare = new ArrayDeque<>();
+    /** Undone when the device closes, last first; copying threads add to it too. */
+    private final List<Release> releases = Collections.synchronizedList(new ArrayList<>());
+    /** Null until something is uploaded that is not pinned. */
+    private Uploader uploader;
     /** After an error that a context does not recover from, every call gives it again: closing has nothing to report. */
-    private boolean poisoned;
+    private volatile boolean poisoned;
 
     private boolean closed;
 
@@ -101,7 +129,6 @@ final class CudaDevice implements GpuDevice {
             MemoryBudget budget) {
         this.driver = driver;
         this.users = users;
-        this.budget = budget;
         this.images = images;
         if (Thread.currentThread().isVirtual()) {
             throw CudaDriver.unsupported(
@@ -138,9 +165,10 @@ final class CudaDevice implements GpuDevice {
             tuned = new TunedKernels(attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT));
             stream(compute);
             stream(upload);
+            stream(download);
             event(computed);
-            event(uploaded);
-            staging = new Staging();
+            pool = new MemoryPool(new Memory(), budget, info.memoryBytes() / KEPT_SHARE);
+            timeline = Timeline.find(driver, compute);
         } catch (DeviceException e) {
             release(e);
             throw e;
@@ -202,48 +230,283 @@ final class CudaDevice implements GpuDevice {
         return true;
     }
 
+    /** What the driver itself is asked for. */
+    private final class Memory implements MemoryPool.Source {
+        @Override
+        public long allocate(long bytes) {
+            use();
+            Jcuda.DevicePointer pointer = new Jcuda.DevicePointer();
+            check("cuMemAlloc of " + bytes + " bytes", JCudaDriver.cuMemAlloc(pointer, bytes));
+            return pointer.address();
+        }
+
+        @Override
+        public void free(long handle) {
+            sync();
+            downloads.remove(handle);
+            check("cuMemFree", JCudaDriver.cuMemFree(new Jcuda.DevicePointer(handle)));
+        }
+    }
+
     @Override
     public long allocate(long bytes) {
-        use();
-        Jcuda.DevicePointer pointer = new Jcuda.DevicePointer();
-        check("cuMemAlloc of " + bytes + " bytes", JCudaDriver.cuMemAlloc(pointer, bytes));
-        memory.put(pointer.address(), launches);
-        return pointer.address();
+        return pool.allocate(bytes);
     }
 
     @Override
     public void free(long handle) {
-        memory.remove(handle);
-        if (poisoned) {
-            return; // goes with the context
+        if (!poisoned) { // otherwise it goes with the context
+            pool.free(handle);
         }
-        sync();
-        check("cuMemFree", JCudaDriver.cuMemFree(new Jcuda.DevicePointer(handle)));
+    }
+
+    @Override
+    public MemorySegment allocateHost(long bytes, Arena owner) {
+        use();
+        MemorySegment memory;
+        try {
+            memory = driver.allocatePinned(Math.max(1, bytes));
+        } catch (DeviceException e) {
+            if (e.kind() != DeviceException.Kind.OUT_OF_MEMORY) {
+                throw e;
+            }
+            LOG.warn(
+                    "{} bytes of host memory cannot be pinned, copies of them will be slower: {}",
+                    bytes,
+                    e.getMessage());
+            return GpuDevice.super.allocateHost(bytes, owner);
+        }
+        pinned.put(memory.address(), memory.byteSize());
+        return CudaDriver.owned(memory, bytes, owner, this::freeHost);
+    }
+
+    private void freeHost(MemorySegment memory) {
+        pinned.remove(memory.address());
+        if (!closed && !poisoned) {
+            sync();
+            check("cuMemFreeHost", driver.freePinned(memory));
+        }
+    }
+
+    private boolean isPinned(MemorySegment memory) {
+        Map.Entry<Long, Long> before = pinned.floorEntry(memory.address());
+        return before != null && memory.address() + memory.byteSize() <= before.getKey() + before.getValue();
+    }
+
+    private CUevent event() {
+        CUevent event = spare.poll();
+        if (event == null) {
+            event = new CUevent();
+            event(event);
+        }
+        return event;
+    }
+
+    private void record(CUevent event, Jcuda.Stream stream) {
+        check("cuEventRecord", JCudaDriver.cuEventRecord(event, stream));
+    }
+
+    private void await(Jcuda.Stream stream, CUevent event) {
+        check("cuStreamWaitEvent", JCudaDriver.cuStreamWaitEvent(stream, event, 0));
+    }
+
+    /** What comes on this stream from here on is behind the download from that memory. */
+    private void settle(long handle, Jcuda.Stream stream) {
+        Arriving arriving = downloads.remove(handle);
+        if (arriving != null) {
+            await(stream, arriving.done);
+        }
+    }
+
+    private void settleAll() {
+        List.copyOf(downloads.keySet()).forEach(handle -> settle(handle, compute));
+    }
+
+    @Override
+    public Transfer upload(MemorySegment source, long handle) {
+        use();
+        if (blas != null) {
+            workspace(); // which what is uploaded cannot give way to
+        }
+        settle(handle, upload);
+        record(computed, compute);
+        await(upload, computed);
+        if (isPinned(source)) {
+            Pinned transfer = new Pinned();
+            timeline.span(
+                    Timeline.Lane.UPLOAD,
+                    Timeline.Kind.COPY,
+                    "upload",
+                    upload,
+                    () -> toDevice(source.address(), handle, source.byteSize(), upload));
+            record(transfer.done, upload);
+            return transfer;
+        }
+        if (uploader == null) {
+            uploader = new Uploader();
+        }
+        return uploader.begin(source, handle);
+    }
+
+    private void toDevice(long source, long target, long bytes, Jcuda.Stream stream) {
+        check(
+                "copying to the device",
+                JCudaDriver.cuMemcpyHtoDAsync(
+                        new Jcuda.DevicePointer(target), new Jcuda.HostPointer(source), bytes, stream));
+    }
+
+    /** From memory that the device reads by itself. */
+    private final class Pinned implements Transfer {
+        private final CUevent done = event();
+        private boolean over;
+
+        @Override
+        public void order() {
+            CudaDevice.this.await(compute, done);
+        }
+
+        @Override
+        public void await() {
+            if (!over && !poisoned) {
+                check("cuEventSynchronize", JCudaDriver.cuEventSynchronize(done));
+                over = true;
+                spare.add(done);
+            }
+        }
+
+        @Override
+        public void cancel() {}
+    }
+
+    /**
+     * Threads that bring memory that is not pinned: one core copies a fraction of what the device takes, and files that are
+     * read for the first time make it wait.
+     */
+    private final class Uploader {
+        private static final int MOST_THREADS = 4;
+        /** Small, for what is not pinned shall not stand long before what is and is wanted sooner. */
+        private static final long PIECE_BYTES = 8L << 20;
+
+        private final int count = Math.clamp(Runtime.getRuntime().availableProcessors() / 2, 1, MOST_THREADS);
+        private final ExecutorService threads = Executors.newFixedThreadPool(
+                count, Thread.ofPlatform().daemon().name("sentei-upload-", 0).factory());
+        /** As many as threads. */
+        private final Queue<Staging> slabs = new ConcurrentLinkedQueue<>();
+
+        Uploader() {
+            for (int i = 0; i < count; i++) {
+                slabs.add(new Staging(PIECE_BYTES));
+            }
+        }
+
+        Transfer begin(MemorySegment source, long handle) {
+            List<Piece> pieces = new ArrayList<>();
+            addPacked(pieces, 0, 0, source.byteSize(), PIECE_BYTES);
+            Staged transfer = new Staged(pieces.size());
+            pieces.forEach(piece -> threads.execute(() -> transfer.copy(source, handle, piece)));
+            return transfer;
+        }
+
+        void close() {
+            threads.close();
+        }
+
+        /** Piece by piece through pinned memory. */
+        private final class Staged implements Transfer {
+            private final CUevent done = event();
+            private final AtomicInteger left;
+            private final AtomicReference<Throwable> failure = new AtomicReference<>();
+            /** When no piece is left to be copied by a thread. */
+            private final CompletableFuture<Void> read = new CompletableFuture<>();
+
+            private volatile boolean cancelled;
+            private boolean over;
+
+            Staged(int pieces) {
+                left = new AtomicInteger(pieces);
+            }
+
+            /** On a thread of the uploader. */
+            void copy(MemorySegment source, long handle, Piece piece) {
+                Staging own = slabs.remove();
+                try {
+                    if (!cancelled && failure.get() == null) {
+                        use();
+                        through(own.next(), source, handle, piece);
+                    }
+                } catch (RuntimeException | Error e) {
+                    failure.compareAndSet(null, e);
+                } finally {
+                    slabs.add(own);
+                    if (left.decrementAndGet() == 0) {
+                        finish();
+                    }
+                }
+            }
+
+            private void through(Staging.Slab slab, MemorySegment source, long handle, Piece piece) {
+                MemorySegment.copy(source, piece.packed(), slab.memory, 0, piece.bytes());
+                timeline.span(Timeline.Lane.UPLOAD, Timeline.Kind.COPY, "upload", upload, () -> {
+                    toDevice(slab.memory.address(), handle + piece.offset(), piece.bytes(), upload);
+                    slab.used(upload);
+                });
+            }
+
+            private void finish() {
+                try {
+                    if (failure.get() == null) {
+                        use();
+                        record(done, upload);
+                    }
+                } catch (RuntimeException | Error e) {
+                    failure.set(e);
+                } finally {
+                    read.complete(null);
+                }
+            }
+
+            @Override
+            public void order() {
+                read.join();
+                switch (failure.get()) {
+                    case null -> CudaDevice.this.await(compute, done);
+                    case DeviceException e -> throw e;
+                    case Throwable e -> throw CudaDriver.broken("copying to the device", e);
+                }
+            }
+
+            @Override
+            public void await() {
+                read.join();
+                if (!over) {
+                    over = true;
+                    spare.add(done);
+                }
+            }
+
+            @Override
+            public void cancel() {
+                cancelled = true;
+            }
+        }
     }
 
     @Override
     public void copyIn(MemorySegment source, Region target) {
         use();
-        if (memory.get(target.handle()) != launches) {
-            check("cuEventRecord", JCudaDriver.cuEventRecord(computed, compute));
-            check("cuStreamWaitEvent", JCudaDriver.cuStreamWaitEvent(upload, computed, 0));
-        }
+        settle(target.handle(), compute);
         for (Piece piece : pieces(target)) {
             Staging.Slab slab = staging.next();
             MemorySegment.copy(source, piece.packed(), slab.memory, 0, piece.bytes());
-            check(
-                    "copying to the device",
-                    piece.height() == 1
-                            ? JCudaDriver.cuMemcpyHtoDAsync(
-                                    new Jcuda.DevicePointer(target.handle() + piece.offset()),
-                                    new Jcuda.HostPointer(slab.memory.address()),
-                                    piece.bytes(),
-                                    upload)
-                            : JCudaDriver.cuMemcpy2DAsync(piece.from(slab, target), upload));
-            slab.used(upload);
+            timeline.span(Timeline.Lane.COMPUTE, Timeline.Kind.COPY, "copy_in", compute, () -> {
+                if (piece.height() == 1) {
+                    toDevice(slab.memory.address(), target.handle() + piece.offset(), piece.bytes(), compute);
+                } else {
+                    check("copying to the device", JCudaDriver.cuMemcpy2DAsync(piece.from(slab, target), compute));
+                }
+                slab.used(compute);
+            });
         }
-        check("cuEventRecord", JCudaDriver.cuEventRecord(uploaded, upload));
-        check("cuStreamWaitEvent", JCudaDriver.cuStreamWaitEvent(compute, uploaded, 0));
     }
 
     @Override
@@ -266,16 +529,63 @@ final class CudaDevice implements GpuDevice {
                 Piece piece = pieces.get(i);
                 Staging.Slab slab = staging.next();
                 slabs[i] = slab;
-                check(
-                        "copying from the device",
-                        piece.height() == 1
-                                ? JCudaDriver.cuMemcpyDtoHAsync(
-                                        new Jcuda.HostPointer(slab.memory.address()),
-                                        new Jcuda.DevicePointer(source.handle() + piece.offset()),
-                                        piece.bytes(),
-                                        compute)
-                                : JCudaDriver.cuMemcpy2DAsync(piece.to(slab, source), compute));
-                slab.used(compute);
+                timeline.span(Timeline.Lane.COMPUTE, Timeline.Kind.COPY, "copy_out", compute, () -> {
+                    if (piece.height() == 1) {
+                        toHost(source.handle() + piece.offset(), slab.memory.address(), piece.bytes(), compute);
+                    } else {
+                        check("copying from the device", JCudaDriver.cuMemcpy2DAsync(piece.to(slab, source), compute));
+                    }
+                    slab.used(compute);
+                });
+            }
+        }
+    }
+
+    private void toHost(long source, long target, long bytes, Jcuda.Stream stream) {
+        check(
+                "copying from the device",
+                JCudaDriver.cuMemcpyDtoHAsync(
+                        new Jcuda.HostPointer(target), new Jcuda.DevicePointer(source), bytes, stream));
+    }
+
+    @Override
+    public Download download(Region source, MemorySegment target) {
+        if (!source.isPacked() || !isPinned(target)) {
+            copyOut(source, target);
+            return Download.DONE;
+        }
+        use();
+        record(computed, compute);
+        await(download, computed);
+        Arriving arriving = new Arriving(source.handle());
+        timeline.span(
+                Timeline.Lane.DOWNLOAD,
+                Timeline.Kind.COPY,
+                "download",
+                download,
+                () -> toHost(source.handle() + source.offset(), target.address(), target.byteSize(), download));
+        record(arriving.done, download);
+        downloads.put(source.handle(), arriving);
+        return arriving;
+    }
+
+    private final class Arriving implements Download {
+        private final long handle;
+        private final CUevent done = event();
+        private boolean over;
+
+        Arriving(long handle) {
+            this.handle = handle;
+        }
+
+        @Override
+        public void await() {
+            if (!over) {
+                use();
+                check("cuEventSynchronize", JCudaDriver.cuEventSynchronize(done));
+                over = true;
+                downloads.remove(handle, this);
+                spare.add(done);
             }
         }
     }
@@ -326,7 +636,7 @@ final class CudaDevice implements GpuDevice {
     private static List<Piece> pieces(Region region) {
         List<Piece> pieces = new ArrayList<>();
         if (region.isPacked()) {
-            addPacked(pieces, 0, region.offset(), region.rows() * region.rowBytes());
+            addPacked(pieces, 0, region.offset(), region.rows() * region.rowBytes(), Staging.SLAB_BYTES);
         } else if (region.rowBytes() <= Staging.SLAB_BYTES && region.strideBytes() <= Integer.MAX_VALUE) {
             long height = Staging.SLAB_BYTES / region.rowBytes();
             for (long row = 0; row < region.rows(); row += height) {
@@ -342,15 +652,16 @@ final class CudaDevice implements GpuDevice {
                         pieces,
                         row * region.rowBytes(),
                         region.offset() + row * region.strideBytes(),
-                        region.rowBytes());
+                        region.rowBytes(),
+                        Staging.SLAB_BYTES);
             }
         }
         return pieces;
     }
 
-    private static void addPacked(List<Piece> pieces, long packed, long offset, long bytes) {
-        for (long done = 0; done < bytes; done += Staging.SLAB_BYTES) {
-            pieces.add(new Piece(packed + done, offset + done, Math.min(Staging.SLAB_BYTES, bytes - done), 1));
+    private static void addPacked(List<Piece> pieces, long packed, long offset, long bytes, long most) {
+        for (long done = 0; done < bytes; done += most) {
+            pieces.add(new Piece(packed + done, offset + done, Math.min(most, bytes - done), 1));
         }
     }
 
@@ -359,8 +670,13 @@ final class CudaDevice implements GpuDevice {
         static final long SLAB_BYTES = 32L << 20;
         static final int SLABS = 3;
 
+        private final long slabBytes;
         private final Slab[] slabs = new Slab[SLABS];
         private int turn;
+
+        Staging(long slabBytes) {
+            this.slabBytes = slabBytes;
+        }
 
         /** The slab whose copy is the oldest, free to use. */
         Slab next() {
@@ -373,7 +689,7 @@ final class CudaDevice implements GpuDevice {
         }
 
         private final class Slab {
-            final MemorySegment memory = driver.allocatePinned(SLAB_BYTES);
+            final MemorySegment memory = driver.allocatePinned(slabBytes);
             private final CUevent done = new CUevent();
 
             Slab() {
@@ -394,9 +710,19 @@ final class CudaDevice implements GpuDevice {
     }
 
     @Override
-    public void launch(Launch portable) {
+    public void launch(Launch launch) {
         use();
-        launches++;
+        if (!downloads.isEmpty()) {
+            for (Launch.Argument argument : launch.arguments()) {
+                if (argument instanceof Launch.Argument.Matrix matrix) {
+                    settle(matrix.handle(), compute);
+                }
+            }
+        }
+        timeline.span(Timeline.Lane.COMPUTE, Timeline.Kind.KERNEL, launch.entry(), compute, () -> enqueue(launch));
+    }
+
+    private void enqueue(Launch portable) {
         if (isProduct(portable)) {
             byBlas(() -> blas.run(portable, workspace(), compute.address()));
             return;
@@ -419,17 +745,16 @@ final class CudaDevice implements GpuDevice {
 
     private long workspace() {
         if (workspace == 0) {
-            budget.take(CublasLt.WORKSPACE_BYTES);
-            Jcuda.DevicePointer pointer = new Jcuda.DevicePointer();
-            int code = JCudaDriver.cuMemAlloc(pointer, CublasLt.WORKSPACE_BYTES);
-            if (code != 0) {
-                budget.give(CublasLt.WORKSPACE_BYTES);
+            try {
+                workspace = pool.allocate(CublasLt.WORKSPACE_BYTES);
+            } catch (DeviceException e) {
+                throw new DeviceException(
+                        CudaDriver.NAME,
+                        "allocating " + CublasLt.WORKSPACE_BYTES + " bytes for cuBLASLt",
+                        e.getMessage(),
+                        e.kind(),
+                        e);
             }
-            acquire(
-                    "cuMemAlloc of " + CublasLt.WORKSPACE_BYTES + " bytes for cuBLASLt",
-                    code,
-                    () -> JCudaDriver.cuMemFree(pointer));
-            workspace = pointer.address();
         }
         return workspace;
     }
@@ -531,13 +856,14 @@ final class CudaDevice implements GpuDevice {
                 kernel(chosen(launch));
             }
         }
+        settleAll();
         CUgraph graph = new CUgraph();
         check(
                 "cuStreamBeginCapture",
                 JCudaDriver.cuStreamBeginCapture(compute, CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
         DeviceException failure = null;
         try {
-            all.forEach(this::launch);
+            all.forEach(this::enqueue);
         } catch (DeviceException e) {
             failure = e;
         }
@@ -571,8 +897,13 @@ final class CudaDevice implements GpuDevice {
         @Override
         public void run() {
             use();
-            launches++;
-            check("cuGraphLaunch", driver.launchGraph(executable.address(), compute.address()));
+            settleAll();
+            timeline.span(
+                    Timeline.Lane.COMPUTE,
+                    Timeline.Kind.KERNEL,
+                    "graph",
+                    compute,
+                    () -> check("cuGraphLaunch", driver.launchGraph(executable.address(), compute.address())));
         }
 
         private int destroy() {
@@ -595,8 +926,9 @@ final class CudaDevice implements GpuDevice {
     @Override
     public void sync() {
         use();
-        check("cuStreamSynchronize", JCudaDriver.cuStreamSynchronize(upload));
-        check("cuStreamSynchronize", JCudaDriver.cuStreamSynchronize(compute));
+        for (Jcuda.Stream stream : List.of(upload, download, compute)) {
+            check("cuStreamSynchronize", JCudaDriver.cuStreamSynchronize(stream));
+        }
     }
 
     @Override
@@ -604,13 +936,15 @@ final class CudaDevice implements GpuDevice {
         if (closed) {
             return;
         }
+        if (uploader != null) {
+            uploader.close();
+        }
         DeviceException failure = null;
         if (!poisoned) {
             try {
                 sync();
-                for (long handle : List.copyOf(memory.keySet())) {
-                    free(handle);
-                }
+                timeline.write();
+                pool.clear();
             } catch (DeviceException e) {
                 failure = e;
             }

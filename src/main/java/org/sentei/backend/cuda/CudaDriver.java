@@ -14,6 +14,7 @@ import java.lang.invoke.MethodHandle;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.sentei.kernel.DeviceException;
 import org.sentei.platform.Settings;
@@ -64,6 +65,7 @@ final class CudaDriver {
             "cuDeviceTotalMem_v2",
             "cuEventCreate",
             "cuEventDestroy_v2",
+            "cuEventElapsedTime",
             "cuEventRecord",
             "cuEventSynchronize",
             "cuGraphDestroy",
@@ -268,6 +270,11 @@ final class CudaDriver {
         } catch (Throwable e) {
             throw broken("cuMemHostAlloc", e);
         }
+    }
+
+    /** The same memory until the arena closes, which frees it. */
+    static MemorySegment owned(MemorySegment pinned, long bytes, Arena arena, Consumer<MemorySegment> free) {
+        return pinned.reinterpret(bytes, arena, free);
     }
 
     /** Frees what {@link #allocatePinned} gave; returns a CUresult. */

@@ -61,9 +61,7 @@ public final class CudaProvider implements Backend.Provider {
         MemoryBudget budget = new MemoryBudget(CudaDriver.NAME, options.memoryBytes());
         IntFunction<byte[]> users = capability -> Nvrtc.find().compile(kernel.orElseThrow(), capability);
         return new GpuBackend(
-                new CudaDevice(search.driver(), options.device(), search.version(), images, users, budget),
-                budget,
-                kernel);
+                new CudaDevice(search.driver(), options.device(), search.version(), images, users, budget), kernel);
     }
 
     private static Optional<String> missing(CudaDriver.Search search, ClassLoader resources) {

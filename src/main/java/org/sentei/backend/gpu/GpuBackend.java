@@ -3,23 +3,29 @@ package org.sentei.backend.gpu;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.BooleanSupplier;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Buffer;
 import org.sentei.kernel.Ceilings;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
-import org.sentei.kernel.MemoryBudget;
+import org.sentei.kernel.Download;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.Sequence;
+import org.sentei.kernel.Upload;
 import org.sentei.kernel.UserKernel;
 import org.sentei.kernel.View;
 import org.sentei.tensor.DType;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** A backend on a {@link GpuDevice}: checks what is asked for, and runs ops by the kernels of {@link LaunchTable}. */
 public final class GpuBackend implements Backend {
@@ -27,36 +33,39 @@ public final class GpuBackend implements Backend {
     /** Memory between kernels that is kept for the next op; beyond, it goes back to the device. */
     private static final long KEPT_BYTES = 64L << 20;
 
+    private static final Logger LOG = LoggerFactory.getLogger(GpuBackend.class);
     private final String name;
     private final GpuDevice device;
-    private final MemoryBudget budget;
     /** Entries that a user's kernels define. */
     private final Set<String> replaced;
 
     private final Thread owner = Thread.currentThread();
+    /** One that is not the backend's: drivers copy by threads of their own. */
+    private final Thread elsewhere = new Thread();
+
     private final View fault;
     private final Scratch scratch = new Scratch();
+    /** Memory that is filled before anybody has asked for it, the oldest first. */
+    private final Deque<Ahead> aheads = new ArrayDeque<>();
     /** Ops that may have raised the fault since it was looked at, by their numbers. */
     private final Map<Integer, Op> suspects = new HashMap<>();
 
     private int lastNumber;
     private boolean closed;
 
-    /** As {@link #GpuBackend(GpuDevice, MemoryBudget, Optional)}, with all of the device's memory. */
+    /** A backend that belongs to the calling thread, and owns the device from here on. */
     public GpuBackend(GpuDevice device) {
-        this(device, new MemoryBudget(device.info().backend(), MemoryBudget.UNLIMITED), Optional.empty());
+        this(device, Optional.empty());
     }
 
     /**
-     * A backend that belongs to the calling thread, and owns the device from here on.
+     * As {@link #GpuBackend(GpuDevice)}, with kernels from somebody else.
      *
-     * @param budget of all its memory; what the device takes for itself comes from it too
      * @param kernel that the device has as the file {@link KernelSource#USERS}
      */
-    public GpuBackend(GpuDevice device, MemoryBudget budget, Optional<UserKernel> kernel) {
+    public GpuBackend(GpuDevice device, Optional<UserKernel> kernel) {
         this.name = device.info().backend();
         this.device = device;
-        this.budget = budget;
         this.replaced = kernel.map(KernelSource::entries).orElse(Set.of());
         try {
             if (kernel.isPresent()) {
@@ -118,29 +127,164 @@ public final class GpuBackend implements Backend {
         if (bytes < 0) {
             throw new IllegalArgumentException("a buffer cannot have " + bytes + " bytes");
         }
-        if (!budget.allows(bytes)) {
-            scratch.release();
-        }
-        return reserve(bytes);
+        return reserve(bytes, () -> scratch.release() || giveWay());
     }
 
-    private Buffer reserve(long bytes) {
-        budget.take(bytes);
-        try {
-            return new GpuBuffer(this, device.allocate(Math.max(1, bytes)), bytes);
-        } catch (RuntimeException e) {
-            budget.give(bytes);
-            throw e;
+    /** @param freed frees something that gives way; false when there is nothing */
+    private Buffer reserve(long bytes, BooleanSupplier freed) {
+        while (true) {
+            try {
+                return new GpuBuffer(this, device.allocate(Math.max(1, bytes)), bytes, null);
+            } catch (DeviceException full) {
+                if (full.kind() != DeviceException.Kind.OUT_OF_MEMORY || !freed.getAsBoolean()) {
+                    throw full;
+                }
+            }
         }
     }
 
-    void free(long handle, long bytes) {
+    /** Frees what was to be uploaded first; false when there is nothing. */
+    private boolean giveWay() {
+        Ahead oldest = aheads.poll();
+        if (oldest == null) {
+            return false;
+        }
+        LOG.debug("{}: an upload of {} bytes gives way to other memory", name, oldest.source.byteSize());
+        oldest.drop();
+        return true;
+    }
+
+    void free(long handle, GpuDevice.Transfer transfer) {
         // Scopes close after a failure too, and may do so when the backend, and all memory with it, is gone.
         if (!closed) {
             check("freeing");
-            budget.give(bytes);
-            device.free(handle);
+            try {
+                if (transfer != null) {
+                    transfer.await();
+                }
+            } finally {
+                device.free(handle);
+            }
         }
+    }
+
+    @Override
+    public boolean copiesBeside() {
+        return true;
+    }
+
+    @Override
+    public MemorySegment allocateHost(long bytes, Arena arena) {
+        check("allocating host memory");
+        return device.allocateHost(bytes, arena);
+    }
+
+    @Override
+    public Upload upload(MemorySegment source) {
+        check("uploading");
+        if (!source.isNative() || !source.isAccessibleBy(elsewhere) || source.byteSize() == 0) {
+            return late(source);
+        }
+        long handle = 0;
+        try {
+            handle = device.allocate(source.byteSize());
+            Ahead ahead = new Ahead(source, handle, device.upload(source, handle));
+            aheads.add(ahead);
+            return ahead;
+        } catch (DeviceException failure) {
+            if (handle != 0) {
+                device.free(handle);
+            }
+            if (failure.kind() != DeviceException.Kind.OUT_OF_MEMORY) {
+                throw failure;
+            }
+            return late(source);
+        }
+    }
+
+    private Upload late(MemorySegment source) {
+        return Backend.super.upload(source);
+    }
+
+    /** What is under way to the device. */
+    private final class Ahead implements Upload {
+        private final MemorySegment source;
+        private final long handle;
+        private final GpuDevice.Transfer transfer;
+        /** Takes this one's place when it has given way. */
+        private Upload instead;
+
+        private boolean ended;
+
+        Ahead(MemorySegment source, long handle, GpuDevice.Transfer transfer) {
+            this.source = source;
+            this.handle = handle;
+            this.transfer = transfer;
+        }
+
+        @Override
+        public boolean isUnderway() {
+            return !ended && instead == null;
+        }
+
+        @Override
+        public Buffer take() {
+            check("taking an upload");
+            if (instead != null) {
+                return instead.take();
+            }
+            if (ended) {
+                throw new IllegalStateException("the upload has been taken or closed already");
+            }
+            end();
+            GpuBuffer buffer = new GpuBuffer(GpuBackend.this, handle, source.byteSize(), transfer);
+            try {
+                transfer.order();
+                return buffer;
+            } catch (RuntimeException e) {
+                buffer.close();
+                throw e;
+            }
+        }
+
+        private void end() {
+            ended = true;
+            aheads.remove(this);
+        }
+
+        /** Gives the memory back. */
+        void drop() {
+            end();
+            instead = late(source);
+            try {
+                transfer.cancel();
+                transfer.order();
+                transfer.await();
+            } finally {
+                device.free(handle);
+            }
+        }
+
+        @Override
+        public void close() {
+            if (instead != null) {
+                instead.close();
+            } else if (!ended && !closed) {
+                check("closing an upload");
+                drop();
+                instead.close();
+            }
+        }
+    }
+
+    @Override
+    public Download download(View source, MemorySegment target) {
+        check("downloading");
+        if (!suspects.isEmpty() || !target.isNative() || source.bytes() == 0) {
+            copyOut(source, target);
+            return Download.DONE;
+        }
+        return device.download(region(target, source), target);
     }
 
     @Override
@@ -306,8 +450,12 @@ public final class GpuBackend implements Backend {
     public void close() {
         if (!closed) {
             check("closing");
-            closed = true;
-            device.close();
+            try {
+                List.copyOf(aheads).forEach(Ahead::close);
+            } finally {
+                closed = true;
+                device.close();
+            }
         }
     }
 
@@ -383,7 +531,7 @@ public final class GpuBackend implements Backend {
         public View scratch(DType dtype, long rows, long cols) {
             long bytes = Math.ceilDiv(dtype.bytesFor(Math.multiplyExact(rows, cols)), ALIGNMENT) * ALIGNMENT;
             if (blocks.isEmpty() || used + bytes > blocks.getLast().bytes()) {
-                blocks.add(reserve(bytes));
+                blocks.add(reserve(bytes, GpuBackend.this::giveWay));
                 used = 0;
             }
             View view = new View(blocks.getLast(), used, rows, cols, cols, dtype);
@@ -397,15 +545,17 @@ public final class GpuBackend implements Backend {
             if (blocks.size() > 1) {
                 long total = bytes();
                 free();
-                blocks.add(reserve(total));
+                blocks.add(reserve(total, GpuBackend.this::giveWay));
             }
             used = 0;
         }
 
-        /** Frees what is kept for the next op. */
-        void release() {
+        /** Frees what is kept for the next op; whether there was any. */
+        boolean release() {
+            boolean any = !blocks.isEmpty();
             free();
             used = 0;
+            return any;
         }
 
         /** Frees what is too much to keep; launches on it that still run find it. */

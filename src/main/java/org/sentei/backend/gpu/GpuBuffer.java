@@ -8,13 +8,16 @@ import org.sentei.kernel.View;
 final class GpuBuffer implements Buffer {
     private final GpuBackend owner;
     private final long bytes;
+    /** What fills it, or null. */
+    private final GpuDevice.Transfer transfer;
     /** 0 once closed. */
     private long handle;
 
-    GpuBuffer(GpuBackend owner, long handle, long bytes) {
+    GpuBuffer(GpuBackend owner, long handle, long bytes, GpuDevice.Transfer transfer) {
         this.owner = owner;
         this.handle = handle;
         this.bytes = bytes;
+        this.transfer = transfer;
     }
 
     /**
@@ -46,7 +49,7 @@ final class GpuBuffer implements Buffer {
         if (handle != 0) {
             long freed = handle;
             handle = 0;
-            owner.free(freed, bytes);
+            owner.free(freed, transfer);
         }
     }
 }

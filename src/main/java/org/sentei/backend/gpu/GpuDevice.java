@@ -1,11 +1,13 @@
 package org.sentei.backend.gpu;
 
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import org.sentei.kernel.DeviceInfo;
+import org.sentei.kernel.Download;
 
 /**
- * One device behind a driver: memory, copies and launches on one stream, in the order of the calls.
+ * One device behind a driver: memory, copies and launches on one stream, in the order of the calls, and copies beside it.
  *
  * <p>Callers have checked everything that can be checked without the driver: the thread, that handles are alive, that ranges
  * lie in their memory. Failures of the driver are {@link org.sentei.kernel.DeviceException}s, here or at {@link #sync}.
@@ -18,14 +20,21 @@ public interface GpuDevice extends AutoCloseable {
     boolean hasFp64();
 
     /**
-     * New memory of at least one byte, with unspecified content.
+     * New memory of at least one byte, with unspecified content, within the device's budget; what is kept for reuse goes
+     * before this fails.
      *
      * @return its handle, never 0
+     * @throws org.sentei.kernel.DeviceException OUT_OF_MEMORY with the sizes
      */
     long allocate(long bytes);
 
-    /** Frees memory; work that was launched on it before still finds it. */
+    /** Frees memory without a wait; work that was launched on it before, copies included, still finds it. */
     void free(long handle);
+
+    /** As {@link org.sentei.kernel.Backend#allocateHost}. */
+    default MemorySegment allocateHost(long bytes, Arena arena) {
+        return arena.allocate(bytes, 64);
+    }
 
     /** Rows of bytes inside memory. */
     record Region(long handle, long offset, long rows, long rowBytes, long strideBytes) {
@@ -33,6 +42,29 @@ public interface GpuDevice extends AutoCloseable {
         public boolean isPacked() {
             return rows <= 1 || rowBytes == strideBytes;
         }
+    }
+
+    /**
+     * Begins to fill memory, all of it, beside the launches: behind those before this call and beside those after it. Nobody
+     * else may use the memory before {@link Transfer#order}.
+     *
+     * @param source native memory of which any thread may read
+     */
+    Transfer upload(MemorySegment source, long handle);
+
+    /** Begins to copy to packed rows of native host memory, behind the launches so far and beside those to come. */
+    Download download(Region source, MemorySegment target);
+
+    /** Memory that is being filled. */
+    interface Transfer {
+        /** What is launched from here on comes behind the copy. */
+        void order();
+
+        /** Waits until the host's side is not read any more. */
+        void await();
+
+        /** Copies no more than is under way already: the content is unspecified. To be ordered all the same. */
+        void cancel();
     }
 
     /** Copies packed rows from native host memory, which may change as soon as this returns. */

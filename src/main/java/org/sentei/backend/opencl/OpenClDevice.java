@@ -1,12 +1,15 @@
 package org.sentei.backend.opencl;
 
+import static org.lwjgl.opencl.CL10.CL_FALSE;
 import static org.lwjgl.opencl.CL10.CL_MEM_READ_WRITE;
 import static org.lwjgl.opencl.CL10.CL_PROGRAM_BUILD_LOG;
 import static org.lwjgl.opencl.CL10.CL_SUCCESS;
 import static org.lwjgl.opencl.CL10.CL_TRUE;
 import static org.lwjgl.opencl.CL10.clFinish;
+import static org.lwjgl.opencl.CL10.clFlush;
 import static org.lwjgl.opencl.CL10.clReleaseCommandQueue;
 import static org.lwjgl.opencl.CL10.clReleaseContext;
+import static org.lwjgl.opencl.CL10.clReleaseEvent;
 import static org.lwjgl.opencl.CL10.clReleaseKernel;
 import static org.lwjgl.opencl.CL10.clReleaseMemObject;
 import static org.lwjgl.opencl.CL10.clReleaseProgram;
@@ -21,8 +24,11 @@ import static org.lwjgl.opencl.CL10.nclEnqueueReadBuffer;
 import static org.lwjgl.opencl.CL10.nclEnqueueWriteBuffer;
 import static org.lwjgl.opencl.CL10.nclGetProgramBuildInfo;
 import static org.lwjgl.opencl.CL10.nclSetKernelArg;
+import static org.lwjgl.opencl.CL10.nclWaitForEvents;
 import static org.lwjgl.opencl.CL11.nclEnqueueReadBufferRect;
 import static org.lwjgl.opencl.CL11.nclEnqueueWriteBufferRect;
+import static org.lwjgl.opencl.CL12.nclEnqueueBarrierWithWaitList;
+import static org.lwjgl.opencl.CL12.nclEnqueueMarkerWithWaitList;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -30,10 +36,8 @@ import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import java.util.function.UnaryOperator;
 import org.sentei.backend.gpu.GpuDevice;
 import org.sentei.backend.gpu.KernelSource;
@@ -41,9 +45,12 @@ import org.sentei.backend.gpu.Launch;
 import org.sentei.backend.gpu.Launch.Argument;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.DeviceInfo;
+import org.sentei.kernel.Download;
+import org.sentei.kernel.MemoryBudget;
 
 /**
- * An OpenCL device with a context and one queue, which runs commands in their order.
+ * An OpenCL device with a context and three queues, each of which runs commands in their order: one for kernels and copies
+ * that wait for them, two for what is copied beside the kernels, one a direction. Events keep them in order.
  *
  * <p>Each kernel file is a program of its own, built when it is needed first: a run uses a few of them.
  */
@@ -58,6 +65,8 @@ final class OpenClDevice implements GpuDevice {
 
     private final MemorySegment argument = arena.allocate(ValueLayout.JAVA_LONG);
     private final MemorySegment code = arena.allocate(ValueLayout.JAVA_INT);
+    private final MemorySegment event = arena.allocate(ValueLayout.JAVA_LONG);
+    private final MemorySegment waits = arena.allocate(ValueLayout.JAVA_LONG, 2);
     private final MemorySegment sizes = arena.allocate(ValueLayout.JAVA_LONG, 2);
     private final MemorySegment bufferOrigin = arena.allocate(ValueLayout.JAVA_LONG, 3);
     private final MemorySegment hostOrigin = arena.allocate(ValueLayout.JAVA_LONG, 3);
@@ -65,16 +74,24 @@ final class OpenClDevice implements GpuDevice {
 
     private final Map<String, Long> programs = new HashMap<>();
     private final Map<String, Long> kernels = new HashMap<>();
-    private final Set<Long> buffers = new HashSet<>();
+    /** Bytes by buffer. */
+    private final Map<Long, Long> buffers = new HashMap<>();
+    /** Downloads that may not have arrived, by the memory that they read: nothing may write there before. */
+    private final Map<Long, Beside> downloads = new HashMap<>();
+
+    private final MemoryBudget budget;
     private final long context;
     private final long queue;
+    private final long uploads;
+    private final long downloading;
 
     OpenClDevice(OpenClLibrary.Found found) {
-        this(found, KernelSource::of);
+        this(found, KernelSource::of, MemoryBudget.UNLIMITED);
     }
 
-    /** A device whose kernel files have these sources. */
-    OpenClDevice(OpenClLibrary.Found found, UnaryOperator<String> sources) {
+    /** A device whose kernel files have these sources, and whose buffers may take so many bytes at once. */
+    OpenClDevice(OpenClLibrary.Found found, UnaryOperator<String> sources, long memoryBytes) {
+        this.budget = new MemoryBudget(OpenClProvider.NAME, memoryBytes);
         this.found = found;
         this.sources = sources;
         this.info = new DeviceInfo(
@@ -89,8 +106,9 @@ final class OpenClDevice implements GpuDevice {
             created = nclCreateContext(0, 1, device.address(), 0, 0, code.address());
             checkCode("clCreateContext");
             context = created;
-            queue = nclCreateCommandQueue(context, found.id(), 0, code.address());
-            checkCode("clCreateCommandQueue");
+            queue = commandQueue();
+            uploads = commandQueue();
+            downloading = commandQueue();
         } catch (RuntimeException e) {
             if (created != 0) {
                 clReleaseContext(created);
@@ -98,6 +116,12 @@ final class OpenClDevice implements GpuDevice {
             arena.close();
             throw e;
         }
+    }
+
+    private long commandQueue() {
+        long created = nclCreateCommandQueue(context, found.id(), 0, code.address());
+        checkCode("clCreateCommandQueue");
+        return created;
     }
 
     private void checkCode(String call) {
@@ -116,20 +140,137 @@ final class OpenClDevice implements GpuDevice {
 
     @Override
     public long allocate(long bytes) {
-        long buffer = nclCreateBuffer(context, CL_MEM_READ_WRITE, bytes, 0, code.address());
-        checkCode("clCreateBuffer of " + bytes + " bytes");
-        buffers.add(buffer);
-        return buffer;
+        budget.take(bytes);
+        try {
+            long buffer = nclCreateBuffer(context, CL_MEM_READ_WRITE, bytes, 0, code.address());
+            checkCode("clCreateBuffer of " + bytes + " bytes");
+            buffers.put(buffer, bytes);
+            return buffer;
+        } catch (RuntimeException e) {
+            budget.give(bytes);
+            throw e;
+        }
     }
 
     @Override
     public void free(long handle) {
-        buffers.remove(handle);
+        budget.give(buffers.remove(handle));
+        downloads.remove(handle);
         OpenClException.check("clReleaseMemObject", clReleaseMemObject(handle));
+    }
+
+    /** Done when all that a queue has been given so far is. */
+    private long marker(long after) {
+        OpenClException.check(
+                "clEnqueueMarkerWithWaitList", nclEnqueueMarkerWithWaitList(after, 0, 0, event.address()));
+        OpenClException.check("clFlush", clFlush(after));
+        return event.get(ValueLayout.JAVA_LONG, 0);
+    }
+
+    @Override
+    public Transfer upload(MemorySegment source, long handle) {
+        long launched = marker(queue);
+        long read = marker(downloading);
+        waits.setAtIndex(ValueLayout.JAVA_LONG, 0, launched);
+        waits.setAtIndex(ValueLayout.JAVA_LONG, 1, read);
+        try {
+            OpenClException.check(
+                    "clEnqueueWriteBuffer",
+                    nclEnqueueWriteBuffer(
+                            uploads,
+                            handle,
+                            CL_FALSE,
+                            0,
+                            source.byteSize(),
+                            source.address(),
+                            2,
+                            waits.address(),
+                            event.address()));
+        } finally {
+            clReleaseEvent(launched);
+            clReleaseEvent(read);
+        }
+        Beside copy = new Beside(event.get(ValueLayout.JAVA_LONG, 0));
+        OpenClException.check("clFlush", clFlush(uploads));
+        return copy;
+    }
+
+    @Override
+    public Download download(Region source, MemorySegment target) {
+        if (!source.isPacked()) {
+            copyOut(source, target);
+            return Download.DONE;
+        }
+        long launched = marker(queue);
+        waits.setAtIndex(ValueLayout.JAVA_LONG, 0, launched);
+        try {
+            OpenClException.check(
+                    "clEnqueueReadBuffer",
+                    nclEnqueueReadBuffer(
+                            downloading,
+                            source.handle(),
+                            CL_FALSE,
+                            source.offset(),
+                            target.byteSize(),
+                            target.address(),
+                            1,
+                            waits.address(),
+                            event.address()));
+        } finally {
+            clReleaseEvent(launched);
+        }
+        Beside copy = new Beside(event.get(ValueLayout.JAVA_LONG, 0));
+        downloads.put(source.handle(), copy);
+        OpenClException.check("clFlush", clFlush(downloading));
+        return () -> {
+            downloads.remove(source.handle(), copy);
+            copy.await();
+        };
+    }
+
+    /** A copy that runs beside the kernels. */
+    private final class Beside implements Transfer {
+        private final long done;
+        private boolean over;
+
+        Beside(long done) {
+            this.done = done;
+        }
+
+        @Override
+        public void order() {
+            if (!over) {
+                waits.setAtIndex(ValueLayout.JAVA_LONG, 0, done);
+                OpenClException.check(
+                        "clEnqueueBarrierWithWaitList", nclEnqueueBarrierWithWaitList(queue, 1, waits.address(), 0));
+            }
+        }
+
+        @Override
+        public void await() {
+            if (!over) {
+                waits.setAtIndex(ValueLayout.JAVA_LONG, 0, done);
+                OpenClException.check("clWaitForEvents", nclWaitForEvents(1, waits.address()));
+                over = true;
+                clReleaseEvent(done);
+            }
+        }
+
+        @Override
+        public void cancel() {}
+    }
+
+    /** What the queue of the kernels gets from here on is behind the download from that memory. */
+    private void settle(long handle) {
+        Beside arriving = downloads.remove(handle);
+        if (arriving != null) {
+            arriving.order();
+        }
     }
 
     @Override
     public void copyIn(MemorySegment source, Region target) {
+        settle(target.handle());
         if (target.isPacked()) {
             OpenClException.check(
                     "clEnqueueWriteBuffer",
@@ -327,6 +468,13 @@ final class OpenClDevice implements GpuDevice {
     }
 
     private void enqueue(long kernel, Launch launch) {
+        if (!downloads.isEmpty()) {
+            for (Argument value : launch.arguments()) {
+                if (value instanceof Argument.Matrix matrix) {
+                    settle(matrix.handle());
+                }
+            }
+        }
         sizes.setAtIndex(ValueLayout.JAVA_LONG, 0, (long) launch.groups() * Launch.GROUP);
         sizes.setAtIndex(ValueLayout.JAVA_LONG, 1, Launch.GROUP);
         int status =
@@ -372,17 +520,23 @@ final class OpenClDevice implements GpuDevice {
 
     @Override
     public void sync() {
-        OpenClException.check("clFinish", clFinish(queue));
+        for (long each : new long[] {uploads, downloading, queue}) {
+            OpenClException.check("clFinish", clFinish(each));
+        }
     }
 
     /** Releases everything, whatever the driver says about parts of it. */
     @Override
     public void close() {
-        clFinish(queue);
+        for (long each : new long[] {uploads, downloading, queue}) {
+            clFinish(each);
+        }
         kernels.values().forEach(kernel -> clReleaseKernel(kernel));
         programs.values().forEach(program -> clReleaseProgram(program));
-        buffers.forEach(buffer -> clReleaseMemObject(buffer));
-        clReleaseCommandQueue(queue);
+        buffers.keySet().forEach(buffer -> clReleaseMemObject(buffer));
+        for (long each : new long[] {uploads, downloading, queue}) {
+            clReleaseCommandQueue(each);
+        }
         clReleaseContext(context);
         arena.close();
     }

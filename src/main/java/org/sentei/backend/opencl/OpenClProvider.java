@@ -9,7 +9,6 @@ import java.util.stream.Stream;
 import org.sentei.backend.gpu.GpuBackend;
 import org.sentei.backend.gpu.KernelSource;
 import org.sentei.kernel.Backend;
-import org.sentei.kernel.MemoryBudget;
 import org.sentei.kernel.UserKernel;
 
 /**
@@ -63,9 +62,7 @@ public final class OpenClProvider implements Backend.Provider {
     @Override
     public Backend open(Backend.Options options) {
         return new GpuBackend(
-                new OpenClDevice(OpenClLibrary.device(options.device())),
-                new MemoryBudget(NAME, options.memoryBytes()),
-                Optional.empty());
+                new OpenClDevice(OpenClLibrary.device(options.device()), KernelSource::of, options.memoryBytes()));
     }
 
     @Override
@@ -74,8 +71,8 @@ public final class OpenClProvider implements Backend.Provider {
         return new GpuBackend(
                 new OpenClDevice(
                         OpenClLibrary.device(options.device()),
-                        file -> file.equals(KernelSource.USERS) ? source : KernelSource.of(file)),
-                new MemoryBudget(NAME, options.memoryBytes()),
+                        file -> file.equals(KernelSource.USERS) ? source : KernelSource.of(file),
+                        options.memoryBytes()),
                 Optional.of(kernel));
     }
 

@@ -16,12 +16,15 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.sentei.format.HuggingFaceFolder;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.Conformance;
 import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
+import org.sentei.kernel.Download;
 import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCase;
@@ -29,7 +32,15 @@ import org.sentei.kernel.OpCases;
 import org.sentei.kernel.RandomConvolution;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.Sequence;
+import org.sentei.kernel.Upload;
 import org.sentei.kernel.View;
+import org.sentei.model.BlockWeights;
+import org.sentei.model.HeadWeights;
+import org.sentei.model.HiddenStates;
+import org.sentei.model.LinearObserver;
+import org.sentei.model.TokenBatch;
+import org.sentei.model.Transformer;
+import org.sentei.model.Uploads;
 import org.sentei.platform.Settings;
 import org.sentei.tensor.DType;
 
@@ -64,6 +75,8 @@ final class EmulatedCuda {
                     case "work" -> work(resources);
                     case "ceilings" -> ceilings(resources);
                     case "products" -> products(resources);
+                    case "beside" -> beside(resources);
+                    case "states" -> states(resources, Path.of(ops.getFirst()), Long.parseLong(ops.getLast()));
                     default -> throw new IllegalArgumentException(arguments[1]);
                 }
             } catch (DeviceException e) {
@@ -137,6 +150,190 @@ final class EmulatedCuda {
             backend.copyOut(x, values);
             say("mismatch " + values.mismatch(arena.allocate(x.bytes())));
             backend.sync();
+        }
+    }
+
+    /** Streams of the device in the order that it creates them, and the host, as {@code sentei_emulated_forget} knows them. */
+    private enum Waiting {
+        COMPUTE(0),
+        UPLOAD(1),
+        DOWNLOAD(2),
+        HOST(100);
+
+        private final int number;
+
+        Waiting(int number) {
+            this.number = number;
+        }
+    }
+
+    /** Copies beside kernels, first as they should be, then with each kind of wait left out. */
+    private static void beside(ClassLoader resources) throws Throwable {
+        say("exact " + isExact(resources));
+        forget(resources, Waiting.COMPUTE, Waiting.UPLOAD);
+        forget(resources, Waiting.COMPUTE, Waiting.DOWNLOAD);
+        forget(resources, Waiting.UPLOAD, Waiting.COMPUTE);
+        forget(resources, Waiting.UPLOAD, Waiting.DOWNLOAD);
+        forget(resources, Waiting.DOWNLOAD, Waiting.COMPUTE);
+        forget(resources, Waiting.HOST, Waiting.DOWNLOAD);
+        forget(resources, Waiting.HOST, Waiting.UPLOAD);
+    }
+
+    private static void forget(ClassLoader resources, Waiting who, Waiting whom) throws Throwable {
+        forget(who.number, whom.number);
+        boolean exact = true;
+        for (int attempt = 0; exact && attempt < 20; attempt++) {
+            exact = isExact(resources);
+        }
+        say((exact ? "unnoticed " : "noticed ") + who + " waits for " + whom);
+        forget(-1, -1);
+    }
+
+    @SuppressWarnings("restricted") // the function is the emulated driver's own
+    private static void forget(int who, int whom) throws Throwable {
+        MethodHandle forget = Linker.nativeLinker()
+                .downcallHandle(
+                        SymbolLookup.libraryLookup(
+                                        Path.of(Settings.find(Settings.CUDA_DRIVER)
+                                                .orElseThrow()),
+                                        Arena.global())
+                                .find("sentei_emulated_forget")
+                                .orElseThrow(),
+                        FunctionDescriptor.ofVoid(ValueLayout.JAVA_INT, ValueLayout.JAVA_INT));
+        forget.invokeExact(who, whom);
+    }
+
+    private static final int PARTS = 8;
+    private static final int ROUNDS = 4;
+    private static final int ROWS = 24;
+    private static final int WIDTH = 16;
+
+    /**
+     * Whether parts of a state, multiplied by one matrix after the other, are what they should be, when all that moves does so
+     * beside the products: the next part and matrix in, the last part out, in memory that was used before.
+     */
+    private static boolean isExact(ClassLoader resources) {
+        try (Backend backend = CudaProvider.open(Backend.Options.defaults(), resources);
+                Scope scope = new Scope(backend);
+                Arena pinned = Arena.ofShared();
+                Arena plain = Arena.ofShared()) {
+            MemorySegment states = backend.allocateHost((long) PARTS * ROWS * WIDTH * Float.BYTES, pinned);
+            MemorySegment weights = plain.allocate((long) (ROUNDS + 1) * WIDTH * WIDTH * Float.BYTES, 64);
+            // Every product doubles, and swaps two halves of the columns.
+            for (int i = 0; i < (ROUNDS + 1) * WIDTH; i++) {
+                weights.setAtIndex(ValueLayout.JAVA_FLOAT, (long) i * WIDTH + (i + WIDTH / 2) % WIDTH, 2);
+            }
+            for (int i = 0; i < PARTS * ROWS * WIDTH; i++) {
+                states.setAtIndex(ValueLayout.JAVA_FLOAT, i, i);
+            }
+            View sum = scope.zeros(DType.F32, ROWS, WIDTH);
+            Upload coming = backend.upload(part(weights, 0, WIDTH));
+            for (int round = 0; round < ROUNDS; round++) {
+                try (Scope loaded = scope.child()) {
+                    View w = loaded.uploaded(coming, DType.F32, WIDTH, WIDTH);
+                    coming = backend.upload(part(weights, round + 1, WIDTH));
+                    multiply(loaded, states, w);
+                }
+                // So that what lay on the device before is never right by accident.
+                for (int i = 0; i < PARTS * ROWS * WIDTH; i++) {
+                    states.setAtIndex(ValueLayout.JAVA_FLOAT, i, 2 * states.getAtIndex(ValueLayout.JAVA_FLOAT, i));
+                }
+            }
+            add(scope, states, scope.uploaded(coming, DType.F32, WIDTH, WIDTH), sum);
+            MemorySegment total = plain.allocate(sum.bytes(), Float.BYTES);
+            backend.copyOut(sum, total);
+            for (int i = 0; i < ROWS * WIDTH; i++) {
+                double expected = 0;
+                for (int part = 0; part < PARTS; part++) {
+                    expected += 2.0 * (1 << (2 * ROUNDS)) * (part * ROWS * WIDTH + (i ^ (WIDTH / 2)));
+                }
+                if (!(total.getAtIndex(ValueLayout.JAVA_FLOAT, i) == expected)) {
+                    return false;
+                }
+            }
+            return true;
+        }
+    }
+
+    private static MemorySegment part(MemorySegment of, int index, int rows) {
+        long bytes = (long) rows * WIDTH * Float.BYTES;
+        return of.asSlice(index * bytes, bytes);
+    }
+
+    /** Each part of the states times w, in its place. */
+    private static void multiply(Scope scope, MemorySegment states, View w) {
+        Backend backend = scope.backend();
+        Upload now = backend.upload(part(states, 0, ROWS));
+        Download last = Download.DONE;
+        for (int i = 0; i < PARTS; i++) {
+            Upload next = i + 1 == PARTS ? null : backend.upload(part(states, i + 1, ROWS));
+            try (Scope local = scope.child()) {
+                View x = local.uploaded(now, DType.F32, ROWS, WIDTH);
+                View y = local.matrix(ROWS, WIDTH);
+                backend.run(new Gemm(x, w, true, null, y, false));
+                Download arriving = backend.download(y, part(states, i, ROWS));
+                last.await();
+                last = arriving;
+            }
+            now = next;
+        }
+        last.await();
+    }
+
+    /** The sum of the parts times w; each part is lost. */
+    private static void add(Scope scope, MemorySegment states, View w, View sum) {
+        Backend backend = scope.backend();
+        Upload now = backend.upload(part(states, 0, ROWS));
+        for (int i = 0; i < PARTS; i++) {
+            Upload next = i + 1 == PARTS ? null : backend.upload(part(states, i + 1, ROWS));
+            try (Scope local = scope.child()) {
+                View x = local.uploaded(now, DType.F32, ROWS, WIDTH);
+                backend.run(new Gemm(x, w, true, null, sum, true));
+            }
+            part(states, i, ROWS).fill((byte) 0xFF);
+            now = next;
+        }
+    }
+
+    /** Hidden states of a model behind its last block, within a budget, with the weights of the next block under way. */
+    private static void states(ClassLoader resources, Path folder, long memory) {
+        int batches = 8;
+        int length = 16;
+        List<TokenBatch> tokens = IntStream.range(0, batches)
+                .mapToObj(batch -> TokenBatch.of(new int[][] {
+                    IntStream.range(0, length)
+                            .map(i -> (batch * 31 + i * 7) % 256)
+                            .toArray()
+                }))
+                .toList();
+        Backend.Options options = Backend.Options.defaults().withMemory(memory);
+        try (HuggingFaceFolder weights = HuggingFaceFolder.open(folder);
+                Backend backend = CudaProvider.open(options, resources);
+                Scope scope = new Scope(backend)) {
+            Transformer model = Transformer.of(weights.config(), weights);
+            try (HiddenStates states = new HiddenStates(model, tokens, scope)) {
+                Uploads uploads = Uploads.none();
+                int ahead = 0;
+                for (int block = 0; block < model.blocks(); block++) {
+                    try (Scope local = scope.child()) {
+                        BlockWeights loaded = model.load(block, uploads, local);
+                        uploads.close();
+                        if (block + 1 < model.blocks()) {
+                            uploads = Uploads.begin(model.tensors(block + 1), weights, backend);
+                        }
+                        states.advance(loaded, LinearObserver.NONE);
+                        ahead += uploads.areUnderway() ? 1 : 0;
+                    }
+                }
+                say("ahead " + ahead);
+                int[] hash = {1};
+                states.finish(new HeadWeights(null, null, null), LinearObserver.NONE, (first, rows) -> {
+                    float[] values = new float[Math.toIntExact(rows.elements())];
+                    backend.copyOut(rows, MemorySegment.ofArray(values));
+                    hash[0] = 31 * hash[0] + Arrays.hashCode(values);
+                });
+                say("states " + hash[0]);
+            }
         }
     }
 

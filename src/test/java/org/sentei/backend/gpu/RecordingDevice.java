@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import org.sentei.kernel.DeviceInfo;
+import org.sentei.kernel.Download;
 
 /** A device that only remembers what it was asked for. */
 final class RecordingDevice implements GpuDevice {
@@ -45,6 +46,25 @@ final class RecordingDevice implements GpuDevice {
         if (memory.remove(handle) == null) {
             throw new IllegalStateException("handle " + handle + " is not allocated");
         }
+    }
+
+    @Override
+    public Transfer upload(MemorySegment source, long handle) {
+        return new Transfer() {
+            @Override
+            public void order() {}
+
+            @Override
+            public void await() {}
+
+            @Override
+            public void cancel() {}
+        };
+    }
+
+    @Override
+    public Download download(Region source, MemorySegment target) {
+        return Download.DONE;
     }
 
     @Override

@@ -18,6 +18,7 @@ import org.sentei.kernel.CountValues;
 import org.sentei.kernel.DeviceException;
 import org.sentei.kernel.Embedding;
 import org.sentei.kernel.InverseCholesky;
+import org.sentei.kernel.MemoryBudget;
 import org.sentei.kernel.OpCases;
 import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.Scope;
@@ -67,7 +68,8 @@ class OpenClDeviceTest {
     void whatTheCompilerSaysIsInTheError() {
         OpenClDevice device = new OpenClDevice(
                 OpenClLibrary.device(0),
-                file -> KernelSource.of(file) + "\nKERNEL(broken)(int x) { no_such_name = x; }\n");
+                file -> KernelSource.of(file) + "\nKERNEL(broken)(int x) { no_such_name = x; }\n",
+                MemoryBudget.UNLIMITED);
         try (Backend backend = new GpuBackend(device);
                 Scope scope = new Scope(backend)) {
             CountValues op = new CountValues(scope.matrix(3, 5), scope.matrix(DType.I64, 1, 3));
