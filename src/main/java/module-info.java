@@ -2,13 +2,16 @@
  * Sentei, the neural-network compression engine, for those who embed it on the module path.
  *
  * <p>What is {@code requires static} is optional at run time: ONNX Runtime for ONNX models, DJL's tokenizer for calibration
- * on text, LWJGL for OpenCL devices, JCuda for NVIDIA GPUs, picocli for the command line.
+ * on text and its PyTorch engine for training, LWJGL for OpenCL devices, JCuda for NVIDIA GPUs, picocli for the command line.
  */
 module org.sentei {
     requires com.fasterxml.jackson.databind;
     requires com.fasterxml.jackson.dataformat.yaml;
     requires com.google.protobuf;
+    requires org.apache.commons.numbers.gamma;
     requires org.slf4j;
+    requires static ai.djl.api;
+    requires static ai.djl.pytorch_engine;
     requires static ai.djl.tokenizers;
     requires static com.microsoft.onnxruntime;
     requires static info.picocli;
@@ -27,6 +30,8 @@ module org.sentei {
     exports org.sentei.engine.experiment;
     exports org.sentei.engine.recipe;
     exports org.sentei.engine.report;
+    exports org.sentei.engine.training;
+    exports org.sentei.train;
 
     opens org.sentei.bench to
             com.fasterxml.jackson.databind;
@@ -38,6 +43,8 @@ module org.sentei {
     opens org.sentei.engine.experiment to
             com.fasterxml.jackson.databind;
     opens org.sentei.engine.report to
+            com.fasterxml.jackson.databind;
+    opens org.sentei.engine.training to
             com.fasterxml.jackson.databind;
 
     uses org.sentei.bench.Harness;

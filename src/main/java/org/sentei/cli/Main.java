@@ -98,6 +98,7 @@ public final class Main implements Runnable {
         commands.put("inspect", () -> new InspectCommand(terminal));
         commands.put("plan", () -> new PlanCommand(terminal));
         commands.put("compress", () -> new CompressCommand(terminal, cancelled));
+        commands.put("train", () -> new TrainCommand(terminal, cancelled));
         commands.put("stats", () -> new StatsCommand(terminal, cancelled));
         commands.put("merge-stats", () -> new MergeStatsCommand(terminal));
         commands.put("batch", () -> new BatchCommand(terminal, cancelled));

@@ -59,6 +59,8 @@ class ArchitectureTest {
                 .definedBy("org.sentei.format..")
                 .layer("method")
                 .definedBy("org.sentei.method..")
+                .layer("train")
+                .definedBy("org.sentei.train")
                 .layer("engine")
                 .definedBy("org.sentei.engine..")
                 .layer("bench")
@@ -79,8 +81,10 @@ class ArchitectureTest {
                 .mayOnlyAccessLayers("model", "tensor", "platform")
                 .whereLayer("method")
                 .mayOnlyAccessLayers("model", "kernel", "tensor")
+                .whereLayer("train")
+                .mayOnlyAccessLayers("model", "tensor", "platform")
                 .whereLayer("engine")
-                .mayOnlyAccessLayers("method", "format", "model", "kernel", "tensor")
+                .mayOnlyAccessLayers("method", "train", "format", "model", "kernel", "tensor")
                 .whereLayer("bench")
                 .mayOnlyAccessLayers("engine", "format", "kernel")
                 .whereLayer("cli")
@@ -119,7 +123,9 @@ class ArchitectureTest {
     @Test
     void librariesStayWhereTheyBelong() {
         confine("ai.onnxruntime..", "org.sentei.model.onnx");
-        confine("ai.djl..", "org.sentei.format");
+        confine("ai.djl.huggingface..", "org.sentei.format");
+        confine("ai.djl..", "org.sentei.format", "org.sentei.train");
+        confine("org.apache.commons.numbers..", "org.sentei.method");
         confine("com.google.protobuf..", "org.sentei.format..");
         confine(
                 "com.fasterxml.jackson..",

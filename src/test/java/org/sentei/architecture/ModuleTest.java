@@ -67,7 +67,7 @@ class ModuleTest {
     /** Our classes and the libraries that module-info names, with what these need. */
     private static String modulePath() {
         String classPath = System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"));
-        String libraries = "slf4j-api|jackson-|snakeyaml|protobuf-java|picocli|onnxruntime|openblas";
+        String libraries = "slf4j-api|commons-numbers|jackson-|snakeyaml|protobuf-java|picocli|onnxruntime|openblas";
         return Arrays.stream(classPath.split(File.pathSeparator))
                 .filter(entry -> entry.equals(CLASSES.toAbsolutePath().toString())
                         || Path.of(entry).getFileName().toString().matches("(" + libraries + ").*\\.jar"))

@@ -1,0 +1,96 @@
+package org.sentei.cli;
+
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import java.util.function.BooleanSupplier;
+import org.sentei.engine.training.GraphTraining;
+import org.sentei.engine.training.TrainingRecipe;
+import org.sentei.engine.training.TrainingReport;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code sentei train}: trains a network to an exact budget. */
+@Command(
+        name = "train",
+        description = "Trains a graph network until exactly the share of its weights that the recipe asks for is zero:"
+                + " model.safetensors, config.json, recipe.yaml and report.json in a new folder.",
+        footer = {
+            "",
+            "Example: nine of ten weights go, magnitude pruning beside it for comparison",
+            "  sentei train --recipe pmp-90 --data cora/ --out cora-90/",
+            "",
+            "DATA is a folder with nodes.csv (node,label,split), edges.csv (source,target) and features.csv or",
+            "features.csv.gz (node,feature). Built-in recipes: pmp-90, pmp-95, pmp-99."
+        })
+final class TrainCommand implements Callable<Integer> {
+    private final Terminal terminal;
+    private final BooleanSupplier cancelled;
+
+    @Option(
+            names = "--recipe",
+            required = true,
+            paramLabel = "R",
+            description = "A recipe file (YAML or JSON), or the name of a built-in one.")
+    private String recipe;
+
+    @Option(names = "--data", required = true, paramLabel = "DATA", description = "What to train on.")
+    private Path data;
+
+    @Option(names = "--out", required = true, paramLabel = "DIR", description = "Folder to write; absent or empty.")
+    private Path out;
+
+    @Option(names = "--seed", paramLabel = "N", description = "Seed of the first weights. Default: the recipe's.")
+    private Long seed;
+
+    @Mixin
+    private ComputeOptions compute;
+
+    @Mixin
+    private CommonOptions common;
+
+    TrainCommand(Terminal terminal, BooleanSupplier cancelled) {
+        this.terminal = terminal;
+        this.cancelled = cancelled;
+    }
+
+    @Override
+    public Integer call() {
+        compute.check();
+        TrainingRecipe asked = TrainingRecipe.load(recipe);
+        TrainingRecipe settings = seed == null ? asked : asked.withSeed(seed);
+        compute.warn(terminal);
+        TrainingReport report;
+        try (ProgressBar progress = new ProgressBar(terminal, cancelled)) {
+            report = GraphTraining.run(settings, data, out, compute.backend, compute.options(common), progress);
+        }
+        report.warnings().forEach(warning -> terminal.err().println("warning: " + warning));
+        if (common.json) {
+            terminal.out().print(report.json());
+            return ExitCode.OK;
+        }
+        terminal.out()
+                .printf(
+                        Locale.ROOT,
+                        "%s: %,d of %,d weights are zero (asked for %s), %.1f s%n",
+                        out,
+                        report.zeros(),
+                        report.prunable(),
+                        report.requested(),
+                        report.seconds());
+        Table table = new Table("lrrr", "accuracy", "train", "valid", "test");
+        table.row(
+                report.budget(),
+                report.accuracy().train(),
+                report.accuracy().valid(),
+                report.accuracy().test());
+        if (report.baseline() != null) {
+            TrainingReport.Accuracy other = report.baseline().accuracy();
+            table.row("magnitude", other.train(), other.valid(), other.test());
+        }
+        table.print(terminal.out());
+        terminal.out().println("report: " + out.resolve("report.json"));
+        return ExitCode.OK;
+    }
+}

@@ -1,0 +1,92 @@
+package org.sentei.engine.training;
+
+import com.fasterxml.jackson.annotation.JsonProperty;
+import java.math.BigDecimal;
+import java.math.RoundingMode;
+import org.sentei.engine.recipe.RecipeException;
+import org.sentei.method.Prior;
+
+/**
+ * How a network is trained to a budget.
+ *
+ * @param rate share of the prunable weights that are 0 in the end, from 0 to below 1, exactly as written
+ * @param budget what leads there
+ * @param prior the distribution that latent weights follow
+ * @param steps of training, all examples in each
+ * @param tuning share of the steps that come last, with the mask fixed
+ * @param learningRate of Adam
+ * @param strength what the divergence from the prior is multiplied by (lambda)
+ * @param bins of the histogram
+ * @param sharpness of the band-stop filter at the first step
+ * @param lastSharpness at the last step before the mask is fixed; it grows geometrically
+ * @param dropout share of the inputs of each layer left out at a step
+ * @param gain of a network's first weights over what keeps the variance of its signals: pruned ones are fewer, and latent
+ *     weights keep the spread they begin with
+ * @param decay added to a weight's gradient, times the weight
+ */
+public record PmpSettings(
+        BigDecimal rate,
+        Budget budget,
+        Prior prior,
+        int steps,
+        double tuning,
+        double learningRate,
+        double strength,
+        int bins,
+        double sharpness,
+        double lastSharpness,
+        double gain,
+        double dropout,
+        double decay) {
+
+    /** What leads to the budget. All end in the exact mask of the largest latent weights, and fine-tuning. */
+    public enum Budget {
+        /**
+         * Filter and weights are trained together; the divergence of the latent weights' histogram from the prior's is part of
+         * the loss.
+         */
+        @JsonProperty("prior-kl")
+        PRIOR_KL,
+        /** The same with the squared distance of the sorted latent weights from the prior's quantiles. */
+        @JsonProperty("prior-ot")
+        PRIOR_OT,
+        /** The same without a prior: the threshold is the quantile of the latent weights themselves. */
+        @JsonProperty("dynamic-quantile")
+        DYNAMIC_QUANTILE,
+        /** Magnitude pruning: a dense network first, its smallest weights go at once. */
+        @JsonProperty("magnitude")
+        MAGNITUDE
+    }
+
+    /** A {@link RecipeException} says which setting is out of its range. */
+    public PmpSettings {
+        if (rate.signum() < 0 || rate.compareTo(BigDecimal.ONE) >= 0) {
+            throw new RecipeException(
+                    "rate " + rate + " is outside [0, 1): give the share of the weights that go," + " for example 0.9");
+        }
+        range("steps", steps, 1, 1_000_000);
+        range("tuning", tuning, 0, 1);
+        range("learning_rate", learningRate, 1e-9, 1e30);
+        range("strength", strength, 0, 1e9);
+        range("bins", bins, 8, 1024);
+        range("sharpness", sharpness, 1e-3, 1e4);
+        range("last_sharpness", lastSharpness, sharpness, 1e6);
+        range("gain", gain, 1e-3, 1e3);
+        range("dropout", dropout, 0, 0.99);
+        range("decay", decay, 0, 1);
+    }
+
+    private static void range(String key, double value, double least, double most) {
+        if (!(value >= least && value <= most)) {
+            throw new RecipeException(key + " " + value + " is outside [" + least + ", " + most + "]");
+        }
+    }
+
+    /** Weights of {@code count} that go: floor(rate count + 1/2), in exact arithmetic. */
+    public long pruned(long count) {
+        return rate.multiply(BigDecimal.valueOf(count))
+                .add(new BigDecimal("0.5"))
+                .setScale(0, RoundingMode.FLOOR)
+                .longValueExact();
+    }
+}

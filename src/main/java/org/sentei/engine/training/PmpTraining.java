@@ -1,0 +1,283 @@
+package org.sentei.engine.training;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.SplittableRandom;
+import org.sentei.engine.Progress;
+import org.sentei.engine.RunException;
+import org.sentei.kernel.Backend;
+import org.sentei.kernel.BandStop;
+import org.sentei.kernel.Scope;
+import org.sentei.kernel.SoftHistogram.Bins;
+import org.sentei.kernel.SoftHistogram.Mass;
+import org.sentei.method.LatentWeights;
+import org.sentei.method.Prior;
+import org.sentei.model.GraphNetwork;
+import org.sentei.model.GraphNetwork.Parameter;
+import org.sentei.tensor.BitMask;
+import org.sentei.train.Differentiable;
+import org.sentei.train.Differentiable.Dropout;
+
+/**
+ * Trains a network whose prunable weights hit a budget exactly: probabilistic magnitude pruning (2305.19343), or a dense network
+ * and then its largest weights.
+ *
+ * <p>Latent weights v of all prunable tensors share one scale. While weights and topology are trained together, weights are
+ * {@code gain v psi(v)} with a filter psi that sharpens; then exactly the smallest |v| go, and the others are fine-tuned.
+ */
+public final class PmpTraining {
+    /** Where the outermost bins lie: beyond them a normal prior has 6e-5 of its mass, a Laplace prior 3.5e-3. */
+    private static final double REACH = 4;
+
+    private static final double REACH_OF_LAPLACE = 5;
+    /** Steps between two measurements of the accuracy. */
+    private static final int CURVE = 10;
+
+    private final GraphNetwork network;
+    private final Differentiable examples;
+    private final int[] training;
+    private final PmpSettings settings;
+
+    /** @param training examples whose loss is lowered */
+    public PmpTraining(GraphNetwork network, Differentiable examples, int[] training, PmpSettings settings) {
+        this.network = network;
+        this.examples = examples;
+        this.training = training.clone();
+        this.settings = settings;
+    }
+
+    /**
+     * A point of the curves.
+     *
+     * @param loss cross-entropy of the training examples
+     * @param divergence of the latent weights from the prior, 0 where none is asked for
+     * @param outside share of the latent weights that no bin holds
+     * @param rate share of the latent weights at or below the threshold
+     */
+    public record Point(int step, double loss, double divergence, double outside, double rate) {}
+
+    /**
+     * A trained network.
+     *
+     * @param parameters in the network's order; pruned weights are 0
+     * @param mask what is pruned, over all prunable weights in their order, 1 x their number
+     * @param curve every so many steps
+     */
+    public record Trained(List<float[]> parameters, BitMask mask, List<Point> curve) {
+        public Trained {
+            parameters = List.copyOf(parameters);
+            curve = List.copyOf(curve);
+        }
+    }
+
+    /**
+     * Trains from the start.
+     *
+     * @param backend runs filter, histogram and selection
+     * @param seed of the first weights and of what is dropped
+     * @throws RunException when the loss is not finite
+     */
+    public Trained run(Backend backend, long seed, Progress progress) {
+        try (Scope scope = new Scope(backend)) {
+            return new Run(scope, seed).train(progress);
+        }
+    }
+
+    private final class Run {
+        private final List<Parameter> parameters = network.parameters();
+        private final SplittableRandom random;
+        private final LatentWeights latents;
+        /** Latent weights of prunable tensors in one array, then the other parameters, one array each: what is trained. */
+        private final List<float[]> trained = new ArrayList<>();
+
+        private final List<float[]> trainedGradients;
+        /** What the network computes with, in its order. */
+        private final List<float[]> effective;
+
+        private final List<float[]> gradients;
+        private final float[] passed;
+        private final float[] rise;
+        private final List<Point> curve = new ArrayList<>();
+
+        Run(Scope scope, long seed) {
+            random = new SplittableRandom(seed);
+            latents = new LatentWeights(
+                    scope,
+                    parameters.stream()
+                            .filter(Parameter::prunable)
+                            .map(parameter -> new LatentWeights.Part(parameter.count(), gain(parameter)))
+                            .toList());
+            float[] pooled = new float[latents.count()];
+            for (int i = 0; i < pooled.length; i++) {
+                pooled[i] = (float) settings.prior().quantile(Math.clamp(random.nextDouble(), 1e-7, 1 - 1e-7));
+            }
+            trained.add(pooled);
+            parameters.stream()
+                    .filter(parameter -> !parameter.prunable())
+                    .forEach(parameter -> trained.add(new float[parameter.count()]));
+            trainedGradients =
+                    trained.stream().map(values -> new float[values.length]).toList();
+            effective = parameters.stream()
+                    .map(parameter -> new float[parameter.count()])
+                    .toList();
+            gradients = parameters.stream()
+                    .map(parameter -> new float[parameter.count()])
+                    .toList();
+            passed = new float[pooled.length];
+            rise = new float[pooled.length];
+        }
+
+        Trained train(Progress progress) {
+            boolean dense = settings.budget() == PmpSettings.Budget.MAGNITUDE;
+            int joint = settings.steps() - (int) Math.round(settings.steps() * (dense ? 0.5 : settings.tuning()));
+            long prune = settings.pruned(latents.count());
+            Bins bins = bins(settings);
+            double[] target = latents.target(settings.prior(), bins, Mass.BUMPS);
+            Adam adam = new Adam(trained);
+            float[] pooled = trained.getFirst();
+            BitMask mask = null;
+            for (int step = 0; step < settings.steps(); step++) {
+                progress.checkpoint("training", step, settings.steps());
+                if (step == joint) {
+                    latents.set(pooled);
+                    mask = latents.smallest(prune);
+                }
+                double threshold = mask == null && !dense ? threshold(pooled, prune) : 0;
+                if (mask == null && !dense) {
+                    double progressed = joint <= 1 ? 1 : (double) step / (joint - 1);
+                    double sharpness = settings.sharpness()
+                            * Math.pow(settings.lastSharpness() / settings.sharpness(), progressed);
+                    latents.set(pooled);
+                    latents.pass(new BandStop.Form.Sigmoid((float) threshold), (float) sharpness, passed, rise);
+                } else {
+                    keep(mask);
+                }
+                fill();
+                double loss = examples.loss(
+                        effective, training, new Dropout(settings.dropout(), random.nextLong()), gradients);
+                if (!Double.isFinite(loss)) {
+                    throw new RunException("training diverged at step " + step + ": the loss is " + loss
+                            + " with learning rate " + settings.learningRate() + "; lower learning_rate");
+                }
+                collect();
+                LatentWeights.Alignment alignment = new LatentWeights.Alignment(0, 0);
+                if (mask == null) {
+                    switch (settings.budget()) {
+                        case PRIOR_KL ->
+                            alignment = latents.align(
+                                    bins, Mass.BUMPS, target, settings.strength(), trainedGradients.getFirst());
+                        case PRIOR_OT ->
+                            alignment = new LatentWeights.Alignment(
+                                    LatentWeights.transport(
+                                            pooled, settings.prior(), settings.strength(), trainedGradients.getFirst()),
+                                    0);
+                        case DYNAMIC_QUANTILE, MAGNITUDE -> {
+                            // Nothing pulls at the latent weights but the loss.
+                        }
+                    }
+                }
+                adam.step(trained, trainedGradients, settings.learningRate());
+                if (step % CURVE == 0 || step == settings.steps() - 1) {
+                    curve.add(new Point(
+                            step, loss, alignment.divergence(), alignment.outside(), below(pooled, threshold)));
+                }
+            }
+            if (mask == null) {
+                latents.set(pooled);
+                mask = latents.smallest(prune);
+            }
+            keep(mask);
+            fill();
+            return new Trained(effective, mask, curve);
+        }
+
+        private float gain(Parameter parameter) {
+            return (float) (settings.gain() * parameter.deviation());
+        }
+
+        private double threshold(float[] pooled, long prune) {
+            return switch (settings.budget()) {
+                case PRIOR_KL, PRIOR_OT ->
+                    settings.prior().threshold(settings.rate().doubleValue());
+                case DYNAMIC_QUANTILE, MAGNITUDE -> {
+                    float[] magnitudes = new float[pooled.length];
+                    for (int i = 0; i < pooled.length; i++) {
+                        magnitudes[i] = Math.abs(pooled[i]);
+                    }
+                    Arrays.sort(magnitudes);
+                    yield prune == 0 ? 0 : magnitudes[Math.toIntExact(prune) - 1];
+                }
+            };
+        }
+
+        /** Weights without a filter, those of the mask 0. */
+        private void keep(BitMask mask) {
+            float[] pooled = trained.getFirst();
+            int first = 0;
+            for (Parameter parameter : parameters) {
+                if (parameter.prunable()) {
+                    for (int i = first; i < first + parameter.count(); i++) {
+                        boolean pruned = mask != null && mask.get(0, i);
+                        rise[i] = pruned ? 0 : gain(parameter);
+                        passed[i] = pruned ? 0 : rise[i] * pooled[i];
+                    }
+                    first += parameter.count();
+                }
+            }
+        }
+
+        /** Passed weights and the others, in the network's order. */
+        private void fill() {
+            int first = 0;
+            int other = 1;
+            for (int p = 0; p < parameters.size(); p++) {
+                if (parameters.get(p).prunable()) {
+                    System.arraycopy(
+                            passed,
+                            first,
+                            effective.get(p),
+                            0,
+                            parameters.get(p).count());
+                    first += parameters.get(p).count();
+                } else {
+                    float[] source = trained.get(other++);
+                    System.arraycopy(source, 0, effective.get(p), 0, source.length);
+                }
+            }
+        }
+
+        /** Gradients by what is trained, from those by what the network computes with. */
+        private void collect() {
+            float[] pooled = trainedGradients.getFirst();
+            int first = 0;
+            int other = 1;
+            for (int p = 0; p < parameters.size(); p++) {
+                float[] gradient = gradients.get(p);
+                if (parameters.get(p).prunable()) {
+                    for (int i = 0; i < gradient.length; i++) {
+                        double decayed = gradient[i] + settings.decay() * passed[first + i];
+                        pooled[first + i] = (float) (decayed * rise[first + i]);
+                    }
+                    first += gradient.length;
+                } else {
+                    System.arraycopy(gradient, 0, trainedGradients.get(other++), 0, gradient.length);
+                }
+            }
+        }
+    }
+
+    private static double below(float[] values, double threshold) {
+        int count = 0;
+        for (float value : values) {
+            count += Math.abs(value) <= threshold ? 1 : 0;
+        }
+        return (double) count / values.length;
+    }
+
+    private static Bins bins(PmpSettings settings) {
+        double reach = settings.prior() == Prior.LAPLACE ? REACH_OF_LAPLACE : REACH;
+        float spacing = (float) (2 * reach / (settings.bins() - 1));
+        return new Bins((float) -reach, spacing, settings.bins(), spacing);
+    }
+}

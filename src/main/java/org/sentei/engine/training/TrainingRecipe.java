@@ -1,0 +1,199 @@
+package org.sentei.engine.training;
+
+import com.fasterxml.jackson.core.JacksonException;
+import com.fasterxml.jackson.core.StreamReadFeature;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonMappingException;
+import com.fasterxml.jackson.databind.MapperFeature;
+import com.fasterxml.jackson.databind.PropertyNamingStrategies;
+import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.math.BigDecimal;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import java.util.List;
+import org.sentei.engine.recipe.Nearest;
+import org.sentei.engine.recipe.RecipeException;
+import org.sentei.method.Prior;
+
+/**
+ * What is trained and to which budget. The built-in recipes explain the keys.
+ *
+ * @param seed of everything that draws
+ * @param network sizes of the network
+ * @param training how its loss is lowered
+ * @param steps one step, whose method is pmp or magnitude
+ * @param baseline whether magnitude pruning with fine-tuning is trained beside it, from the same seed
+ * @param text the recipe as its author wrote it
+ */
+public record TrainingRecipe(
+        long seed, Network network, Training training, List<Step> steps, boolean baseline, String text) {
+    private static final int LARGEST_FILE = 1 << 16;
+    private static final List<String> BUILT_IN = List.of("pmp-90", "pmp-95", "pmp-99");
+
+    private static final YAMLMapper MAPPER = YAMLMapper.builder()
+            .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
+            .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+            .enable(MapperFeature.ACCEPT_CASE_INSENSITIVE_ENUMS)
+            .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
+            .enable(DeserializationFeature.FAIL_ON_MISSING_CREATOR_PROPERTIES)
+            .enable(DeserializationFeature.FAIL_ON_NULL_CREATOR_PROPERTIES)
+            .enable(DeserializationFeature.USE_BIG_DECIMAL_FOR_FLOATS)
+            .build();
+
+    /**
+     * Sizes of the network; the data give the others.
+     *
+     * @param hidden channels between the two layers
+     */
+    public record Network(int hidden) {
+        public Network {
+            if (hidden < 1 || hidden > 1 << 16) {
+                throw new IllegalArgumentException("hidden goes from 1 to 65536, not " + hidden);
+            }
+        }
+    }
+
+    /** How the loss is lowered; see {@link PmpSettings}. */
+    public record Training(int steps, double learningRate, double gain, double dropout, double decay) {}
+
+    /** The way to the budget; see {@link PmpSettings}. */
+    public record Step(
+            Method method,
+            BigDecimal rate,
+            PmpSettings.Budget budget,
+            Prior prior,
+            double tuning,
+            double strength,
+            int bins,
+            double sharpness,
+            double lastSharpness) {
+        /** The one method there is. */
+        public enum Method {
+            /** Probabilistic magnitude pruning. */
+            PMP
+        }
+    }
+
+    /** What a file says, without its text. */
+    private record Document(long seed, Network network, Training training, List<Step> steps, boolean baseline) {}
+
+    /** A {@link RecipeException} says what contradicts itself. */
+    public TrainingRecipe {
+        if (steps.size() != 1) {
+            throw new RecipeException("recipe: training takes one step, not " + steps.size());
+        }
+        steps = List.copyOf(steps);
+    }
+
+    /** Names of the recipes that Sentei brings along. */
+    public static List<String> builtIn() {
+        return BUILT_IN;
+    }
+
+    /** The same from another seed. */
+    public TrainingRecipe withSeed(long other) {
+        return new TrainingRecipe(other, network, training, steps, baseline, text);
+    }
+
+    /** All settings of a training to this recipe's budget. */
+    public PmpSettings settings() {
+        return settings(steps.getFirst().budget());
+    }
+
+    /** The same by another way to the budget. */
+    PmpSettings settings(PmpSettings.Budget budget) {
+        Step step = steps.getFirst();
+        return new PmpSettings(
+                step.rate(),
+                budget,
+                step.prior(),
+                training.steps(),
+                step.tuning(),
+                training.learningRate(),
+                step.strength(),
+                step.bins(),
+                step.sharpness(),
+                step.lastSharpness(),
+                training.gain(),
+                training.dropout(),
+                training.decay());
+    }
+
+    /**
+     * Reads a built-in recipe or a YAML or JSON file.
+     *
+     * @throws RecipeException when there is neither, or the recipe is not valid
+     */
+    public static TrainingRecipe load(String nameOrPath) {
+        if (BUILT_IN.contains(nameOrPath)) {
+            return parse("recipe " + nameOrPath, text(nameOrPath));
+        }
+        Path path;
+        try {
+            path = Path.of(nameOrPath);
+        } catch (InvalidPathException invalid) {
+            throw unknown(nameOrPath);
+        }
+        if (!Files.isRegularFile(path)) {
+            throw unknown(nameOrPath);
+        }
+        try (InputStream stream = Files.newInputStream(path)) {
+            byte[] bytes = stream.readNBytes(LARGEST_FILE + 1);
+            if (bytes.length > LARGEST_FILE) {
+                throw new RecipeException(path + ": a recipe has at most " + LARGEST_FILE + " bytes");
+            }
+            return parse(nameOrPath, new String(bytes, StandardCharsets.UTF_8));
+        } catch (IOException failed) {
+            throw new RecipeException(path + ": cannot be read: " + failed.getMessage(), failed);
+        }
+    }
+
+    /** A built-in recipe as text, to start one's own from. */
+    public static String text(String builtIn) {
+        String resource = builtIn + ".yaml";
+        try (InputStream stream = TrainingRecipe.class.getResourceAsStream(resource)) {
+            if (stream == null) {
+                throw new IllegalStateException("resource " + resource + " is missing from the jar");
+            }
+            return new String(stream.readAllBytes(), StandardCharsets.UTF_8);
+        } catch (IOException failed) {
+            throw new UncheckedIOException("resource " + resource + " cannot be read", failed);
+        }
+    }
+
+    private static RecipeException unknown(String nameOrPath) {
+        return new RecipeException("recipe " + nameOrPath + ": is neither a file nor a built-in training recipe; the"
+                + " nearest is " + Nearest.to(nameOrPath, BUILT_IN) + " (of " + String.join(", ", BUILT_IN) + ")");
+    }
+
+    static TrainingRecipe parse(String source, String text) {
+        try {
+            Document document = MAPPER.readValue(text, Document.class);
+            if (document == null) {
+                throw new RecipeException(source + ": is empty; start from a built-in recipe, for example pmp-90");
+            }
+            TrainingRecipe recipe = new TrainingRecipe(
+                    document.seed, document.network, document.training, document.steps, document.baseline, text);
+            recipe.settings();
+            return recipe;
+        } catch (JacksonException broken) {
+            String message = broken.getCause() instanceof IllegalArgumentException wrong
+                    ? wrong.getMessage()
+                    : broken.getOriginalMessage();
+            String line = broken.getLocation() == null
+                    ? ""
+                    : " line " + broken.getLocation().getLineNr();
+            String key = broken instanceof JsonMappingException mapping
+                            && !mapping.getPath().isEmpty()
+                    ? mapping.getPath().getLast().getFieldName() + ": "
+                    : "";
+            throw new RecipeException(
+                    source + line + ": " + key + message.lines().findFirst().orElse("is not valid YAML"), broken);
+        }
+    }
+}

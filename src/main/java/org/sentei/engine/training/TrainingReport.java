@@ -1,0 +1,78 @@
+package org.sentei.engine.training;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.PropertyNamingStrategies;
+import com.fasterxml.jackson.databind.SerializationFeature;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.util.List;
+
+/**
+ * What came of a training: {@code report.json}.
+ *
+ * @param requested rate, as the recipe wrote it
+ * @param pruned weights that the mask took
+ * @param zeros prunable weights that are 0 in the file
+ * @param prunable weights that could have gone
+ * @param accuracy shares of the labels of each split that are right
+ * @param curve the way there
+ * @param baseline what magnitude pruning reached from the same seed, or null
+ */
+public record TrainingReport(
+        String sentei,
+        String started,
+        double seconds,
+        long seed,
+        Model model,
+        Data data,
+        String backend,
+        String budget,
+        String requested,
+        long pruned,
+        long zeros,
+        long prunable,
+        Accuracy accuracy,
+        List<PmpTraining.Point> curve,
+        Baseline baseline,
+        List<String> warnings) {
+    private static final ObjectMapper MAPPER = JsonMapper.builder()
+            .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
+            .enable(SerializationFeature.INDENT_OUTPUT)
+            .build();
+
+    /** Copies the lists. */
+    public TrainingReport {
+        curve = List.copyOf(curve);
+        warnings = List.copyOf(warnings);
+    }
+
+    /**
+     * The network.
+     *
+     * @param parameters all of its weights
+     */
+    public record Model(String architecture, long parameters) {}
+
+    /**
+     * What it was trained on.
+     *
+     * @param isolated nodes that no other reaches
+     */
+    public record Data(String source, int nodes, int features, int classes, int isolated) {}
+
+    /** Shares of right labels; 0 where a split is empty. */
+    public record Accuracy(double train, double valid, double test) {}
+
+    /** The same budget by magnitude pruning with fine-tuning. */
+    public record Baseline(long zeros, Accuracy accuracy) {}
+
+    /** As a JSON document. */
+    public String json() {
+        try {
+            return MAPPER.writeValueAsString(this) + "\n";
+        } catch (IOException failed) {
+            throw new UncheckedIOException("the report cannot be written as JSON", failed);
+        }
+    }
+}

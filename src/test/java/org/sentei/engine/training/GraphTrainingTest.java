@@ -1,0 +1,179 @@
+package org.sentei.engine.training;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.SplittableRandom;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestInstance;
+import org.junit.jupiter.api.TestInstance.Lifecycle;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.sentei.engine.Progress;
+import org.sentei.engine.RunException;
+import org.sentei.engine.recipe.RecipeException;
+import org.sentei.format.FormatException;
+import org.sentei.kernel.Backend;
+
+/** Training on a drawn graph whose labels can be told from features and neighbours: the command's work without its line. */
+@TestInstance(Lifecycle.PER_CLASS)
+class GraphTrainingTest {
+    private static final int NODES = 240;
+    private static final int CLASSES = 3;
+
+    private Path folder;
+    private Path data;
+    private int outputs;
+
+    @BeforeAll
+    void drawGraph(@TempDir Path shared) throws IOException {
+        folder = shared;
+        data = Files.createDirectory(folder.resolve("graph"));
+        SplittableRandom random = new SplittableRandom(1);
+        List<String> nodes = new ArrayList<>(List.of("node,label,split"));
+        List<String> edges = new ArrayList<>(List.of("source,target"));
+        List<String> features = new ArrayList<>(List.of("node,feature"));
+        for (int node = 0; node < NODES; node++) {
+            int label = node % CLASSES;
+            nodes.add(node + "," + label + "," + (node < 90 ? "train" : node < 120 ? "valid" : "test"));
+            for (int i = 0; i < 2; i++) {
+                int other = random.nextInt(NODES / CLASSES) * CLASSES
+                        + (random.nextInt(10) == 0 ? random.nextInt(CLASSES) : label);
+                edges.add(node + "," + other);
+            }
+            for (int i = 0; i < 3; i++) {
+                int feature = random.nextInt(3) == 0 ? random.nextInt(30) : label * 10 + random.nextInt(10);
+                features.add(node + "," + feature);
+            }
+        }
+        Files.write(data.resolve("nodes.csv"), nodes);
+        Files.write(data.resolve("edges.csv"), edges);
+        Files.write(data.resolve("features.csv"), features);
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "0, prior-kl",
+        "0.5, prior-kl",
+        "0.55, prior-ot",
+        "0.8, dynamic-quantile",
+        "0.9, prior-kl",
+        "0.95, magnitude",
+        "0.98, prior-kl",
+        "0.99, prior-ot"
+    })
+    void exactlyTheRateIsZeroInMaskFileAndReport(String rate, String budget) {
+        TrainingReport report = train(rate, budget, 30, 0.05, folder.resolve("out" + outputs++));
+        long expected = TrainingRecipe.parse("recipe", recipe(rate, budget, 30, 0.05))
+                .settings()
+                .pruned(report.prunable());
+        assertThat(report.prunable()).isEqualTo(30 * 8 + 8 * 3);
+        assertThat(expected).isEqualTo(Math.round(Double.parseDouble(rate) * report.prunable()));
+        assertThat(report.pruned()).isEqualTo(expected);
+        assertThat(report.zeros()).isEqualTo(expected);
+    }
+
+    @Test
+    void halfOfTheWeightsAreEnoughToTellTheClasses() {
+        TrainingReport report = train("0.5", "prior-kl", 120, 0.05, folder.resolve("learned"));
+        assertThat(report.accuracy().test()).isGreaterThan(0.8);
+        assertThat(report.baseline().accuracy().test()).isGreaterThan(0.8);
+        assertThat(report.curve().getLast().loss())
+                .isLessThan(report.curve().getFirst().loss());
+    }
+
+    @Test
+    void theSameSeedGivesTheSameFile() throws IOException {
+        train("0.8", "prior-kl", 25, 0.05, folder.resolve("first"));
+        train("0.8", "prior-kl", 25, 0.05, folder.resolve("second"));
+        assertThat(folder.resolve("first/model.safetensors"))
+                .hasSameBinaryContentAs(folder.resolve("second/model.safetensors"));
+    }
+
+    @Test
+    void divergenceEndsInOneErrorAndNoOutput() {
+        Path out = folder.resolve("diverged");
+        assertThatThrownBy(() -> train("0.5", "magnitude", 200, 1e30, out))
+                .isInstanceOf(RunException.class)
+                .hasMessageContaining("learning rate");
+        assertThat(out).doesNotExist();
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "1|prior-kl|rate 1 is outside [0, 1)",
+                "-0.1|prior-kl|rate -0.1 is outside [0, 1)",
+                "0.5|often|budget"
+            })
+    void ratesAndWaysThatCannotBeAreRefused(String rate, String budget, String message) {
+        assertThatThrownBy(() -> train(rate, budget, 10, 0.1, folder.resolve("refused")))
+                .isInstanceOf(RecipeException.class)
+                .hasMessageContaining(message);
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "edges.csv|source,target\\n0,240|line 2: \"240\" is no number from 0 to 239",
+                "edges.csv|source,target\\n0|line 2: it has 1 fields, not 2",
+                "nodes.csv|node,label,split\\n0,0,train\\n2,0,test|line 3: node 2 stands where 1 should",
+                "nodes.csv|node,label,split\\n0,,train|line 2: field 2 is empty",
+                "nodes.csv|node,label,split\\n0,0,train|has no node of the split test",
+                "nodes.csv|node,label,split|has no nodes",
+                "nodes.csv|node;label;split|its first line must be node,label,split",
+                "features.csv|node,feature|has no features",
+                "nodes.csv|node,label,split\\n0,0,trian\\n|\"trian\" is no split"
+            })
+    void aWrongTableIsNamedWithItsLine(String file, String content, String message) throws IOException {
+        Path wrong = Files.createDirectory(folder.resolve("wrong" + outputs++));
+        for (String name : List.of("nodes.csv", "edges.csv", "features.csv")) {
+            Files.copy(data.resolve(name), wrong.resolve(name));
+        }
+        if (file.equals("nodes.csv")) {
+            Files.writeString(wrong.resolve("edges.csv"), "source,target\n");
+            Files.writeString(wrong.resolve("features.csv"), "node,feature\n0,1\n");
+        }
+        Files.writeString(wrong.resolve(file), content.replace("\\n", "\n"));
+        assertThatThrownBy(() -> train("0.5", "prior-kl", 10, 0.1, wrong, folder.resolve("never")))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining(message);
+        assertThat(folder.resolve("never")).doesNotExist();
+    }
+
+    private TrainingReport train(String rate, String budget, int steps, double learningRate, Path out) {
+        return train(rate, budget, steps, learningRate, data, out);
+    }
+
+    private static TrainingReport train(
+            String rate, String budget, int steps, double learningRate, Path data, Path out) {
+        return GraphTraining.run(
+                TrainingRecipe.parse("recipe", recipe(rate, budget, steps, learningRate)),
+                data,
+                out,
+                "auto",
+                Backend.Options.defaults(),
+                Progress.NONE);
+    }
+
+    private static String recipe(String rate, String budget, int steps, double learningRate) {
+        return """
+                seed: 3
+                network: {hidden: 8}
+                training: {steps: %d, learning_rate: %s, gain: 3, dropout: 0.1, decay: 0}
+                steps:
+                  - {method: pmp, rate: %s, budget: %s, prior: gaussian, tuning: 0.3, strength: 10, bins: 64, sharpness: 1,
+                     last_sharpness: 30}
+                baseline: true
+                """.formatted(steps, learningRate, rate, budget);
+    }
+}
