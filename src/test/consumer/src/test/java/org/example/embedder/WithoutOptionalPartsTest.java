@@ -111,7 +111,7 @@ class WithoutOptionalPartsTest {
     /** The module alone, with what its descriptor demands; the program is on the class path, as many are. */
     @Test
     void theModuleRunsAlone() throws Exception {
-        String needed = "sentei-|slf4j-api-|jackson-|snakeyaml-|protobuf-java-";
+        String needed = "sentei-|slf4j-api-|commons-numbers-|jackson-|snakeyaml-|protobuf-java-";
         String modulePath = Arrays.stream(Child.CLASS_PATH.split(File.pathSeparator))
                 .filter(entry -> Path.of(entry).getFileName().toString().matches("(" + needed + ").*\\.jar"))
                 .collect(Collectors.joining(File.pathSeparator));
