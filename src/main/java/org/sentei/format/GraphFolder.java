@@ -19,7 +19,7 @@ import org.sentei.model.LabelledGraph.Split;
  * Reads a labelled graph from a folder of tables, each a CSV file with a line of column names first: {@code nodes.csv}
  * ({@code node,label,split}), {@code edges.csv} ({@code source,target}) and {@code features.csv} or {@code features.csv.gz}
  * ({@code node,feature}, one line for each feature that a node has). Nodes are numbered from 0 without gaps; a split is
- * {@code train}, {@code valid}, {@code test} or {@code other}.
+ * {@code train}, {@code valid}, {@code test} or {@code other}; in the last a label may be -1, for none.
  */
 public final class GraphFolder {
     /** Nodes, features and lines of a table at most: what fits in memory with room to spare. */
@@ -48,8 +48,8 @@ public final class GraphFolder {
                 throw row.wrong("node " + row.field(0) + " stands where " + labels.size()
                         + " should: number the nodes from 0 without gaps");
             }
-            labels.add(row.number(1, MOST));
             splits.add(row.split(2));
+            labels.add(row.label(1, splits.getLast()));
         });
         int count = labels.size();
         if (count == 0) {
@@ -189,6 +189,18 @@ public final class GraphFolder {
                 value = 10 * value + digit;
             }
             return value;
+        }
+
+        /** A label, or -1 for none, which no split that looks at labels may have. */
+        int label(int index, Split split) {
+            if (!fields[index].equals("-1")) {
+                return number(index, MOST);
+            }
+            if (split != Split.OTHER) {
+                throw wrong("a node without a label (-1) cannot be in the split "
+                        + split.name().toLowerCase(Locale.ROOT) + "; put it in other");
+            }
+            return -1;
         }
 
         Split split(int index) {

@@ -37,7 +37,7 @@ public final class LabelledGraph {
      * @param targets the other
      * @param featureStarts where a node's features begin, and behind the last node their number
      * @param featureColumns which features a node has
-     * @param labels from 0, one a node
+     * @param labels from 0, one a node, or -1 for none
      */
     public LabelledGraph(
             int features,
@@ -103,7 +103,7 @@ public final class LabelledGraph {
         return classes;
     }
 
-    /** The label of a node. */
+    /** The label of a node, -1 for none. */
     public int label(int node) {
         return labels[node];
     }

@@ -42,7 +42,8 @@ class GraphTrainingTest {
         List<String> features = new ArrayList<>(List.of("node,feature"));
         for (int node = 0; node < NODES; node++) {
             int label = node % CLASSES;
-            nodes.add(node + "," + label + "," + (node < 90 ? "train" : node < 120 ? "valid" : "test"));
+            nodes.add(node + "," + (node == NODES - 1 ? -1 : label) + ","
+                    + (node < 90 ? "train" : node < 120 ? "valid" : node < NODES - 1 ? "test" : "other"));
             for (int i = 0; i < 2; i++) {
                 int other = random.nextInt(NODES / CLASSES) * CLASSES
                         + (random.nextInt(10) == 0 ? random.nextInt(CLASSES) : label);
@@ -128,6 +129,8 @@ class GraphTrainingTest {
                 "edges.csv|source,target\\n0|line 2: it has 1 fields, not 2",
                 "nodes.csv|node,label,split\\n0,0,train\\n2,0,test|line 3: node 2 stands where 1 should",
                 "nodes.csv|node,label,split\\n0,,train|line 2: field 2 is empty",
+                "nodes.csv|node,label,split\\n0,-1,train|a node without a label (-1) cannot be in the split train",
+                "nodes.csv|node,label,split\\n0,-2,other|\"-2\" is no number",
                 "nodes.csv|node,label,split\\n0,0,train|has no node of the split test",
                 "nodes.csv|node,label,split|has no nodes",
                 "nodes.csv|node;label;split|its first line must be node,label,split",
