@@ -76,16 +76,9 @@ int KERNEL(soft_histogram_f32)(
     int64_t beyond = 0, pending = 0;
     int32_t lowest_row = count, highest_row = -1;
     for (int64_t i = begin; i < end;) {
-        const int64_t row = i / cols, col = i - row * cols;
-        const int64_t left = cols - col < end - i ? cols - col : end - i;
-        const int64_t run = left < LANES ? left : LANES;
-        const float *from = values + row * values_stride + col;
-        float ragged[LANES];
-        if (run < LANES) {
-            store(ragged, load_first(from, run));
-            from = ragged;
-        }
-        const struct places places = places_of(&bins, from);
+        struct run run;
+        run_at(&run, values, values_stride, cols, i, end);
+        const struct places places = places_of(&bins, run.values);
         const vf x = places.distance;
         const vf near = blend(x > furthest, splat(furthest), blend(x < -furthest, splat(-furthest), x));
         const vf power = 2 * bins.step * near;
@@ -99,8 +92,8 @@ int KERNEL(soft_histogram_f32)(
         }
         store_int(nearest, places.nearest);
         store_int(finite, places.finite);
-        for (int64_t lane = 0; lane < run; lane++) {
-            beyond += !(from[lane] >= lowest && from[lane] <= highest);
+        for (int64_t lane = 0; lane < run.count; lane++) {
+            beyond += !(run.values[lane] >= lowest && run.values[lane] <= highest);
             if (!finite[lane]) {
                 continue;
             }
@@ -128,8 +121,8 @@ int KERNEL(soft_histogram_f32)(
                 factor *= next;
             }
         }
-        i += run;
-        pending += run;
+        i += run.count;
+        pending += run.count;
         if (pending >= BLOCK || i == end) {
             sum_up(&bins, table, width, factors, lowest_row, highest_row, mass);
             pending = 0;

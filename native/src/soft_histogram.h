@@ -26,6 +26,25 @@ struct places {
     vf distance;
 };
 
+/* The values of a row from element i of rows x cols on, before `end`: LANES of them at most. */
+struct run {
+    int64_t row, col, count;
+    const float *values; /* LANES floats that can be read */
+    float ragged[LANES];
+};
+
+INLINE void run_at(struct run *run, const float *values, int64_t stride, int64_t cols, int64_t i, int64_t end) {
+    run->row = i / cols;
+    run->col = i - run->row * cols;
+    const int64_t left = cols - run->col < end - i ? cols - run->col : end - i;
+    run->count = left < LANES ? left : LANES;
+    run->values = values + run->row * stride + run->col;
+    if (run->count < LANES) {
+        store(run->ragged, load_first(run->values, run->count));
+        run->values = run->ragged;
+    }
+}
+
 INLINE vl within(const struct bins *bins, vd value, vd *distance) {
     vd place = (value - splat_double(bins->first)) * bins->per_spacing + 0.5;
     vd last = splat_double(bins->count - 1);

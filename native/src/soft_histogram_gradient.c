@@ -23,16 +23,9 @@ int KERNEL(soft_histogram_gradient_f32)(
     const struct bins bins = bins_of(first, spacing, bandwidth, count, reach);
     const float h = bins.step, square = expf(-h * h), scale = (float)(2 * bins.per_bandwidth);
     for (int64_t i = begin; i < end;) {
-        const int64_t row = i / cols, col = i - row * cols;
-        const int64_t left = cols - col < end - i ? cols - col : end - i;
-        const int64_t run = left < LANES ? left : LANES;
-        const float *from = values + row * values_stride + col;
-        float ragged[LANES];
-        if (run < LANES) {
-            store(ragged, load_first(from, run));
-            from = ragged;
-        }
-        const struct places places = places_of(&bins, from);
+        struct run run;
+        run_at(&run, values, values_stride, cols, i, end);
+        const struct places places = places_of(&bins, run.values);
         const vf x = places.distance, center = look_up(slope, places.nearest);
         /* sums of e, of e l, of e j h and of e j h l, with e relative to the nearest bump */
         vf mass = splat(1), level = center, drift = splat(0), moved = splat(0);
@@ -60,8 +53,9 @@ int KERNEL(soft_histogram_gradient_f32)(
         } else {
             result = scale * exponential(-x * x) * (moved - x * level);
         }
-        store_first(gradient + row * gradient_stride + col, blend(places.finite, result, splat(0)), run);
-        i += run;
+        store_first(
+            gradient + run.row * gradient_stride + run.col, blend(places.finite, result, splat(0)), run.count);
+        i += run.count;
     }
     return SENTEI_OK;
 }

@@ -2,8 +2,9 @@ package org.sentei.cli;
 
 import java.util.List;
 import java.util.concurrent.Callable;
-import org.sentei.engine.recipe.Recipe;
+import java.util.stream.Stream;
 import org.sentei.engine.recipe.Recipes;
+import org.sentei.engine.training.TrainingRecipe;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Parameters;
@@ -44,24 +45,31 @@ final class RecipesCommand implements Callable<Integer> {
             Json.print(
                     terminal,
                     name == null
-                            ? new Listing(Recipes.builtIn().stream()
-                                    .map(RecipesCommand::entry)
-                                    .toList())
+                            ? new Listing(names().map(RecipesCommand::entry).toList())
                             : entry(name));
         } else if (name == null) {
-            for (String builtIn : Recipes.builtIn()) {
-                terminal.out().printf("%-16s %s%n", builtIn, entry(builtIn).description());
-            }
+            names().map(RecipesCommand::entry)
+                    .forEach(entry -> terminal.out().printf("%-16s %s%n", entry.name(), entry.description()));
         } else {
-            terminal.out().print(Recipes.load(name).text());
+            terminal.out().print(text(name));
         }
         return ExitCode.OK;
     }
 
+    private static Stream<String> names() {
+        return Stream.concat(Recipes.builtIn().stream(), TrainingRecipe.builtIn().stream());
+    }
+
+    private static String text(String name) {
+        return TrainingRecipe.builtIn().contains(name)
+                ? TrainingRecipe.load(name).text()
+                : Recipes.load(name).text();
+    }
+
     private static Listing.Entry entry(String name) {
-        Recipe recipe = Recipes.load(name);
-        String first = recipe.text().lines().findFirst().orElse("");
+        String text = text(name);
+        String first = text.lines().findFirst().orElse("");
         return new Listing.Entry(
-                name, first.startsWith("#") ? first.substring(1).strip() : "", recipe.text());
+                name, first.startsWith("#") ? first.substring(1).strip() : "", text);
     }
 }

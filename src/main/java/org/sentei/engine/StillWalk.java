@@ -51,14 +51,7 @@ final class StillWalk implements Walk {
             return Optional.empty();
         }
         int index = next++;
-        Group group = new GroupWeights(groups.get(index), tensors, stream.of(index), scope);
-        try {
-            stream.beginAfter(index);
-            return Optional.of(group);
-        } catch (RuntimeException e) {
-            group.close();
-            throw e;
-        }
+        return stream.beginBehind(index, new GroupWeights(groups.get(index), tensors, stream.of(index), scope));
     }
 
     @Override

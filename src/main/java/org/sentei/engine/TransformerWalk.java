@@ -96,13 +96,7 @@ final class TransformerWalk implements Walk {
         try (Uploads uploads = stream.of(index)) {
             group = index < blocks ? new Block(index, uploads) : new Head(uploads);
         }
-        try {
-            stream.beginAfter(index);
-            return Optional.of(group);
-        } catch (RuntimeException e) {
-            group.close();
-            throw e;
-        }
+        return stream.beginBehind(index, group);
     }
 
     @Override

@@ -1,6 +1,7 @@
 package org.sentei.engine;
 
 import java.util.List;
+import java.util.Optional;
 import org.sentei.kernel.Backend;
 import org.sentei.model.TensorSource;
 import org.sentei.model.Uploads;
@@ -38,8 +39,18 @@ final class WeightStream implements AutoCloseable {
         return begun;
     }
 
-    /** Begins with the group behind this one, which has been loaded. */
-    void beginAfter(int group) {
+    /** Begins with the group behind one that has been loaded, and hands that on; closes it when this fails. */
+    Optional<Walk.Group> beginBehind(int index, Walk.Group loaded) {
+        try {
+            beginBehind(index);
+            return Optional.of(loaded);
+        } catch (RuntimeException e) {
+            loaded.close();
+            throw e;
+        }
+    }
+
+    private void beginBehind(int group) {
         if (!ahead || group + 1 == groups.size()) {
             return;
         }

@@ -1531,16 +1531,30 @@ public final class OpCases {
             new SoftHistogram.Bins(0, 1, 2, 40),
             new SoftHistogram.Bins(-5, 0.01f, 1000, 0.01f));
 
+    /** A case of the histogram or of its gradient. */
+    @FunctionalInterface
+    private interface HistogramCase {
+        OpCase of(long rows, long cols, long gap, SoftHistogram.Bins bins, SoftHistogram.Mass kind, Fill values);
+    }
+
     private static void softHistogram(List<OpCase> cases) {
+        histograms(cases, OpCases::softHistogram);
+    }
+
+    private static void softHistogramGradient(List<OpCase> cases) {
+        histograms(cases, OpCases::softHistogramGradient);
+    }
+
+    private static void histograms(List<OpCase> cases, HistogramCase of) {
         for (SoftHistogram.Mass kind : SoftHistogram.Mass.values()) {
             for (SoftHistogram.Bins bins : BINS) {
-                cases.add(softHistogram(37, 35, 1, bins, kind, normal(1)));
+                cases.add(of.of(37, 35, 1, bins, kind, normal(1)));
             }
             for (int cols : WIDTHS) {
-                cases.add(softHistogram(3, cols, 2, BINS.getFirst(), kind, normal(1)));
+                cases.add(of.of(3, cols, 2, BINS.getFirst(), kind, normal(1)));
             }
-            cases.add(softHistogram(1, 20011, 0, BINS.getFirst(), kind, normal(1)));
-            cases.add(softHistogram(0, 3, 0, BINS.getFirst(), kind, normal(1)));
+            cases.add(of.of(1, 20011, 0, BINS.getFirst(), kind, normal(1)));
+            cases.add(of.of(0, 3, 0, BINS.getFirst(), kind, normal(1)));
             for (Fill fill : List.of(
                     constant(0.5),
                     ties(),
@@ -1548,7 +1562,7 @@ public final class OpCases {
                     uniform(-1e38, 1e38),
                     uniform(-1e-38, 1e-38),
                     nan(special(normal(1))))) {
-                cases.add(softHistogram(5, 131, 1, BINS.getFirst(), kind, fill));
+                cases.add(of.of(5, 131, 1, BINS.getFirst(), kind, fill));
             }
         }
     }
@@ -1565,26 +1579,6 @@ public final class OpCases {
                         new Operand("mass", Role.UPDATE, DType.F64, 1, bins.count(), 0, of(DType.F64, normal(1))),
                         new Operand("outside", Role.UPDATE, DType.I64, 1, 1, 0, longs(3))),
                 views -> new SoftHistogram(views.get(0), bins, kind, views.get(1), views.get(2)));
-    }
-
-    private static void softHistogramGradient(List<OpCase> cases) {
-        for (SoftHistogram.Mass kind : SoftHistogram.Mass.values()) {
-            for (SoftHistogram.Bins bins : BINS) {
-                cases.add(softHistogramGradient(37, 35, 1, bins, kind, normal(1)));
-            }
-            for (int cols : WIDTHS) {
-                cases.add(softHistogramGradient(3, cols, 2, BINS.getFirst(), kind, normal(1)));
-            }
-            for (Fill fill : List.of(
-                    constant(0.5),
-                    ties(),
-                    outliers(),
-                    uniform(-1e38, 1e38),
-                    uniform(-1e-38, 1e-38),
-                    nan(special(normal(1))))) {
-                cases.add(softHistogramGradient(5, 131, 1, BINS.getFirst(), kind, fill));
-            }
-        }
     }
 
     private static OpCase softHistogramGradient(

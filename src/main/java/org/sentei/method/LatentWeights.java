@@ -1,7 +1,6 @@
 package org.sentei.method;
 
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.sentei.kernel.Backend;
@@ -112,7 +111,9 @@ public final class LatentWeights {
         try (Scope local = scope.child()) {
             View values = local.matrix(1, QUANTILES);
             backend.copyIn(MemorySegment.ofArray(quantiles), values);
-            return normalized(histogram(local, values, bins, kind).mass());
+            double[] mass = new double[bins.count()];
+            histogram(local, values, bins, kind, mass);
+            return normalized(mass);
         }
     }
 
@@ -125,9 +126,10 @@ public final class LatentWeights {
      */
     public Alignment align(Bins bins, Mass kind, double[] target, double factor, float[] gradient) {
         try (Scope local = scope.child()) {
-            Histogram histogram = histogram(local, latents, bins, kind);
-            double total = Arrays.stream(histogram.mass()).sum();
-            double[] share = normalized(histogram.mass());
+            double[] mass = new double[bins.count()];
+            long outside = histogram(local, latents, bins, kind, mass);
+            double total = Arrays.stream(mass).sum();
+            double[] share = normalized(mass);
             double divergence = 0;
             double[] log = new double[share.length];
             for (int k = 0; k < share.length; k++) {
@@ -148,27 +150,19 @@ public final class LatentWeights {
             for (int i = 0; i < count; i++) {
                 gradient[i] += (float) (factor * pull[i]);
             }
-            return new Alignment(divergence, (double) histogram.outside() / count);
+            return new Alignment(divergence, (double) outside / count);
         }
     }
 
-    private record Histogram(List<Double> bins, long outside) {
-        double[] mass() {
-            return bins.stream().mapToDouble(Double::doubleValue).toArray();
-        }
-    }
-
-    private Histogram histogram(Scope local, View values, Bins bins, Mass kind) {
+    /** Writes the mass of every bin; returns how many values lie outside of them. */
+    private long histogram(Scope local, View values, Bins bins, Mass kind, double[] sums) {
         View mass = local.zeros(DType.F64, 1, bins.count());
         View outside = local.zeros(DType.I64, 1, 1);
         backend.run(new SoftHistogram(values, bins, kind, mass, outside));
-        double[] sums = new double[bins.count()];
         long[] beyond = new long[1];
         backend.copyOut(mass, MemorySegment.ofArray(sums));
         backend.copyOut(outside, MemorySegment.ofArray(beyond));
-        List<Double> list = new ArrayList<>(sums.length);
-        Arrays.stream(sums).forEach(list::add);
-        return new Histogram(list, beyond[0]);
+        return beyond[0];
     }
 
     private static double[] normalized(double[] mass) {

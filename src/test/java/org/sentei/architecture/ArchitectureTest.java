@@ -125,7 +125,7 @@ class ArchitectureTest {
         confine("ai.onnxruntime..", "org.sentei.model.onnx");
         confine("ai.djl.huggingface..", "org.sentei.format");
         confine("ai.djl..", "org.sentei.format", "org.sentei.train");
-        confine("org.apache.commons.numbers..", "org.sentei.method");
+        confine("org.apache.commons.numbers..", "org.sentei.method..");
         confine("com.google.protobuf..", "org.sentei.format..");
         confine(
                 "com.fasterxml.jackson..",

@@ -19,6 +19,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.engine.recipe.Recipes;
+import org.sentei.engine.training.TrainingRecipe;
 import org.sentei.kernel.AvailableBackends;
 
 class CliTest {
@@ -125,14 +126,18 @@ class CliTest {
         Outcome outcome = sentei("recipes", "stade-50");
         assertThat(outcome.code()).isEqualTo(ExitCode.OK);
         assertThat(outcome.out()).isEqualTo(Recipes.load("stade-50").text());
-        assertThat(sentei("recipes").out().lines()).hasSameSizeAs(Recipes.builtIn());
+        assertThat(sentei("recipes", "pmp-90").out())
+                .isEqualTo(TrainingRecipe.load("pmp-90").text());
+        assertThat(sentei("recipes").out().lines())
+                .hasSize(Recipes.builtIn().size() + TrainingRecipe.builtIn().size());
         sentei("recipes", "stade-5").refuses(ExitCode.INPUT, "the nearest is stade-50");
     }
 
     @Test
     void printsRecipesAsOneDocument() {
         JsonNode all = sentei("recipes", "--json").document().get("recipes");
-        assertThat(all).hasSameSizeAs(Recipes.builtIn());
+        assertThat(all)
+                .hasSize(Recipes.builtIn().size() + TrainingRecipe.builtIn().size());
         assertThat(all.get(0).get("description").asText()).isNotEmpty();
         assertThat(sentei("recipes", "wanda-50", "--json")
                         .document()

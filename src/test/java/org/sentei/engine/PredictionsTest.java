@@ -7,6 +7,8 @@ import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.model.ModelException;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Shape;
@@ -20,6 +22,16 @@ class PredictionsTest {
     void theLargestScoreIsTheClass() {
         assertThat(Predictions.read(scores(Shape.of(1, 4), 0, 3, 3, -1), Optional.empty()))
                 .isEqualTo("1");
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {0, 1, 3})
+    void nothingIsReadFromScoresThatAreNotNumbers(int where) {
+        float[] scores = {0, 3, 2, -1};
+        scores[where] = Float.NaN;
+        assertThatThrownBy(() -> Predictions.read(scores(Shape.of(1, 4), scores), Optional.empty()))
+                .isInstanceOf(ModelException.class)
+                .hasMessageContaining("output scores is NaN at " + where);
     }
 
     /** Classes: 0 none, 1 a, 2 b, 3 a space. */

@@ -1,20 +1,11 @@
 package org.sentei.engine.experiment;
 
-import com.fasterxml.jackson.core.JacksonException;
-import com.fasterxml.jackson.core.StreamReadFeature;
-import com.fasterxml.jackson.databind.DeserializationFeature;
-import com.fasterxml.jackson.databind.PropertyNamingStrategies;
-import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
-import java.io.IOException;
-import java.io.InputStream;
-import java.io.UncheckedIOException;
 import java.math.BigDecimal;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.Stream;
 import org.sentei.engine.recipe.RecipeException;
+import org.sentei.engine.recipe.RecipeText;
 
 /**
  * What {@link AttentionSynthetic} draws and tries. The built-in recipe explains the keys.
@@ -41,15 +32,6 @@ public record AttentionSyntheticRecipe(
     private static final int LARGEST = 1024;
     private static final int LARGEST_FILE = 1 << 16;
     private static final String BUILT_IN = "attention-synthetic.yaml";
-
-    private static final YAMLMapper MAPPER = YAMLMapper.builder()
-            .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
-            .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
-            .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
-            .enable(DeserializationFeature.FAIL_ON_MISSING_CREATOR_PROPERTIES)
-            .enable(DeserializationFeature.FAIL_ON_NULL_CREATOR_PROPERTIES)
-            .enable(DeserializationFeature.USE_BIG_DECIMAL_FOR_FLOATS)
-            .build();
 
     /**
      * A distribution of tokens: {@code feature = scale * (noise + shared factors + mean)}.
@@ -126,14 +108,7 @@ public record AttentionSyntheticRecipe(
 
     /** The built-in recipe as text, to start one's own from. */
     public static String builtInText() {
-        try (InputStream stream = AttentionSyntheticRecipe.class.getResourceAsStream(BUILT_IN)) {
-            if (stream == null) {
-                throw new IllegalStateException("resource " + BUILT_IN + " is missing from the jar");
-            }
-            return new String(stream.readAllBytes(), StandardCharsets.UTF_8);
-        } catch (IOException failed) {
-            throw new UncheckedIOException("resource " + BUILT_IN + " cannot be read", failed);
-        }
+        return RecipeText.builtIn(AttentionSyntheticRecipe.class, BUILT_IN);
     }
 
     /**
@@ -142,34 +117,10 @@ public record AttentionSyntheticRecipe(
      * @throws RecipeException when it is not there or not valid
      */
     public static AttentionSyntheticRecipe load(Path file) {
-        try (InputStream stream = Files.newInputStream(file)) {
-            byte[] bytes = stream.readNBytes(LARGEST_FILE + 1);
-            if (bytes.length > LARGEST_FILE) {
-                throw new RecipeException(
-                        file + ": a recipe of this experiment has at most " + LARGEST_FILE + " bytes");
-            }
-            return parse(file.toString(), new String(bytes, StandardCharsets.UTF_8));
-        } catch (IOException failed) {
-            throw new RecipeException(file + ": cannot be read: " + failed.getMessage(), failed);
-        }
+        return parse(file.toString(), RecipeText.of(file, LARGEST_FILE));
     }
 
     static AttentionSyntheticRecipe parse(String source, String text) {
-        try {
-            AttentionSyntheticRecipe recipe = MAPPER.readValue(text, AttentionSyntheticRecipe.class);
-            if (recipe == null) {
-                throw new RecipeException(source + ": is empty; start from the built-in recipe (--print)");
-            }
-            return recipe;
-        } catch (JacksonException broken) {
-            String message = broken.getCause() instanceof IllegalArgumentException wrong
-                    ? wrong.getMessage()
-                    : broken.getOriginalMessage();
-            String line = broken.getLocation() == null
-                    ? ""
-                    : " line " + broken.getLocation().getLineNr();
-            throw new RecipeException(
-                    source + line + ": " + message.lines().findFirst().orElse("is not valid YAML"), broken);
-        }
+        return RecipeText.read(source, text, AttentionSyntheticRecipe.class, "the built-in recipe (--print)");
     }
 }

@@ -1,11 +1,5 @@
 package org.sentei.engine.recipe;
 
-import java.io.IOException;
-import java.io.InputStream;
-import java.io.UncheckedIOException;
-import java.nio.ByteBuffer;
-import java.nio.charset.CharacterCodingException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
@@ -45,7 +39,8 @@ public final class Recipes {
      */
     public static Recipe load(String nameOrPath) {
         if (BUILT_IN.contains(nameOrPath)) {
-            return RecipeReader.read("recipe " + nameOrPath, resource(nameOrPath), false);
+            return RecipeReader.read(
+                    "recipe " + nameOrPath, RecipeText.builtIn(Recipes.class, nameOrPath + ".yaml"), false);
         }
         Path path;
         try {
@@ -57,7 +52,9 @@ public final class Recipes {
             throw unknown(nameOrPath);
         }
         return RecipeReader.read(
-                nameOrPath, text(path), nameOrPath.toLowerCase(Locale.ROOT).endsWith(".json"));
+                nameOrPath,
+                RecipeText.of(path, RecipeReader.MAX_CHARACTERS),
+                nameOrPath.toLowerCase(Locale.ROOT).endsWith(".json"));
     }
 
     /** Reads a recipe from YAML text. */
@@ -68,32 +65,5 @@ public final class Recipes {
     private static RecipeException unknown(String nameOrPath) {
         return new RecipeException("recipe " + nameOrPath + ": is neither a file nor a built-in recipe; the nearest is "
                 + Nearest.to(nameOrPath, BUILT_IN) + " (sentei recipes lists all)");
-    }
-
-    private static String resource(String name) {
-        String resource = name + ".yaml";
-        try (InputStream stream = Recipes.class.getResourceAsStream(resource)) {
-            if (stream == null) {
-                throw new IllegalStateException("resource " + resource + " is missing from the jar");
-            }
-            return new String(stream.readAllBytes(), StandardCharsets.UTF_8);
-        } catch (IOException failed) {
-            throw new UncheckedIOException("resource " + resource + " cannot be read", failed);
-        }
-    }
-
-    private static String text(Path path) {
-        try (InputStream stream = Files.newInputStream(path)) {
-            // One character more than allowed, in UTF-8's longest form, is enough to see that the file is too long.
-            byte[] bytes = stream.readNBytes(4 * (RecipeReader.MAX_CHARACTERS + 1));
-            return StandardCharsets.UTF_8
-                    .newDecoder()
-                    .decode(ByteBuffer.wrap(bytes))
-                    .toString();
-        } catch (CharacterCodingException malformed) {
-            throw new RecipeException("recipe " + path + ": is not UTF-8 text; give a YAML or JSON file", malformed);
-        } catch (IOException failed) {
-            throw new RecipeException("recipe " + path + ": cannot be read: " + failed.getMessage(), failed);
-        }
     }
 }

@@ -211,7 +211,11 @@ public final class GraphTraining {
         int right = 0;
         for (int i = 0; i < chosen.length; i++) {
             int best = 0;
-            for (int c = 1; c < classes; c++) {
+            for (int c = 0; c < classes; c++) {
+                if (!Float.isFinite(scores[i * classes + c])) {
+                    throw new RunException("node " + chosen[i] + " has a score of " + scores[i * classes + c]
+                            + " after the last step; give a smaller learning rate");
+                }
                 best = scores[i * classes + c] > scores[i * classes + best] ? c : best;
             }
             right += best == graph.label(chosen[i]) ? 1 : 0;

@@ -39,6 +39,8 @@ public record PmpSettings(
         double dropout,
         double decay) {
 
+    private static final int MOST_DECIMALS = 30;
+
     /** What leads to the budget. All end in the exact mask of the largest latent weights, and fine-tuning. */
     public enum Budget {
         /**
@@ -60,6 +62,11 @@ public record PmpSettings(
 
     /** A {@link RecipeException} says which setting is out of its range. */
     public PmpSettings {
+        if (rate.scale() < 0 || rate.scale() > MOST_DECIMALS) {
+            // Exact arithmetic on a rate like 1e-999999999 would not end.
+            throw new RecipeException("rate " + rate + " is not written with at most " + MOST_DECIMALS
+                    + " digits after the point: give one like 0.9");
+        }
         if (rate.signum() < 0 || rate.compareTo(BigDecimal.ONE) >= 0) {
             throw new RecipeException(
                     "rate " + rate + " is outside [0, 1): give the share of the weights that go," + " for example 0.9");

@@ -1,23 +1,13 @@
 package org.sentei.engine.training;
 
-import com.fasterxml.jackson.core.JacksonException;
-import com.fasterxml.jackson.core.StreamReadFeature;
-import com.fasterxml.jackson.databind.DeserializationFeature;
-import com.fasterxml.jackson.databind.JsonMappingException;
-import com.fasterxml.jackson.databind.MapperFeature;
-import com.fasterxml.jackson.databind.PropertyNamingStrategies;
-import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
-import java.io.IOException;
-import java.io.InputStream;
-import java.io.UncheckedIOException;
 import java.math.BigDecimal;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.List;
 import org.sentei.engine.recipe.Nearest;
 import org.sentei.engine.recipe.RecipeException;
+import org.sentei.engine.recipe.RecipeText;
 import org.sentei.method.Prior;
 
 /**
@@ -26,7 +16,7 @@ import org.sentei.method.Prior;
  * @param seed of everything that draws
  * @param network sizes of the network
  * @param training how its loss is lowered
- * @param steps one step, whose method is pmp or magnitude
+ * @param steps one step
  * @param baseline whether magnitude pruning with fine-tuning is trained beside it, from the same seed
  * @param text the recipe as its author wrote it
  */
@@ -34,16 +24,6 @@ public record TrainingRecipe(
         long seed, Network network, Training training, List<Step> steps, boolean baseline, String text) {
     private static final int LARGEST_FILE = 1 << 16;
     private static final List<String> BUILT_IN = List.of("pmp-90", "pmp-95", "pmp-99");
-
-    private static final YAMLMapper MAPPER = YAMLMapper.builder()
-            .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
-            .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
-            .enable(MapperFeature.ACCEPT_CASE_INSENSITIVE_ENUMS)
-            .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
-            .enable(DeserializationFeature.FAIL_ON_MISSING_CREATOR_PROPERTIES)
-            .enable(DeserializationFeature.FAIL_ON_NULL_CREATOR_PROPERTIES)
-            .enable(DeserializationFeature.USE_BIG_DECIMAL_FOR_FLOATS)
-            .build();
 
     /**
      * Sizes of the network; the data give the others.
@@ -142,28 +122,11 @@ public record TrainingRecipe(
         if (!Files.isRegularFile(path)) {
             throw unknown(nameOrPath);
         }
-        try (InputStream stream = Files.newInputStream(path)) {
-            byte[] bytes = stream.readNBytes(LARGEST_FILE + 1);
-            if (bytes.length > LARGEST_FILE) {
-                throw new RecipeException(path + ": a recipe has at most " + LARGEST_FILE + " bytes");
-            }
-            return parse(nameOrPath, new String(bytes, StandardCharsets.UTF_8));
-        } catch (IOException failed) {
-            throw new RecipeException(path + ": cannot be read: " + failed.getMessage(), failed);
-        }
+        return parse(nameOrPath, RecipeText.of(path, LARGEST_FILE));
     }
 
-    /** A built-in recipe as text, to start one's own from. */
-    public static String text(String builtIn) {
-        String resource = builtIn + ".yaml";
-        try (InputStream stream = TrainingRecipe.class.getResourceAsStream(resource)) {
-            if (stream == null) {
-                throw new IllegalStateException("resource " + resource + " is missing from the jar");
-            }
-            return new String(stream.readAllBytes(), StandardCharsets.UTF_8);
-        } catch (IOException failed) {
-            throw new UncheckedIOException("resource " + resource + " cannot be read", failed);
-        }
+    private static String text(String builtIn) {
+        return RecipeText.builtIn(TrainingRecipe.class, builtIn + ".yaml");
     }
 
     private static RecipeException unknown(String nameOrPath) {
@@ -172,28 +135,10 @@ public record TrainingRecipe(
     }
 
     static TrainingRecipe parse(String source, String text) {
-        try {
-            Document document = MAPPER.readValue(text, Document.class);
-            if (document == null) {
-                throw new RecipeException(source + ": is empty; start from a built-in recipe, for example pmp-90");
-            }
-            TrainingRecipe recipe = new TrainingRecipe(
-                    document.seed, document.network, document.training, document.steps, document.baseline, text);
-            recipe.settings();
-            return recipe;
-        } catch (JacksonException broken) {
-            String message = broken.getCause() instanceof IllegalArgumentException wrong
-                    ? wrong.getMessage()
-                    : broken.getOriginalMessage();
-            String line = broken.getLocation() == null
-                    ? ""
-                    : " line " + broken.getLocation().getLineNr();
-            String key = broken instanceof JsonMappingException mapping
-                            && !mapping.getPath().isEmpty()
-                    ? mapping.getPath().getLast().getFieldName() + ": "
-                    : "";
-            throw new RecipeException(
-                    source + line + ": " + key + message.lines().findFirst().orElse("is not valid YAML"), broken);
-        }
+        Document document = RecipeText.read(source, text, Document.class, "a built-in recipe, for example pmp-90");
+        TrainingRecipe recipe = new TrainingRecipe(
+                document.seed, document.network, document.training, document.steps, document.baseline, text);
+        recipe.settings();
+        return recipe;
     }
 }

@@ -113,6 +113,8 @@ class GraphTrainingTest {
             value = {
                 "1|prior-kl|rate 1 is outside [0, 1)",
                 "-0.1|prior-kl|rate -0.1 is outside [0, 1)",
+                "1e-999999999|prior-kl|digits after the point",
+                "0e999999999|prior-kl|digits after the point",
                 "0.5|often|budget"
             })
     void ratesAndWaysThatCannotBeAreRefused(String rate, String budget, String message) {
