@@ -17,9 +17,9 @@ import picocli.CommandLine.Spec;
 /** {@code sentei eval}: how good a model is. */
 @Command(
         name = "eval",
-        description =
-                "Measures a model: perplexity of a decoder on text; of an encoder, retrieval (.tsv with query and"
-                        + " answer), rank correlation (.tsv with sentence1, sentence2 and score), and the cosine to the original.",
+        description = "Measures a model: perplexity of a decoder on text; of an encoder, retrieval (.tsv with query and"
+                + " answer), rank correlation (.tsv with sentence1, sentence2 and score), and the cosine to the original; of a"
+                + " graph network, accuracy on a graph's folder, and its time with and without what is zero.",
         footer = {"", "Example: what did pruning cost?", "  sentei eval llama-50/ --against llama/ --data held-out.txt"
         })
 final class EvalCommand implements Callable<Integer> {

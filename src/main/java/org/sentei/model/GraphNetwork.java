@@ -1,7 +1,10 @@
 package org.sentei.model;
 
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.function.ToIntFunction;
 
 /**
  * A graph convolutional network, as data: its sizes and its parameters. What runs it or differentiates it reads this.
@@ -15,6 +18,44 @@ public sealed interface GraphNetwork {
     /** Scores that come out for an example. */
     int classes();
 
+    /** The name of its architecture, as {@code config.json} has it. */
+    String architecture();
+
+    /** Its sizes by their names in {@code config.json}, in the order of the record. */
+    Map<String, Integer> sizes();
+
+    /**
+     * The network of a configuration.
+     *
+     * @param sizes by name
+     * @throws ModelException when there is no such architecture, or a size is missing or below 1
+     */
+    static GraphNetwork of(String architecture, Map<String, Integer> sizes) {
+        ToIntFunction<String> size = name -> {
+            Integer value = sizes.get(name);
+            if (value == null) {
+                throw new ModelException("graph network " + architecture + ": it has no integer " + name
+                        + ", which its architecture needs");
+            }
+            return value;
+        };
+        return switch (architecture) {
+            case Nodes.ARCHITECTURE ->
+                new Nodes(size.applyAsInt("features"), size.applyAsInt("hidden"), size.applyAsInt("classes"));
+            case Skeletons.ARCHITECTURE ->
+                new Skeletons(
+                        size.applyAsInt("joints"),
+                        size.applyAsInt("chunks"),
+                        size.applyAsInt("heads"),
+                        size.applyAsInt("channels"),
+                        size.applyAsInt("filters"),
+                        size.applyAsInt("classes"));
+            default ->
+                throw new ModelException("graph network: architecture " + architecture + " is not known; it is "
+                        + Nodes.ARCHITECTURE + " or " + Skeletons.ARCHITECTURE);
+        };
+    }
+
     /**
      * A parameter.
      *
@@ -22,9 +63,19 @@ public sealed interface GraphNetwork {
      * @param deviation standard deviation of its weights when a network begins
      */
     record Parameter(String name, int rows, int cols, boolean prunable, double deviation) {
+        private static final int MOST = 1 << 28;
+
+        /** Refuses what would not fit in an array. */
+        public Parameter {
+            if ((long) rows * cols > MOST) {
+                throw new ModelException("graph network: " + name + " would have " + rows + " x " + cols
+                        + " weights, more than the " + MOST + " that are supported; take a smaller network");
+            }
+        }
+
         /** Its weights. */
         public int count() {
-            return Math.multiplyExact(rows, cols);
+            return rows * cols;
         }
     }
 
@@ -36,10 +87,12 @@ public sealed interface GraphNetwork {
      * @param hidden columns of W0
      */
     record Nodes(int features, int hidden, int classes) implements GraphNetwork {
+        static final String ARCHITECTURE = "node-gcn";
+
         public Nodes {
-            atLeastOne("features", features);
-            atLeastOne("hidden", hidden);
-            atLeastOne("classes", classes);
+            range("features", features, Integer.MAX_VALUE);
+            range("hidden", hidden, Integer.MAX_VALUE);
+            range("classes", classes, Integer.MAX_VALUE);
         }
 
         @Override
@@ -49,6 +102,20 @@ public sealed interface GraphNetwork {
                     bias("layer0.bias", hidden),
                     weight("layer1.weight", hidden, classes, Math.sqrt(2.0 / (hidden + classes))),
                     bias("layer1.bias", classes));
+        }
+
+        @Override
+        public String architecture() {
+            return ARCHITECTURE;
+        }
+
+        @Override
+        public Map<String, Integer> sizes() {
+            Map<String, Integer> sizes = new LinkedHashMap<>();
+            sizes.put("features", features);
+            sizes.put("hidden", hidden);
+            sizes.put("classes", classes);
+            return sizes;
         }
     }
 
@@ -71,13 +138,17 @@ public sealed interface GraphNetwork {
         /** Coordinates of a joint. */
         public static final int DIMENSIONS = 3;
 
+        static final String ARCHITECTURE = "skeleton-gcn";
+
+        private static final int MOST = 1 << 12;
+
         public Skeletons {
-            atLeastOne("joints", joints);
-            atLeastOne("chunks", chunks);
-            atLeastOne("heads", heads);
-            atLeastOne("channels", channels);
-            atLeastOne("filters", filters);
-            atLeastOne("classes", classes);
+            range("joints", joints, MOST);
+            range("chunks", chunks, MOST);
+            range("heads", heads, MOST);
+            range("channels", channels, MOST);
+            range("filters", filters, MOST);
+            range("classes", classes, MOST);
         }
 
         /** Numbers of a joint's signal. */
@@ -95,16 +166,34 @@ public sealed interface GraphNetwork {
                 parameters.add(weight("head" + k + ".weight", channels, filters, Math.sqrt(2.0 / (channels * heads))));
             }
             parameters.add(bias("heads.bias", filters));
-            int flat = Math.multiplyExact(joints, filters);
+            int flat = joints * filters;
             parameters.add(weight("classifier.weight", flat, classes, Math.sqrt(1.0 / flat)));
             parameters.add(bias("classifier.bias", classes));
             return List.copyOf(parameters);
         }
+
+        @Override
+        public String architecture() {
+            return ARCHITECTURE;
+        }
+
+        @Override
+        public Map<String, Integer> sizes() {
+            Map<String, Integer> sizes = new LinkedHashMap<>();
+            sizes.put("joints", joints);
+            sizes.put("chunks", chunks);
+            sizes.put("heads", heads);
+            sizes.put("channels", channels);
+            sizes.put("filters", filters);
+            sizes.put("classes", classes);
+            return sizes;
+        }
     }
 
-    private static void atLeastOne(String name, int value) {
-        if (value < 1) {
-            throw new ModelException("graph network: " + name + " must be at least 1, not " + value);
+    private static void range(String name, int value, int most) {
+        if (value < 1 || value > most) {
+            throw new ModelException(
+                    "graph network: " + name + " goes from 1 to " + most + ", " + value + " is outside");
         }
     }
 

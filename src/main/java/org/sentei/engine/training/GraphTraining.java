@@ -1,34 +1,27 @@
 package org.sentei.engine.training;
 
-import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
-import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.time.Clock;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
 import org.sentei.engine.Progress;
 import org.sentei.engine.RunException;
 import org.sentei.engine.Version;
 import org.sentei.format.FormatException;
 import org.sentei.format.GraphFolder;
+import org.sentei.format.NetworkFolder;
 import org.sentei.format.OutputFolder;
 import org.sentei.format.PendingFile;
-import org.sentei.format.SafetensorsWriter;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.DeviceException;
 import org.sentei.model.GraphNetwork;
 import org.sentei.model.LabelledGraph;
 import org.sentei.model.LabelledGraph.Split;
-import org.sentei.tensor.DType;
-import org.sentei.tensor.Shape;
-import org.sentei.tensor.Tensor;
 import org.sentei.train.Differentiable;
 import org.sentei.train.Torch;
 import org.sentei.train.TrainingException;
@@ -102,7 +95,7 @@ public final class GraphTraining {
                     ChronoUnit.MILLIS.between(started, clock.instant()) / 1000.0,
                     recipe.seed(),
                     new TrainingReport.Model(
-                            "node-gcn",
+                            network.architecture(),
                             network.parameters().stream()
                                     .mapToLong(GraphNetwork.Parameter::count)
                                     .sum()),
@@ -149,24 +142,7 @@ public final class GraphTraining {
             TrainingRecipe recipe,
             TrainingReport report)
             throws IOException {
-        List<Tensor> tensors = new ArrayList<>();
-        for (int i = 0; i < parameters.size(); i++) {
-            GraphNetwork.Parameter parameter = network.parameters().get(i);
-            tensors.add(new Tensor(
-                    parameter.name(),
-                    DType.F32,
-                    Shape.of(parameter.rows(), parameter.cols()),
-                    MemorySegment.ofArray(parameters.get(i))));
-        }
-        SafetensorsWriter.write(output.path().resolve("model.safetensors"), tensors);
-        Map<String, Object> config = new LinkedHashMap<>();
-        config.put("architecture", "node-gcn");
-        config.put("features", network.features());
-        config.put("hidden", network.hidden());
-        config.put("classes", network.classes());
-        PendingFile.write(
-                output.path().resolve("config.json"),
-                JsonMapper.builder().build().writerWithDefaultPrettyPrinter().writeValueAsString(config) + "\n");
+        NetworkFolder.write(output.path(), network, parameters, recipe.storage());
         PendingFile.write(output.path().resolve("recipe.yaml"), recipe.text());
         PendingFile.write(output.path().resolve("report.json"), report.json());
         output.commit();

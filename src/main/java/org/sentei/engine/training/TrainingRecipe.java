@@ -8,6 +8,7 @@ import java.util.List;
 import org.sentei.engine.recipe.Nearest;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.recipe.RecipeText;
+import org.sentei.format.Storage;
 import org.sentei.method.Prior;
 
 /**
@@ -18,10 +19,17 @@ import org.sentei.method.Prior;
  * @param training how its loss is lowered
  * @param steps one step
  * @param baseline whether magnitude pruning with fine-tuning is trained beside it, from the same seed
+ * @param storage of pruned matrices in the file
  * @param text the recipe as its author wrote it
  */
 public record TrainingRecipe(
-        long seed, Network network, Training training, List<Step> steps, boolean baseline, String text) {
+        long seed,
+        Network network,
+        Training training,
+        List<Step> steps,
+        boolean baseline,
+        Storage storage,
+        String text) {
     private static final int LARGEST_FILE = 1 << 16;
     private static final List<String> BUILT_IN = List.of("pmp-90", "pmp-95", "pmp-99");
 
@@ -60,7 +68,8 @@ public record TrainingRecipe(
     }
 
     /** What a file says, without its text. */
-    private record Document(long seed, Network network, Training training, List<Step> steps, boolean baseline) {}
+    private record Document(
+            long seed, Network network, Training training, List<Step> steps, boolean baseline, Storage storage) {}
 
     /** A {@link RecipeException} says what contradicts itself. */
     public TrainingRecipe {
@@ -77,7 +86,7 @@ public record TrainingRecipe(
 
     /** The same from another seed. */
     public TrainingRecipe withSeed(long other) {
-        return new TrainingRecipe(other, network, training, steps, baseline, text);
+        return new TrainingRecipe(other, network, training, steps, baseline, storage, text);
     }
 
     /** All settings of a training to this recipe's budget. */
@@ -137,7 +146,13 @@ public record TrainingRecipe(
     static TrainingRecipe parse(String source, String text) {
         Document document = RecipeText.read(source, text, Document.class, "a built-in recipe, for example pmp-90");
         TrainingRecipe recipe = new TrainingRecipe(
-                document.seed, document.network, document.training, document.steps, document.baseline, text);
+                document.seed,
+                document.network,
+                document.training,
+                document.steps,
+                document.baseline,
+                document.storage,
+                text);
         recipe.settings();
         return recipe;
     }

@@ -8,7 +8,10 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import java.util.SplittableRandom;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestInstance;
@@ -16,8 +19,10 @@ import org.junit.jupiter.api.TestInstance.Lifecycle;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.engine.Progress;
 import org.sentei.engine.RunException;
+import org.sentei.engine.Sentei;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.format.FormatException;
 import org.sentei.kernel.Backend;
@@ -88,6 +93,30 @@ class GraphTrainingTest {
         assertThat(report.baseline().accuracy().test()).isGreaterThan(0.8);
         assertThat(report.curve().getLast().loss())
                 .isLessThan(report.curve().getFirst().loss());
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {24, 25})
+    void theFolderIsEvaluatedToWhatTheReportSays(int steps) {
+        Path out = folder.resolve("evaluated" + steps);
+        TrainingReport report = train("0.9", "dynamic-quantile", steps, 0.05, out);
+        Map<String, Double> figures = Sentei.evaluate(
+                        new Sentei.EvaluationRequest(
+                                out,
+                                Optional.of(out),
+                                data,
+                                Optional.empty(),
+                                Optional.empty(),
+                                "cpu",
+                                Backend.Options.defaults()),
+                        Progress.NONE)
+                .stream()
+                .collect(Collectors.toMap(Sentei.Metric::metric, Sentei.Metric::value));
+        assertThat(figures).containsEntry("zeros", (double) report.zeros());
+        assertThat(figures.get("accuracy_train")).isEqualTo(report.accuracy().train());
+        assertThat(figures.get("accuracy_valid")).isEqualTo(report.accuracy().valid());
+        assertThat(figures.get("accuracy_test")).isEqualTo(report.accuracy().test());
+        assertThat(figures.get("dense_ms")).isPositive();
     }
 
     @Test
@@ -179,6 +208,7 @@ class GraphTrainingTest {
                   - {method: pmp, rate: %s, budget: %s, prior: gaussian, tuning: 0.3, strength: 10, bins: 64, sharpness: 1,
                      last_sharpness: 30}
                 baseline: true
-                """.formatted(steps, learningRate, rate, budget);
+                storage: %s
+                """.formatted(steps, learningRate, rate, budget, steps % 2 == 0 ? "dense" : "bitmask");
     }
 }
