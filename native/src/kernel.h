@@ -70,7 +70,24 @@ INLINE vf splat(float value) { return value - (vf){0}; }
 INLINE vi splat_int(int32_t value) { return value - (vi){0}; }
 INLINE vd splat_double(double value) { return value - (vd){0}; }
 
-/* The first `count` lanes; the others are 0. */
+/* The first `count` lanes, 0 to LANES; the others are 0, and what they stand for is not read. */
+#if defined(__AVX512F__)
+INLINE vf load_first(const float *p, int64_t count) {
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+}
+
+INLINE void store_first(float *p, vf v, int64_t count) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
+}
+#elif defined(__AVX2__)
+INLINE __m256i first_lanes(int64_t count) {
+    return (__m256i)((vi){0, 1, 2, 3, 4, 5, 6, 7} < splat_int((int32_t)count));
+}
+
+INLINE vf load_first(const float *p, int64_t count) { return (vf)_mm256_maskload_ps(p, first_lanes(count)); }
+
+INLINE void store_first(float *p, vf v, int64_t count) { _mm256_maskstore_ps(p, first_lanes(count), (__m256)v); }
+#else
 INLINE vf load_first(const float *p, int64_t count) {
     vf v = {0};
     memcpy(&v, p, (size_t)count * sizeof(float));
@@ -78,6 +95,7 @@ INLINE vf load_first(const float *p, int64_t count) {
 }
 
 INLINE void store_first(float *p, vf v, int64_t count) { memcpy(p, &v, (size_t)count * sizeof(float)); }
+#endif
 
 INLINE vf blend(vi condition, vf yes, vf no) { return (vf)((condition & (vi)yes) | (~condition & (vi)no)); }
 
