@@ -8,7 +8,6 @@ import org.sentei.engine.CompressionRequest;
 import org.sentei.engine.GateException;
 import org.sentei.engine.Journaling;
 import org.sentei.engine.Plan;
-import org.sentei.engine.RunException;
 import org.sentei.engine.Sentei;
 import org.sentei.engine.report.Report;
 import org.sentei.engine.report.ReportWriter;
@@ -76,12 +75,7 @@ final class CompressCommand implements Callable<Integer> {
             try (progress) {
                 report = plan.run(out, journaling, progress);
             } catch (RuntimeException failure) {
-                throw ExitCode.of(failure) == ExitCode.RUN_FAILED && progress.journaled() >= 0
-                        ? new RunException(
-                                failure.getMessage() + "; groups of layers decided and kept: " + progress.journaled()
-                                        + "; the same command with --resume goes on",
-                                failure)
-                        : failure;
+                throw progress.withRemains(failure);
             }
         } catch (GateException missed) {
             tell(missed.report(), out.resolve("rejected"), json, terminal);

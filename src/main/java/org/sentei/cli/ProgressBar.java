@@ -6,6 +6,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 import java.util.function.LongSupplier;
 import org.sentei.engine.Progress;
+import org.sentei.engine.RunException;
 
 /** Draws progress on stderr: one line that is redrawn on a terminal, otherwise a line now and then. */
 final class ProgressBar implements Progress, AutoCloseable {
@@ -17,10 +18,11 @@ final class ProgressBar implements Progress, AutoCloseable {
     private final boolean interactive;
     private final BooleanSupplier cancelled;
     private final LongSupplier nanos;
+    private final String units;
     private final long started;
     private long drawn;
     private int width;
-    /** Negative as long as nothing is kept. */
+    /** Units of work that need not be done again; negative as long as nothing is kept. */
     private int journaled = -1;
 
     private boolean any;
@@ -30,6 +32,16 @@ final class ProgressBar implements Progress, AutoCloseable {
     }
 
     ProgressBar(Terminal terminal, BooleanSupplier cancelled, LongSupplier nanos) {
+        this(terminal, cancelled, nanos, "groups of layers decided");
+    }
+
+    /** @param units what a journal counts */
+    ProgressBar(Terminal terminal, BooleanSupplier cancelled, String units) {
+        this(terminal, cancelled, System::nanoTime, units);
+    }
+
+    private ProgressBar(Terminal terminal, BooleanSupplier cancelled, LongSupplier nanos, String units) {
+        this.units = units;
         this.err = terminal.err();
         this.interactive = terminal.interactive();
         this.cancelled = cancelled;
@@ -61,23 +73,28 @@ final class ProgressBar implements Progress, AutoCloseable {
     }
 
     @Override
-    public void resumed(int groups) {
+    public void resumed(int found) {
         close();
         err.println(
-                groups == 0
+                found == 0
                         ? "there is nothing to resume: starting from the beginning"
-                        : "resuming, groups of layers decided before: " + groups);
-        journaled = groups == 0 ? journaled : groups;
+                        : "resuming, " + units + " before: " + found);
+        journaled = found == 0 ? journaled : found;
     }
 
     @Override
-    public void journaled(int groups) {
-        journaled = groups;
+    public void journaled(int kept) {
+        journaled = kept;
     }
 
-    /** Groups of layers that need not be decided again when the run ends here; negative when it leaves nothing. */
-    int journaled() {
-        return journaled;
+    /** A failure of the run, with how to go on from what it leaves where it leaves something. */
+    RuntimeException withRemains(RuntimeException failure) {
+        return ExitCode.of(failure) == ExitCode.RUN_FAILED && journaled >= 0
+                ? new RunException(
+                        failure.getMessage() + "; " + units + " and kept: " + journaled
+                                + "; the same command with --resume goes on",
+                        failure)
+                : failure;
     }
 
     @Override

@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.function.BooleanSupplier;
+import org.sentei.engine.Journaling;
 import org.sentei.engine.training.GraphTraining;
 import org.sentei.engine.training.TrainingRecipe;
 import org.sentei.engine.training.TrainingReport;
@@ -41,6 +42,12 @@ final class TrainCommand implements Callable<Integer> {
     @Option(names = "--out", required = true, paramLabel = "DIR", description = "Folder to write; absent or empty.")
     private Path out;
 
+    @Option(
+            names = "--resume",
+            description =
+                    "Go on where an interrupted run into DIR stopped; start from the beginning where there is none.")
+    private boolean resume;
+
     @Option(names = "--seed", paramLabel = "N", description = "Seed of the first weights. Default: the recipe's.")
     private Long seed;
 
@@ -62,8 +69,13 @@ final class TrainCommand implements Callable<Integer> {
         TrainingRecipe settings = seed == null ? asked : asked.withSeed(seed);
         compute.warn(terminal);
         TrainingReport report;
-        try (ProgressBar progress = new ProgressBar(terminal, cancelled)) {
-            report = GraphTraining.run(settings, data, out, compute.backend, compute.options(common), progress);
+        ProgressBar progress = new ProgressBar(terminal, cancelled, "steps trained");
+        try (progress) {
+            Journaling journaling = resume ? Journaling.RESUME : Journaling.ON;
+            report = GraphTraining.run(
+                    settings, data, out, journaling, compute.backend, compute.options(common), progress);
+        } catch (RuntimeException failure) {
+            throw progress.withRemains(failure);
         }
         report.warnings().forEach(warning -> terminal.err().println("warning: " + warning));
         if (common.json) {

@@ -12,11 +12,21 @@ import org.sentei.kernel.DeviceInfo;
  * Everything that the bytes of a result depend on, by name: runs with equal fingerprints decide alike. The number of threads
  * is not in it where results do not depend on it.
  */
-record Fingerprint(Map<String, String> fields) {
+public record Fingerprint(Map<String, String> fields) {
     private static final String ABSENT = "nothing";
 
-    Fingerprint {
+    /** Copies the map. */
+    public Fingerprint {
         fields = Map.copyOf(fields);
+    }
+
+    /** The fields that say on which device results come about. */
+    public static Map<String, String> fields(DeviceInfo device) {
+        return Map.of(
+                "backend", device.backend(),
+                "backend.device", device.device(),
+                "backend.driver", device.driver(),
+                "backend.isa", device.isa());
     }
 
     /** The fingerprint of a run of this recipe on this device, with what else counts. */
@@ -30,15 +40,12 @@ record Fingerprint(Map<String, String> fields) {
         fields.put("recipe.calibration", recipe.calibration().toString());
         fields.put("recipe.storage", recipe.storage().toString());
         fields.put("recipe.quality", recipe.quality().toString());
-        fields.put("backend", device.backend());
-        fields.put("backend.device", device.device());
-        fields.put("backend.driver", device.driver());
-        fields.put("backend.isa", device.isa());
+        fields.putAll(fields(device));
         return new Fingerprint(fields);
     }
 
     /** In words, the first field in which the other differs; empty when none does. */
-    Optional<String> difference(Fingerprint other) {
+    public Optional<String> difference(Fingerprint other) {
         Set<String> names = new TreeSet<>(fields.keySet());
         names.addAll(other.fields.keySet());
         return names.stream()

@@ -26,6 +26,7 @@ import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
 import org.sentei.format.OutputFolder;
 import org.sentei.format.Safetensors;
+import org.sentei.format.SealedFile;
 import org.sentei.method.AttentionDescent;
 import org.sentei.method.WeightScore;
 import org.sentei.model.AttentionPair;

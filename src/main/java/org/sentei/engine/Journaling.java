@@ -1,11 +1,11 @@
 package org.sentei.engine;
 
-/** Whether a run that ends early leaves what it has decided, so that another run can go on from there. */
+/** Whether a run that ends early leaves what it has done, so that another run can go on from there. */
 public enum Journaling {
     /** A run that ends early leaves nothing. */
     OFF,
     /**
-     * What has been decided is kept, group of sites by group, in a hidden folder {@code .NAME.partial} beside the output until
+     * What has been done is kept, group of sites by group or step of training by step, in a hidden folder {@code .NAME.partial} beside the output until
      * that is complete. Such a folder of an earlier run is an error.
      */
     ON,

@@ -23,16 +23,16 @@ public interface Progress {
      * The run goes on from the journal of an earlier one. Called once, where {@link Journaling#RESUME} is asked for, but not when
      * the earlier run was still inside of its first descent.
      *
-     * @param groups of sites that are not decided again; 0 when there was nothing to resume
+     * @param units of work that are not done again, groups of sites or steps of training; 0 when there was nothing to resume
      */
-    default void resumed(int groups) {}
+    default void resumed(int units) {}
 
     /**
-     * Another group of sites, or part of a descent, is safe in the journal. Called where {@link Journaling} is not off.
+     * More work, be it a part of a unit, is safe in the journal. Called where {@link Journaling} is not off.
      *
-     * @param groups of sites that a run that resumes this one will not decide again
+     * @param units of work that a run that resumes this one will not do again
      */
-    default void journaled(int groups) {}
+    default void journaled(int units) {}
 
     /** Asked between units of work; true ends the run without leaving output. */
     default boolean cancelled() {

@@ -18,6 +18,7 @@ import java.util.TreeSet;
 import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
 import org.sentei.format.JsonFault;
+import org.sentei.format.SealedFile;
 import org.sentei.method.Moments;
 import org.sentei.method.MomentsTree;
 import org.sentei.method.MomentsTree.Node;

@@ -9,17 +9,19 @@ import java.time.Instant;
  * @param earlier seconds that the earlier ones took
  * @param begun {@link System#nanoTime} when this one started
  */
-record Stopwatch(Instant started, double earlier, long begun) {
-    static Stopwatch start() {
+public record Stopwatch(Instant started, double earlier, long begun) {
+    /** A watch that begins now. */
+    public static Stopwatch start() {
         return new Stopwatch(Instant.now(), 0, System.nanoTime());
     }
 
     /** The watch of a run that continues others. */
-    Stopwatch after(Instant first, double seconds) {
+    public Stopwatch after(Instant first, double seconds) {
         return new Stopwatch(first, seconds, begun);
     }
 
-    double seconds() {
+    /** Until now. */
+    public double seconds() {
         return earlier + (System.nanoTime() - begun) * 1e-9;
     }
 }

@@ -97,7 +97,7 @@ public final class OutputFolder implements AutoCloseable {
             if (found && !resume) {
                 lock.close();
                 throw new FormatException(partial + " holds what a killed run into " + target
-                        + " left: continue that run with --resume, if it is a compression, or remove the folder");
+                        + " left: continue that run with --resume, or remove the folder");
             }
             OutputFolder output = new OutputFolder(absolute, partial, lock, created);
             try {

@@ -2,6 +2,7 @@ package org.sentei.engine.training;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 
 /** Adam (1412.6980) on arrays; a step per array is deterministic, and what it remembers can be kept. */
 final class Adam {
@@ -11,7 +12,6 @@ final class Adam {
 
     private final List<float[]> first = new ArrayList<>();
     private final List<float[]> second = new ArrayList<>();
-    private long step;
 
     Adam(List<float[]> values) {
         for (float[] value : values) {
@@ -20,11 +20,19 @@ final class Adam {
         }
     }
 
-    /** Moves the values against their gradients, all by about the rate. */
-    void step(List<float[]> values, List<float[]> gradients, double rate) {
-        step++;
-        double firstScale = 1 / (1 - Math.pow(FIRST_DECAY, (double) step));
-        double secondScale = 1 / (1 - Math.pow(SECOND_DECAY, (double) step));
+    /** What it remembers: means of the gradients, then of their squares. */
+    List<float[]> moments() {
+        return Stream.concat(first.stream(), second.stream()).toList();
+    }
+
+    /**
+     * Moves the values against their gradients, all by about the rate.
+     *
+     * @param done steps before this one
+     */
+    void step(int done, List<float[]> values, List<float[]> gradients, double rate) {
+        double firstScale = 1 / (1 - Math.pow(FIRST_DECAY, done + 1.0));
+        double secondScale = 1 / (1 - Math.pow(SECOND_DECAY, done + 1.0));
         for (int i = 0; i < values.size(); i++) {
             float[] value = values.get(i);
             float[] gradient = gradients.get(i);

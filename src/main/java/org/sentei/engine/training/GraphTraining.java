@@ -1,21 +1,29 @@
 package org.sentei.engine.training;
 
 import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.time.Clock;
-import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
+import java.util.function.Function;
+import java.util.stream.IntStream;
+import org.sentei.engine.Fingerprint;
+import org.sentei.engine.Journaling;
 import org.sentei.engine.Progress;
 import org.sentei.engine.RunException;
+import org.sentei.engine.Stopwatch;
 import org.sentei.engine.Version;
 import org.sentei.format.FormatException;
 import org.sentei.format.GraphFolder;
 import org.sentei.format.NetworkFolder;
 import org.sentei.format.OutputFolder;
 import org.sentei.format.PendingFile;
+import org.sentei.format.Sha256;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.DeviceException;
@@ -31,7 +39,27 @@ public final class GraphTraining {
     /** Share of latent weights out of the histogram's reach from which the report warns. */
     private static final double OUTSIDE = 0.01;
 
-    private GraphTraining() {}
+    private final TrainingRecipe recipe;
+    private final LabelledGraph graph;
+    private final GraphNetwork.Nodes network;
+    private final Differentiable examples;
+    private final Backend device;
+    private final Progress progress;
+
+    private GraphTraining(
+            TrainingRecipe recipe,
+            LabelledGraph graph,
+            GraphNetwork.Nodes network,
+            Differentiable examples,
+            Backend device,
+            Progress progress) {
+        this.recipe = recipe;
+        this.graph = graph;
+        this.network = network;
+        this.examples = examples;
+        this.device = device;
+        this.progress = progress;
+    }
 
     /**
      * Trains a network on a labelled graph.
@@ -39,14 +67,21 @@ public final class GraphTraining {
      * @param data a folder that {@link GraphFolder} reads
      * @param out absent or empty; gets {@code model.safetensors}, {@code config.json}, {@code recipe.yaml} and
      *     {@code report.json}
+     * @param journaling whether a run that ends early can be resumed; the learning rate may be another then
      * @throws DeviceException when PyTorch or the backend is not available
-     * @throws FormatException when the data are missing or wrong, or the output folder is not free
+     * @throws FormatException when the data are missing or wrong, the output folder is not free, or what is to be resumed was
+     *     begun with something else
      * @throws RunException when the loss is not finite or the disk is full
      */
     public static TrainingReport run(
-            TrainingRecipe recipe, Path data, Path out, String backend, Backend.Options options, Progress progress) {
-        Clock clock = Clock.systemUTC();
-        Instant started = clock.instant();
+            TrainingRecipe recipe,
+            Path data,
+            Path out,
+            Journaling journaling,
+            String backend,
+            Backend.Options options,
+            Progress progress) {
+        Stopwatch watch = Stopwatch.start();
         try {
             Torch.load();
         } catch (TrainingException missing) {
@@ -61,78 +96,114 @@ public final class GraphTraining {
         GraphNetwork.Nodes network =
                 new GraphNetwork.Nodes(graph.features(), recipe.network().hidden(), graph.classes());
         try (Backend device = Backends.find(backend).open(options);
-                OutputFolder output = OutputFolder.create(out);
-                Differentiable examples = Torch.nodes(network, graph)) {
-            PmpTraining.Trained trained = train(network, examples, graph, recipe.settings(), recipe, device, progress);
+                OutputFolder output =
+                        journaling == Journaling.RESUME ? OutputFolder.resume(out) : OutputFolder.create(out);
+                Differentiable examples = Torch.nodes(network, graph);
+                TrainingJournal journal = new TrainingJournal(
+                        output,
+                        fingerprint(recipe, graph, device),
+                        recipe.training().learningRate(),
+                        watch,
+                        progress)) {
+            if (journaling == Journaling.RESUME) {
+                progress.resumed(journal.steps());
+            }
+            GraphTraining training = new GraphTraining(recipe, graph, network, examples, device, progress);
+            Function<PmpSettings.Budget, PmpTraining.Checkpoints> checkpoints =
+                    journaling == Journaling.OFF ? budget -> PmpTraining.Checkpoints.NONE : journal::of;
+            PmpTraining.Trained trained = training.train(recipe.settings().budget(), checkpoints);
             TrainingReport.Baseline baseline = null;
             if (recipe.baseline() && recipe.settings().budget() != PmpSettings.Budget.MAGNITUDE) {
-                PmpTraining.Trained other = train(
-                        network,
-                        examples,
-                        graph,
-                        recipe.settings(PmpSettings.Budget.MAGNITUDE),
-                        recipe,
-                        device,
-                        progress);
+                PmpTraining.Trained other = training.train(PmpSettings.Budget.MAGNITUDE, checkpoints);
                 baseline = new TrainingReport.Baseline(
-                        zeros(network, other.parameters()), accuracy(examples, graph, other.parameters()));
+                        training.zeros(other.parameters()), training.accuracy(other.parameters()));
             }
-            List<String> warnings = new ArrayList<>();
-            double outside = trained.curve().stream()
-                    .mapToDouble(PmpTraining.Point::outside)
-                    .max()
-                    .orElse(0);
-            if (outside > OUTSIDE) {
-                warnings.add(String.format(
-                        Locale.ROOT,
-                        "%.1f %% of the latent weights lay out of the histogram's reach, where nothing pulls at them;"
-                                + " use budget prior-ot",
-                        100 * outside));
-            }
-            TrainingReport report = new TrainingReport(
-                    Version.current(),
-                    started.truncatedTo(ChronoUnit.SECONDS).toString(),
-                    ChronoUnit.MILLIS.between(started, clock.instant()) / 1000.0,
-                    recipe.seed(),
-                    new TrainingReport.Model(
-                            network.architecture(),
-                            network.parameters().stream()
-                                    .mapToLong(GraphNetwork.Parameter::count)
-                                    .sum()),
-                    new TrainingReport.Data(
-                            data.toString(), graph.nodes(), graph.features(), graph.classes(), isolated(graph)),
-                    device.info().backend(),
-                    recipe.settings().budget().name().toLowerCase(Locale.ROOT).replace('_', '-'),
-                    recipe.settings().rate().toPlainString(),
-                    trained.mask().count(),
-                    zeros(network, trained.parameters()),
-                    network.parameters().stream()
-                            .filter(GraphNetwork.Parameter::prunable)
-                            .mapToLong(GraphNetwork.Parameter::count)
-                            .sum(),
-                    accuracy(examples, graph, trained.parameters()),
-                    trained.curve(),
-                    baseline,
-                    warnings);
+            TrainingReport report = training.report(data, trained, baseline, journal);
             write(output, network, trained.parameters(), recipe, report);
             return report;
         } catch (IOException failed) {
             throw new RunException(
-                    "output " + out + " cannot be written (" + failed + "); free space, or give another" + " folder",
+                    "output " + out + " cannot be written (" + failed + "); free space, or give another folder",
                     failed);
         }
     }
 
-    private static PmpTraining.Trained train(
-            GraphNetwork network,
-            Differentiable examples,
-            LabelledGraph graph,
-            PmpSettings settings,
-            TrainingRecipe recipe,
-            Backend device,
-            Progress progress) {
-        return new PmpTraining(network, examples, graph.members(Split.TRAIN), settings)
-                .run(device, recipe.seed(), progress);
+    /** All that the bytes of a result depend on, but for the learning rate, which may be lowered on the way. */
+    private static Fingerprint fingerprint(TrainingRecipe recipe, LabelledGraph graph, Backend device) {
+        Map<String, String> fields = new HashMap<>(Fingerprint.fields(device.info()));
+        TrainingRecipe.Training training = recipe.training();
+        fields.put("sentei", Version.current());
+        fields.put("recipe.seed", Long.toString(recipe.seed()));
+        fields.put("recipe.network", recipe.network().toString());
+        fields.put("recipe.training.steps", Integer.toString(training.steps()));
+        fields.put("recipe.training.gain", Double.toString(training.gain()));
+        fields.put("recipe.training.dropout", Double.toString(training.dropout()));
+        fields.put("recipe.training.decay", Double.toString(training.decay()));
+        fields.put("recipe.steps", recipe.steps().toString());
+        fields.put("recipe.storage", recipe.storage().toString());
+        fields.put("data", hash(graph));
+        return new Fingerprint(fields);
+    }
+
+    private static String hash(LabelledGraph graph) {
+        Sha256 hash = new Sha256()
+                .add(MemorySegment.ofArray(graph.starts()))
+                .add(MemorySegment.ofArray(graph.neighbours()))
+                .add(MemorySegment.ofArray(graph.featureStarts()))
+                .add(MemorySegment.ofArray(graph.featureColumns()))
+                .add(MemorySegment.ofArray(
+                        IntStream.range(0, graph.nodes()).map(graph::label).toArray()));
+        for (Split split : Split.values()) {
+            hash.add(split.name().getBytes(StandardCharsets.US_ASCII)).add(MemorySegment.ofArray(graph.members(split)));
+        }
+        return hash.hex();
+    }
+
+    private PmpTraining.Trained train(
+            PmpSettings.Budget budget, Function<PmpSettings.Budget, PmpTraining.Checkpoints> checkpoints) {
+        return new PmpTraining(network, examples, graph.members(Split.TRAIN), recipe.settings(budget))
+                .run(device, recipe.seed(), checkpoints.apply(budget), progress);
+    }
+
+    private TrainingReport report(
+            Path data, PmpTraining.Trained trained, TrainingReport.Baseline baseline, TrainingJournal journal) {
+        List<String> warnings = new ArrayList<>(journal.warnings());
+        double outside = trained.curve().stream()
+                .mapToDouble(TrainingReport.Point::outside)
+                .max()
+                .orElse(0);
+        if (outside > OUTSIDE) {
+            warnings.add(String.format(
+                    Locale.ROOT,
+                    "%.1f %% of the latent weights lay out of the histogram's reach, where nothing pulls at them;"
+                            + " use budget prior-ot",
+                    100 * outside));
+        }
+        return new TrainingReport(
+                Version.current(),
+                journal.watch().started().truncatedTo(ChronoUnit.SECONDS).toString(),
+                Math.round(1000 * journal.watch().seconds()) / 1000.0,
+                recipe.seed(),
+                new TrainingReport.Model(
+                        network.architecture(),
+                        network.parameters().stream()
+                                .mapToLong(GraphNetwork.Parameter::count)
+                                .sum()),
+                new TrainingReport.Data(
+                        data.toString(), graph.nodes(), graph.features(), graph.classes(), isolated(graph)),
+                device.info().backend(),
+                recipe.settings().budget().label(),
+                recipe.settings().rate().toPlainString(),
+                trained.mask().count(),
+                zeros(trained.parameters()),
+                network.parameters().stream()
+                        .filter(GraphNetwork.Parameter::prunable)
+                        .mapToLong(GraphNetwork.Parameter::count)
+                        .sum(),
+                accuracy(trained.parameters()),
+                trained.curve(),
+                baseline,
+                warnings);
     }
 
     private static void write(
@@ -148,7 +219,7 @@ public final class GraphTraining {
         output.commit();
     }
 
-    private static long zeros(GraphNetwork network, List<float[]> parameters) {
+    private long zeros(List<float[]> parameters) {
         long zeros = 0;
         for (int i = 0; i < parameters.size(); i++) {
             if (network.parameters().get(i).prunable()) {
@@ -168,16 +239,12 @@ public final class GraphTraining {
         return isolated;
     }
 
-    private static TrainingReport.Accuracy accuracy(
-            Differentiable examples, LabelledGraph graph, List<float[]> parameters) {
+    private TrainingReport.Accuracy accuracy(List<float[]> parameters) {
         return new TrainingReport.Accuracy(
-                accuracy(examples, graph, parameters, Split.TRAIN),
-                accuracy(examples, graph, parameters, Split.VALID),
-                accuracy(examples, graph, parameters, Split.TEST));
+                accuracy(parameters, Split.TRAIN), accuracy(parameters, Split.VALID), accuracy(parameters, Split.TEST));
     }
 
-    private static double accuracy(
-            Differentiable examples, LabelledGraph graph, List<float[]> parameters, Split split) {
+    private double accuracy(List<float[]> parameters, Split split) {
         int[] chosen = graph.members(split);
         if (chosen.length == 0) {
             return 0;

@@ -3,6 +3,7 @@ package org.sentei.engine.training;
 import com.fasterxml.jackson.annotation.JsonProperty;
 import java.math.BigDecimal;
 import java.math.RoundingMode;
+import java.util.Locale;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.method.Prior;
 
@@ -57,7 +58,12 @@ public record PmpSettings(
         DYNAMIC_QUANTILE,
         /** Magnitude pruning: a dense network first, its smallest weights go at once. */
         @JsonProperty("magnitude")
-        MAGNITUDE
+        MAGNITUDE;
+
+        /** As recipes write it. */
+        String label() {
+            return name().toLowerCase(Locale.ROOT).replace('_', '-');
+        }
     }
 
     /** A {@link RecipeException} says which setting is out of its range. */

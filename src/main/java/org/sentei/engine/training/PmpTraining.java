@@ -3,7 +3,9 @@ package org.sentei.engine.training;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import java.util.SplittableRandom;
+import java.util.stream.Stream;
 import org.sentei.engine.Progress;
 import org.sentei.engine.RunException;
 import org.sentei.kernel.Backend;
@@ -26,13 +28,15 @@ import org.sentei.train.Differentiable.Dropout;
  * <p>Latent weights v of all prunable tensors share one scale. While weights and topology are trained together, weights are
  * {@code gain v psi(v)} with a filter psi that sharpens; then exactly the smallest |v| go, and the others are fine-tuned.
  */
-public final class PmpTraining {
+final class PmpTraining {
     /** Where the outermost bins lie: beyond them a normal prior has 6e-5 of its mass, a Laplace prior 3.5e-3. */
     private static final double REACH = 4;
 
     private static final double REACH_OF_LAPLACE = 5;
-    /** Steps between two measurements of the accuracy. */
+    /** Steps between two points of the curves. */
     private static final int CURVE = 10;
+    /** Steps that a killed training loses at most. */
+    private static final int KEPT = 25;
 
     private final GraphNetwork network;
     private final Differentiable examples;
@@ -40,22 +44,12 @@ public final class PmpTraining {
     private final PmpSettings settings;
 
     /** @param training examples whose loss is lowered */
-    public PmpTraining(GraphNetwork network, Differentiable examples, int[] training, PmpSettings settings) {
+    PmpTraining(GraphNetwork network, Differentiable examples, int[] training, PmpSettings settings) {
         this.network = network;
         this.examples = examples;
         this.training = training.clone();
         this.settings = settings;
     }
-
-    /**
-     * A point of the curves.
-     *
-     * @param loss cross-entropy of the training examples
-     * @param divergence of the latent weights from the prior, 0 where none is asked for
-     * @param outside share of the latent weights that no bin holds
-     * @param rate share of the latent weights at or below the threshold
-     */
-    public record Point(int step, double loss, double divergence, double outside, double rate) {}
 
     /**
      * A trained network.
@@ -64,29 +58,66 @@ public final class PmpTraining {
      * @param mask what is pruned, over all prunable weights in their order, 1 x their number
      * @param curve every so many steps
      */
-    public record Trained(List<float[]> parameters, BitMask mask, List<Point> curve) {
-        public Trained {
+    record Trained(List<float[]> parameters, BitMask mask, List<TrainingReport.Point> curve) {
+        Trained {
             parameters = List.copyOf(parameters);
             curve = List.copyOf(curve);
         }
     }
 
     /**
-     * Trains from the start.
+     * Where a training is after some steps: with it, it goes on as if it had never stopped.
+     *
+     * @param step the next one
+     * @param arrays what is trained, then what Adam remembers of it; those of the training itself, which fills them
+     * @param mask what is pruned, or null as long as that is open
+     */
+    record State(int step, List<float[]> arrays, BitMask mask, List<TrainingReport.Point> curve) {}
+
+    /** Where states are kept. */
+    interface Checkpoints {
+        /** Keeps nothing. */
+        Checkpoints NONE = new Checkpoints() {
+            @Override
+            public Optional<State> load(List<float[]> arrays) {
+                return Optional.empty();
+            }
+
+            @Override
+            public void save(State state) {
+                // Nobody will resume.
+            }
+        };
+
+        /**
+         * The last state that was kept; its numbers are written to {@code arrays}.
+         *
+         * @param arrays as {@link State#arrays}
+         */
+        Optional<State> load(List<float[]> arrays);
+
+        /** Keeps a state in place of the last. */
+        void save(State state);
+    }
+
+    /**
+     * Trains from the start, or from the last state that was kept.
      *
      * @param backend runs filter, histogram and selection
      * @param seed of the first weights and of what is dropped
      * @throws RunException when the loss is not finite
      */
-    public Trained run(Backend backend, long seed, Progress progress) {
+    Trained run(Backend backend, long seed, Checkpoints checkpoints, Progress progress) {
         try (Scope scope = new Scope(backend)) {
-            return new Run(scope, seed).train(progress);
+            return new Run(scope, seed).train(checkpoints, progress);
         }
     }
 
     private final class Run {
         private final List<Parameter> parameters = network.parameters();
-        private final SplittableRandom random;
+        /** Begins the seeds of what single steps drop. */
+        private final long drops;
+
         private final LatentWeights latents;
         /** Latent weights of prunable tensors in one array, then the other parameters, one array each: what is trained. */
         private final List<float[]> trained = new ArrayList<>();
@@ -98,10 +129,11 @@ public final class PmpTraining {
         private final List<float[]> gradients;
         private final float[] passed;
         private final float[] rise;
-        private final List<Point> curve = new ArrayList<>();
+        private final List<TrainingReport.Point> curve = new ArrayList<>();
 
         Run(Scope scope, long seed) {
-            random = new SplittableRandom(seed);
+            SplittableRandom random = new SplittableRandom(seed);
+            drops = random.nextLong();
             latents = new LatentWeights(
                     scope,
                     parameters.stream()
@@ -128,17 +160,25 @@ public final class PmpTraining {
             rise = new float[pooled.length];
         }
 
-        Trained train(Progress progress) {
+        Trained train(Checkpoints checkpoints, Progress progress) {
             boolean dense = settings.budget() == PmpSettings.Budget.MAGNITUDE;
             int joint = settings.steps() - (int) Math.round(settings.steps() * (dense ? 0.5 : settings.tuning()));
             long prune = settings.pruned(latents.count());
             Bins bins = bins(settings);
             double[] target = latents.target(settings.prior(), bins, Mass.BUMPS);
             Adam adam = new Adam(trained);
+            List<float[]> arrays =
+                    Stream.concat(trained.stream(), adam.moments().stream()).toList();
             float[] pooled = trained.getFirst();
-            BitMask mask = null;
-            for (int step = 0; step < settings.steps(); step++) {
+            Optional<State> before = checkpoints.load(arrays);
+            int first = before.map(State::step).orElse(0);
+            BitMask mask = before.map(State::mask).orElse(null);
+            before.ifPresent(state -> curve.addAll(state.curve()));
+            for (int step = first; step < settings.steps(); step++) {
                 progress.checkpoint("training", step, settings.steps());
+                if (step > first && step % KEPT == 0) {
+                    checkpoints.save(new State(step, arrays, mask, curve));
+                }
                 if (step == joint) {
                     latents.set(pooled);
                     mask = latents.smallest(prune);
@@ -154,11 +194,12 @@ public final class PmpTraining {
                     keep(mask);
                 }
                 fill();
-                double loss = examples.loss(
-                        effective, training, new Dropout(settings.dropout(), random.nextLong()), gradients);
+                // A generator a step: what a step drops does not depend on where the training was resumed.
+                Dropout dropped = new Dropout(settings.dropout(), new SplittableRandom(drops + step).nextLong());
+                double loss = examples.loss(effective, training, dropped, gradients);
                 if (!Double.isFinite(loss)) {
                     throw new RunException("training diverged at step " + step + ": the loss is " + loss
-                            + " with learning rate " + settings.learningRate() + "; lower learning_rate");
+                            + " with learning rate " + settings.learningRate() + "; lower learning_rate in the recipe");
                 }
                 collect();
                 LatentWeights.Alignment alignment = new LatentWeights.Alignment(0, 0);
@@ -177,9 +218,9 @@ public final class PmpTraining {
                         }
                     }
                 }
-                adam.step(trained, trainedGradients, settings.learningRate());
+                adam.step(step, trained, trainedGradients, settings.learningRate());
                 if (step % CURVE == 0 || step == settings.steps() - 1) {
-                    curve.add(new Point(
+                    curve.add(new TrainingReport.Point(
                             step, loss, alignment.divergence(), alignment.outside(), below(pooled, threshold)));
                 }
             }
@@ -187,6 +228,7 @@ public final class PmpTraining {
                 latents.set(pooled);
                 mask = latents.smallest(prune);
             }
+            checkpoints.save(new State(settings.steps(), arrays, mask, curve));
             keep(mask);
             fill();
             return new Trained(effective, mask, curve);

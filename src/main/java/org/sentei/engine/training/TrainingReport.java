@@ -33,7 +33,7 @@ public record TrainingReport(
         long zeros,
         long prunable,
         Accuracy accuracy,
-        List<PmpTraining.Point> curve,
+        List<Point> curve,
         Baseline baseline,
         List<String> warnings) {
     private static final ObjectMapper MAPPER = JsonMapper.builder()
@@ -63,6 +63,16 @@ public record TrainingReport(
 
     /** Shares of right labels; 0 where a split is empty. */
     public record Accuracy(double train, double valid, double test) {}
+
+    /**
+     * A point of the curves.
+     *
+     * @param loss cross-entropy of the training examples
+     * @param divergence of the latent weights from the prior, 0 where none is asked for
+     * @param outside share of the latent weights that no bin holds
+     * @param rate share of the latent weights at or below the threshold
+     */
+    public record Point(int step, double loss, double divergence, double outside, double rate) {}
 
     /** The same budget by magnitude pruning with fine-tuning. */
     public record Baseline(long zeros, Accuracy accuracy) {}

@@ -6,11 +6,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.SplittableRandom;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -20,6 +18,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.sentei.engine.Journaling;
 import org.sentei.engine.Progress;
 import org.sentei.engine.RunException;
 import org.sentei.engine.Sentei;
@@ -30,9 +29,6 @@ import org.sentei.kernel.Backend;
 /** Training on a drawn graph whose labels can be told from features and neighbours: the command's work without its line. */
 @TestInstance(Lifecycle.PER_CLASS)
 class GraphTrainingTest {
-    private static final int NODES = 240;
-    private static final int CLASSES = 3;
-
     private Path folder;
     private Path data;
     private int outputs;
@@ -40,28 +36,7 @@ class GraphTrainingTest {
     @BeforeAll
     void drawGraph(@TempDir Path shared) throws IOException {
         folder = shared;
-        data = Files.createDirectory(folder.resolve("graph"));
-        SplittableRandom random = new SplittableRandom(1);
-        List<String> nodes = new ArrayList<>(List.of("node,label,split"));
-        List<String> edges = new ArrayList<>(List.of("source,target"));
-        List<String> features = new ArrayList<>(List.of("node,feature"));
-        for (int node = 0; node < NODES; node++) {
-            int label = node % CLASSES;
-            nodes.add(node + "," + (node == NODES - 1 ? -1 : label) + ","
-                    + (node < 90 ? "train" : node < 120 ? "valid" : node < NODES - 1 ? "test" : "other"));
-            for (int i = 0; i < 2; i++) {
-                int other = random.nextInt(NODES / CLASSES) * CLASSES
-                        + (random.nextInt(10) == 0 ? random.nextInt(CLASSES) : label);
-                edges.add(node + "," + other);
-            }
-            for (int i = 0; i < 3; i++) {
-                int feature = random.nextInt(3) == 0 ? random.nextInt(30) : label * 10 + random.nextInt(10);
-                features.add(node + "," + feature);
-            }
-        }
-        Files.write(data.resolve("nodes.csv"), nodes);
-        Files.write(data.resolve("edges.csv"), edges);
-        Files.write(data.resolve("features.csv"), features);
+        data = DrawnGraph.write(folder.resolve("graph"));
     }
 
     @ParameterizedTest
@@ -80,7 +55,7 @@ class GraphTrainingTest {
         long expected = TrainingRecipe.parse("recipe", recipe(rate, budget, 30, 0.05))
                 .settings()
                 .pruned(report.prunable());
-        assertThat(report.prunable()).isEqualTo(30 * 8 + 8 * 3);
+        assertThat(report.prunable()).isEqualTo(DrawnGraph.FEATURES * 8 + 8 * DrawnGraph.CLASSES);
         assertThat(expected).isEqualTo(Math.round(Double.parseDouble(rate) * report.prunable()));
         assertThat(report.pruned()).isEqualTo(expected);
         assertThat(report.zeros()).isEqualTo(expected);
@@ -194,6 +169,7 @@ class GraphTrainingTest {
                 TrainingRecipe.parse("recipe", recipe(rate, budget, steps, learningRate)),
                 data,
                 out,
+                Journaling.OFF,
                 "auto",
                 Backend.Options.defaults(),
                 Progress.NONE);

@@ -1,4 +1,4 @@
-package org.sentei.engine;
+package org.sentei.format;
 
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.StreamReadFeature;
@@ -14,9 +14,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import org.sentei.format.Safetensors;
-import org.sentei.format.SafetensorsWriter;
-import org.sentei.format.Sha256;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
@@ -27,7 +24,7 @@ import org.sentei.tensor.Tensor;
  *
  * @param about what the record says
  */
-record SealedFile<T extends Record>(Safetensors tensors, T about) {
+public record SealedFile<T extends Record>(Safetensors tensors, T about) {
     private static final String ABOUT = "about";
     private static final String HASH = "sha256";
 
@@ -44,7 +41,7 @@ record SealedFile<T extends Record>(Safetensors tensors, T about) {
      *
      * @param tensors with names of their own, other than those two
      */
-    static void write(Path file, List<Tensor> tensors, Record about) throws IOException {
+    public static void write(Path file, List<Tensor> tensors, Record about) throws IOException {
         List<Tensor> all = new ArrayList<>(tensors);
         all.add(bytes(ABOUT, MAPPER.writeValueAsBytes(about)));
         all.add(bytes(HASH, hash(all)));
@@ -54,11 +51,11 @@ record SealedFile<T extends Record>(Safetensors tensors, T about) {
     /**
      * Maps a file; its tensors are valid while the arena lives.
      *
-     * @throws org.sentei.format.FormatException when it is missing or no such file
+     * @throws FormatException when it is missing or no such file
      * @throws IllegalArgumentException when it has not the hash that it says, or the record refuses its content
      * @throws IOException when the record is no JSON of this form
      */
-    static <T extends Record> SealedFile<T> map(Path file, Class<T> about, Arena arena) throws IOException {
+    public static <T extends Record> SealedFile<T> map(Path file, Class<T> about, Arena arena) throws IOException {
         Safetensors tensors = Safetensors.map(file, arena);
         List<Tensor> hashed = tensors.names().stream()
                 .filter(name -> !name.equals(HASH))
