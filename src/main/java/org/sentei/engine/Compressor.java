@@ -140,6 +140,17 @@ final class Compressor {
         }
     }
 
+    /**
+     * What became of a group.
+     *
+     * @param halved whether the device's memory held only half a batch when that was found out
+     */
+    record GroupOutcome(List<Outcome> outcomes, boolean halved) {
+        GroupOutcome {
+            outcomes = List.copyOf(outcomes);
+        }
+    }
+
     /** What happened to a site's bias. */
     enum BiasFate {
         UPDATED,
@@ -156,9 +167,9 @@ final class Compressor {
      * @throws RunException when a statistic or error is not finite
      * @throws CancellationException when {@code progress} asks for it
      */
-    List<Outcome> run(Supplier<Walk> walk, List<List<Outcome>> decided, Consumer<List<Outcome>> journal) {
-        List<Outcome> outcomes =
-                new ArrayList<>(decided.stream().flatMap(List::stream).toList());
+    List<Outcome> run(Supplier<Walk> walk, List<GroupOutcome> decided, Consumer<GroupOutcome> journal) {
+        List<Outcome> outcomes = new ArrayList<>(
+                decided.stream().flatMap(group -> group.outcomes().stream()).toList());
         if (outcomes.size() == steps.size()) {
             return outcomes;
         }
@@ -176,7 +187,8 @@ final class Compressor {
                         progress.checkpoint(label + ": resumed", group * 3L, stages);
                         repeat(open, decided.get(group));
                     } else {
-                        outcomes.addAll(compress(open, global, journal, label, group * 3, stages));
+                        Consumer<List<Outcome>> found = all -> journal.accept(new GroupOutcome(all, main.halved()));
+                        outcomes.addAll(compress(open, global, found, label, group * 3, stages));
                     }
                 }
             }
@@ -184,11 +196,15 @@ final class Compressor {
     }
 
     /** Lets the walk go on with what an earlier run decided. */
-    private void repeat(Walk.Group group, List<Outcome> decided) {
-        List<Edit> edits = decided.stream().map(Outcome::edit).toList();
+    private void repeat(Walk.Group group, GroupOutcome decided) {
+        List<Edit> edits = decided.outcomes().stream().map(Outcome::edit).toList();
         if (!edits.stream().map(Edit::site).toList().equals(targeted(group))) {
             throw new FormatException("the journal has other groups of sites than the model:"
                     + " remove the .partial folder to start from the beginning");
+        }
+        if (decided.halved()) {
+            // The sums of the groups to come have the order that an uninterrupted run would give them.
+            group.halveBatches();
         }
         group.commit(edits);
     }

@@ -20,6 +20,7 @@ import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.sentei.engine.Compressor.BiasFate;
+import org.sentei.engine.Compressor.GroupOutcome;
 import org.sentei.engine.Compressor.Outcome;
 import org.sentei.engine.recipe.Recipe.Step;
 import org.sentei.engine.report.Report;
@@ -54,7 +55,7 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
     private final Supplier<Fingerprint> fingerprint;
     private final Progress progress;
     private final Arena arena = Arena.ofShared();
-    private final List<List<Outcome>> decided = new ArrayList<>();
+    private final List<GroupOutcome> decided = new ArrayList<>();
     private Optional<SealedFile<Descending>> descending = Optional.empty();
     private Stopwatch watch;
     private int entries;
@@ -71,8 +72,9 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
      *
      * @param started when the first run started
      * @param seconds that the runs had taken when they wrote this
+     * @param halved whether batches were halved
      */
-    record About(Map<String, String> fingerprint, String started, double seconds, List<Decided> sites) {
+    record About(Map<String, String> fingerprint, String started, double seconds, boolean halved, List<Decided> sites) {
         About {
             if (fingerprint == null
                     || fingerprint.values().stream().anyMatch(Objects::isNull)
@@ -161,7 +163,7 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
     }
 
     /** The outcomes of every group that earlier runs decided; valid until this is closed. */
-    List<List<Outcome>> decided() {
+    List<GroupOutcome> decided() {
         return List.copyOf(decided);
     }
 
@@ -175,10 +177,11 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
      *
      * @throws RunException when it cannot be written
      */
-    void append(List<Outcome> group) {
+    void append(GroupOutcome decision) {
         if (output == null) {
             return;
         }
+        List<Outcome> group = decision.outcomes();
         List<Tensor> tensors = new ArrayList<>();
         for (int i = 0; i < group.size(); i++) {
             Edit edit = group.get(i).edit();
@@ -193,7 +196,8 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
         }
         List<Decided> sites = group.stream().map(Journal::decided).toList();
         try {
-            About about = new About(fingerprint.get().fields(), watch.started().toString(), watch.seconds(), sites);
+            About about = new About(
+                    fingerprint.get().fields(), watch.started().toString(), watch.seconds(), decision.halved(), sites);
             SealedFile.write(entry(entries), tensors, about);
         } catch (IOException e) {
             throw notWritten(e);
@@ -340,7 +344,8 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
             }
             checkFingerprint(about.fingerprint());
             try {
-                decided.add(outcomes(sealed.tensors(), about.sites(), undecided, steps));
+                decided.add(
+                        new GroupOutcome(outcomes(sealed.tensors(), about.sites(), undecided, steps), about.halved()));
             } catch (FormatException | IllegalArgumentException e) {
                 throw damaged(file, e);
             }

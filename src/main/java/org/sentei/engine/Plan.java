@@ -779,7 +779,8 @@ public final class Plan implements AutoCloseable {
             List<Compressor.Outcome> outcomes = new Compressor(
                             steps, biasPossible, model.tensors(), source, attention, scope, progress)
                     .run(walk, journal.decided(), journal::append);
-            if (walks.stream().anyMatch(Walk::halved)) {
+            if (walks.stream().anyMatch(Walk::halved)
+                    || journal.decided().stream().anyMatch(Compressor.GroupOutcome::halved)) {
                 said.add(
                         "the device's memory held only half a batch of calibration windows at a time: statistics are sums"
                                 + " in another order, and scores that nearly tie may fall the other way than with more memory");

@@ -39,6 +39,7 @@ import org.sentei.format.ModelZoo;
 import org.sentei.format.Safetensors;
 import org.sentei.format.SafetensorsWriter;
 import org.sentei.format.Sha256;
+import org.sentei.format.SyntheticLlama;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.DeviceInfo;
 import org.sentei.model.ModelException;
@@ -147,6 +148,28 @@ class JournalTest {
     }
 
     // ---- going on
+
+    /** Sums over halved batches are rounded in another order, so they must stay halved where there is memory again. */
+    @Test
+    void batchesThatMemoryHalvedStayHalvedWhereTheRunGoesOnWithMore() throws IOException {
+        Path model = folder.resolve("synthetic");
+        SyntheticLlama.TINY.write(model, 1, _ -> {});
+        CompressionRequest free = Runs.request(model, """
+                steps: [{method: stade, sparsity: 0.5, targets: ['*q_proj']}]
+                calibration: {samples: 64, length: 64}
+                """).on("cpu", Backend.Options.defaults());
+        CompressionRequest tight = free.on("cpu", Backend.Options.defaults().withMemory(5_000_000));
+        Path undisturbed = folder.resolve("undisturbed");
+        Stop whole = never();
+        assertThat(run(tight, undisturbed, Journaling.ON, whole).warnings())
+                .anySatisfy(warning -> assertThat(warning).contains("half a batch"));
+        for (int done = 1; done <= whole.journaled; done++) {
+            interrupted(tight, done);
+            run(free, output, Journaling.RESUME, never());
+            assertSame(undisturbed, output);
+            output = folder.resolve("more-" + done).resolve("out");
+        }
+    }
 
     private void assertGoesOnBehindEveryGroup(CompressionRequest request, int groups) throws IOException {
         Path undisturbed = folder.resolve("undisturbed");
