@@ -7,6 +7,7 @@ import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Op;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
 import org.sentei.tensor.DType;
@@ -14,9 +15,12 @@ import org.sentei.tensor.DType;
 /**
  * Loss and gradient by the masked query and key weights of a layer, timed: two projections of differences, the residual, two
  * products with the inputs. Arguments: threads, rounds, then {@code length heads size causal} again and again. Prints a line a
- * shape with the median of the rounds in milliseconds.
+ * shape with the median of the rounds in milliseconds, after a second of rounds that are not counted.
  */
 final class AttentionResidualTimes {
+    /** The first rounds run while the virtual machine compiles: nanoseconds. */
+    private static final long WARM_UP = 1_000_000_000;
+
     private AttentionResidualTimes() {}
 
     public static void main(String[] args) {
@@ -56,23 +60,34 @@ final class AttentionResidualTimes {
             backend.copyIn(MemorySegment.ofArray(new double[heads]), loss);
             Attention.Geometry geometry =
                     new Attention.Geometry(heads, heads, size, length, (float) (1 / Math.sqrt(size)), causal, 0);
+            Op[] iteration = {
+                new Gemm(x, queryWeights, true, null, queryDifference, false),
+                new Gemm(x, keyWeights, true, null, keyDifference, false),
+                new AttentionResidual(
+                        query, key, queryDifference, keyDifference, null, loss, queryGradient, keyGradient, geometry),
+                new Gemm(transposed, queryGradient, false, null, queryWeightsGradient, false),
+                new Gemm(transposed, keyGradient, false, null, keyWeightsGradient, false)
+            };
+            long begin = System.nanoTime();
+            while (System.nanoTime() - begin < WARM_UP) {
+                time(backend, iteration);
+            }
             double[] times = new double[rounds];
-            for (int round = -2; round < rounds; round++) {
-                long start = System.nanoTime();
-                backend.run(new Gemm(x, queryWeights, true, null, queryDifference, false));
-                backend.run(new Gemm(x, keyWeights, true, null, keyDifference, false));
-                backend.run(new AttentionResidual(
-                        query, key, queryDifference, keyDifference, null, loss, queryGradient, keyGradient, geometry));
-                backend.run(new Gemm(transposed, queryGradient, false, null, queryWeightsGradient, false));
-                backend.run(new Gemm(transposed, keyGradient, false, null, keyWeightsGradient, false));
-                backend.sync();
-                if (round >= 0) {
-                    times[round] = (System.nanoTime() - start) / 1e6;
-                }
+            for (int round = 0; round < rounds; round++) {
+                times[round] = time(backend, iteration);
             }
             Arrays.sort(times);
             return times[rounds / 2];
         }
+    }
+
+    private static double time(Backend backend, Op[] iteration) {
+        long start = System.nanoTime();
+        for (Op op : iteration) {
+            backend.run(op);
+        }
+        backend.sync();
+        return (System.nanoTime() - start) / 1e6;
     }
 
     private static View normal(Scope scope, SplittableRandom random, int rows, int cols, double spread) {

@@ -1,7 +1,7 @@
 """The peer of AttentionResidual.java: PyTorch's eager autograd in fp32, with the attention of the dense weights computed before.
 
 Arguments: threads, rounds, then `length heads size causal|both` again and again. Prints a line a shape: the median in
-milliseconds.
+milliseconds, after a second of rounds that are not counted.
 """
 
 import statistics
@@ -26,16 +26,20 @@ def measure(rounds, length, heads, size, causal):
 
     with torch.no_grad():
         target = attention(weights)
-    times = []
-    for round_ in range(-2, rounds):
+
+    def iteration():
         start = time.perf_counter()
         loss = 0.5 * (attention([m * w for m, w in zip(masks, weights)]) - target).square().sum()
         loss.backward()
-        if round_ >= 0:
-            times.append(time.perf_counter() - start)
+        elapsed = time.perf_counter() - start
         for m in masks:
             m.grad = None
-    return statistics.median(times) * 1e3
+        return elapsed
+
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < 1:
+        iteration()
+    return statistics.median(iteration() for _ in range(rounds)) * 1e3
 
 
 threads, rounds = int(sys.argv[1]), int(sys.argv[2])

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Loss and gradient of attention-matrix pruning, ours against PyTorch's eager autograd in fp32: projections on both sides, the
-# dense attention known before on PyTorch's, the same threads, interleaved rounds. Needs a built project (mvn package), a JDK 25
-# and a Python with torch.
+# dense attention known before on PyTorch's, the same threads, interleaved rounds of nine iterations, each after a second of
+# iterations that are not counted. Needs a built project (mvn package), a JDK 25 and a Python with torch.
 #
 #   bench/peers/attention_residual.sh [rounds]     PYTHON and JAVA choose the interpreters
 #

@@ -1,7 +1,7 @@
 /* Loss and gradients of pruned attention weights against dense ones, for the queries [row_begin, row_end) of one sequence and
  * of the `group` query heads that share a key head; pointers are at the sequence's first token and the head's first column.
  *
- * A block of ROWS queries computes its dense logits s and their differences d = scale (dq k~ + q dk) over all keys that it
+ * A block of ROWS queries computes its dense logits s and their differences d = scale (dq k + q~ dk) over all keys that it
  * sees; then, row by row, with A = softmax(s) and m = sum A d, which a softmax does not feel,
  *
  *   F = expm1(d - m),   z = sum A F >= 0,   R = A (F - z) / (1 + z),   P = A (F + 1) / (1 + z),   S = scale P (R - sum P R)
@@ -68,24 +68,40 @@ INLINE void multiply(
     }
 }
 
-/* e^x for x in -104..89, as exponential() but with 0 below 2^-126, and e^x - 1, which is 2^n (e^r - 1) + (2^n - 1): for n = 0
- * the polynomial alone. */
+/* e^x, not below 2^-125.5, and e^x - 1, which is 2^n (e^r - 1) + (2^n - 1): for n = 0 the polynomial alone. */
 INLINE vf exponential_and_less_one(vf x, vf *less_one) {
-    x = blend(x < -104.0f, splat(-104.0f), x);
     vi n;
-    vf p = exponential_less_one_of_remainder(x, &n);
-    n = (vi)blend(n < -126, (vf)splat_int(-126), (vf)n);
+    vf p = exponential_less_one_of_remainder(lane_max(splat(-87.0f), x), &n);
     vf power = (vf)((n + 127) << 23);
     *less_one = p * power + (power - 1.0f);
-    return blend(x < -87.0f, (vf){0}, p * power + power);
+    return p * power + power;
 }
 
-INLINE float largest_lane(vf v) {
-    float largest = v[0];
-    for (int lane = 1; lane < LANES; lane++) {
-        largest = v[lane] > largest ? v[lane] : largest;
+/* Of all lanes, half by half. */
+INLINE float total_of(vf v) {
+    float lanes[LANES];
+    store(lanes, v);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+        for (int lane = 0; lane < half; lane++) {
+            lanes[lane] += lanes[lane + half];
+        }
     }
-    return largest;
+    return lanes[0];
+}
+
+INLINE float largest_of(vf v) {
+    float lanes[LANES];
+    store(lanes, v);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+        for (int lane = 0; lane < half; lane++) {
+            lanes[lane] = lanes[lane] > lanes[lane + half] ? lanes[lane] : lanes[lane + half];
+        }
+    }
+    return lanes[0];
 }
 
 /* Place of the largest s + d. */
@@ -105,16 +121,16 @@ static int64_t place_of(const float *s, const float *d, int64_t count, float lar
 static float residual(float *s, float *d, int64_t count) {
     vf most = splat(-INFINITY), highest = splat(-INFINITY), lowest = splat(-INFINITY), pruned_most = splat(-INFINITY);
     for (int64_t k = 0; k < count; k += LANES) {
-        const vf logit = load(s + k), difference = load(d + k), pruned = logit + difference;
-        most = blend(logit > most, logit, most);
-        highest = blend(difference > highest, difference, highest);
-        lowest = blend(-difference > lowest, -difference, lowest);
-        pruned_most = blend(pruned > pruned_most, pruned, pruned_most);
+        const vf logit = load(s + k), difference = load(d + k);
+        most = lane_max(logit, most);
+        highest = lane_max(difference, highest);
+        lowest = lane_max(-difference, lowest);
+        pruned_most = lane_max(logit + difference, pruned_most);
     }
-    const float maximum = largest_lane(most), pruned_maximum = largest_lane(pruned_most);
+    const float maximum = largest_of(most), pruned_maximum = largest_of(pruned_most);
     const int64_t pivot = place_of(s, d, count, pruned_maximum);
     vf totals = {0}, squares = {0}, means = {0};
-    const float span = largest_lane(highest) + largest_lane(lowest);
+    const float span = largest_of(highest) + largest_of(lowest);
     if (span > APART && span < INFINITY) { /* below, what is infinite makes NaN of all */
         vf pruned_totals = {0};
         for (int64_t k = 0; k < count; k += LANES) {
@@ -125,7 +141,7 @@ static float residual(float *s, float *d, int64_t count) {
             store(d + k, dense);
             store(s + k, pruned);
         }
-        const float share = 1 / sum(totals), pruned_share = 1 / sum(pruned_totals);
+        const float share = 1 / total_of(totals), pruned_share = 1 / total_of(pruned_totals);
         for (int64_t k = 0; k < count; k += LANES) {
             const vf pruned = load(s + k) * pruned_share, r = pruned - load(d + k) * share;
             squares += r * r;
@@ -140,7 +156,7 @@ static float residual(float *s, float *d, int64_t count) {
             weighted += dense * load(d + k);
             store(s + k, dense);
         }
-        const float share = 1 / sum(totals), shift = sum(weighted) * share;
+        const float share = 1 / total_of(totals), shift = total_of(weighted) * share;
         for (int64_t k = 0; k < count; k += LANES) {
             const vf dense = load(s + k);
             vf f;
@@ -150,7 +166,7 @@ static float residual(float *s, float *d, int64_t count) {
             store(s + k, pruned);
             store(d + k, f);
         }
-        const float z = sum(excess) * share, pruned_share = share / (1 + z);
+        const float z = total_of(excess) * share, pruned_share = share / (1 + z);
         for (int64_t k = 0; k < count; k += LANES) {
             const vf pruned = load(s + k), f = load(d + k); /* A (F + 1) and A F, before their division by sums */
             const vf r = (f - (pruned - f) * z) * pruned_share;
@@ -163,11 +179,11 @@ static float residual(float *s, float *d, int64_t count) {
     for (int64_t k = 0; k < count; k += LANES) {
         means += load(s + k) * (load(d + k) - least);
     }
-    const float mean = sum(means);
+    const float mean = total_of(means);
     for (int64_t k = 0; k < count; k += LANES) {
         store(s + k, load(s + k) * (load(d + k) - least - mean));
     }
-    return sum(squares);
+    return total_of(squares);
 }
 
 static void fill(float *values, int64_t first, int64_t last, float value) {
@@ -176,20 +192,28 @@ static void fill(float *values, int64_t first, int64_t last, float value) {
     }
 }
 
-/* Scratch of one call. */
+/* Scratch of one call, in one block, which the allocator keeps for the next call; many would go back to the system each time. */
 struct buffers {
-    float *dense_keys;  /* padded_keys / STEP x head_size x STEP: k */
-    float *joint_keys;  /* padded_keys / STEP x 2 head_size x STEP: k~ above dk */
+    float *joint_keys;  /* padded_keys / STEP x 2 head_size x STEP: k above dk */
     float *keys;        /* padded_keys x width: k~ */
     float *gradient;    /* padded_keys x width: of the keys */
     float *queries;     /* ROWS x head_size: scale q */
-    float *joint;       /* ROWS x 2 head_size: scale dq beside scale q */
+    float *joint;       /* ROWS x 2 head_size: scale dq beside scale q~ */
     float *pruned;      /* ROWS x width: scale q~ */
     float *products;    /* ROWS x width: gradient of the queries */
     float *logits;      /* ROWS x row */
     float *differences; /* ROWS x row */
     int64_t *before;    /* length + 1: packed keys before each token */
 };
+
+enum { LINE = 16 }; /* floats of a cache line */
+
+/* The next `count` floats of a block, on cache lines of their own. */
+static float *take(float **next, int64_t count) {
+    float *taken = *next;
+    *next += round_up(count, LINE);
+    return taken;
+}
 
 /* Finite values of k~ or q~ for the products with S. */
 static float finite(float value) { return isfinite(value) ? value : 0; }
@@ -206,26 +230,25 @@ int KERNEL(attention_residual_f32)(
     const int64_t padded_keys = round_up(last_token - first_token, STEP);
     const int64_t width = round_up(head_size, STEP);
     const int64_t row = padded_keys + LANES; /* rows apart by a power of two would share a set of the cache */
-    struct buffers b = {
-        scratch(head_size * padded_keys, sizeof(float)),
-        scratch(2 * head_size * padded_keys, sizeof(float)),
-        scratch(padded_keys * width, sizeof(float)),
-        scratch(padded_keys * width, sizeof(float)),
-        scratch(ROWS * head_size, sizeof(float)),
-        scratch(ROWS * 2 * head_size, sizeof(float)),
-        scratch(ROWS * width, sizeof(float)),
-        scratch(ROWS * width, sizeof(float)),
-        scratch(ROWS * row, sizeof(float)),
-        scratch(ROWS * row, sizeof(float)),
-        scratch(length + 1, sizeof(int64_t)),
-    };
-    int status = SENTEI_OUT_OF_MEMORY;
-    if (!b.dense_keys || !b.joint_keys || !b.keys || !b.gradient || !b.queries || !b.joint || !b.pruned || !b.products
-        || !b.logits || !b.differences || !b.before) {
-        goto done;
+    float *const memory = scratch(
+        padded_keys * 2 * (head_size + width) + ROWS * (3 * head_size + 2 * width + 2 * row) + 2 * (length + 1) + 10 * LINE,
+        sizeof(float));
+    if (!memory) {
+        return SENTEI_OUT_OF_MEMORY;
     }
-    memset(b.dense_keys, 0, (size_t)(head_size * padded_keys) * sizeof(float));
-    memset(b.joint_keys, 0, (size_t)(2 * head_size * padded_keys) * sizeof(float));
+    float *next = memory;
+    const struct buffers b = {
+        .joint_keys = take(&next, padded_keys * 2 * head_size),
+        .keys = take(&next, padded_keys * width),
+        .gradient = take(&next, padded_keys * width),
+        .queries = take(&next, ROWS * head_size),
+        .joint = take(&next, ROWS * 2 * head_size),
+        .pruned = take(&next, ROWS * width),
+        .products = take(&next, ROWS * width),
+        .logits = take(&next, ROWS * row),
+        .differences = take(&next, ROWS * row),
+        .before = (int64_t *)take(&next, 2 * (length + 1)),
+    };
     memset(b.keys, 0, (size_t)(padded_keys * width) * sizeof(float));
     memset(b.gradient, 0, (size_t)(padded_keys * width) * sizeof(float));
     int64_t packed = 0;
@@ -233,18 +256,24 @@ int KERNEL(attention_residual_f32)(
         b.before[t] = packed;
         if (t >= first_token && t < last_token && (visible == NULL || visible[t] != 0)) {
             const float *dense = key + t * key_stride, *difference = key_difference + t * key_difference_stride;
-            float *column = b.dense_keys + packed / STEP * STEP * head_size + packed % STEP;
-            float *joint = b.joint_keys + packed / STEP * STEP * 2 * head_size + packed % STEP;
+            float *column = b.joint_keys + packed / STEP * STEP * 2 * head_size + packed % STEP;
+            float *pruned = b.keys + packed * width;
             for (int64_t d = 0; d < head_size; d++) {
                 column[d * STEP] = dense[d];
-                joint[d * STEP] = dense[d] + difference[d];
-                joint[(head_size + d) * STEP] = difference[d];
-                b.keys[packed * width + d] = finite(dense[d] + difference[d]);
+                column[(head_size + d) * STEP] = difference[d];
+            }
+            for (int64_t d = 0; d < head_size; d++) {
+                pruned[d] = finite(dense[d] + difference[d]);
             }
             packed++;
         }
     }
     b.before[length] = packed;
+    for (int64_t k = packed; k % STEP != 0; k++) {
+        for (int64_t d = 0; d < 2 * head_size; d++) {
+            b.joint_keys[k / STEP * STEP * 2 * head_size + d * STEP + k % STEP] = 0;
+        }
+    }
 
     for (int64_t head = 0; head < group; head++) {
         loss[head] = 0;
@@ -270,7 +299,7 @@ int KERNEL(attention_residual_f32)(
                 for (int64_t d = 0; d < head_size; d++) {
                     b.queries[q * head_size + d] = scale * dense[d];
                     b.joint[q * 2 * head_size + d] = scale * difference[d];
-                    b.joint[(q * 2 + 1) * head_size + d] = scale * dense[d];
+                    b.joint[(q * 2 + 1) * head_size + d] = scale * (dense[d] + difference[d]);
                     b.pruned[q * width + d] = finite(scale * (dense[d] + difference[d]));
                 }
             }
@@ -279,7 +308,7 @@ int KERNEL(attention_residual_f32)(
             for (int64_t k = all.first; k < all.last; k += STEP) {
                 for (int64_t q = 0; q < queries; q += STRIP) {
                     multiply(
-                        head_size, b.queries + q * head_size, head_size, 1, b.dense_keys + k * head_size, STEP,
+                        head_size, b.queries + q * head_size, head_size, 1, b.joint_keys + k * 2 * head_size, STEP,
                         b.logits + q * row + k, row, 0);
                     multiply(
                         2 * head_size, b.joint + q * 2 * head_size, 2 * head_size, 1, b.joint_keys + k * 2 * head_size,
@@ -337,20 +366,8 @@ int KERNEL(attention_residual_f32)(
             }
         }
     }
-    status = SENTEI_OK;
-done:
-    free(b.dense_keys);
-    free(b.joint_keys);
-    free(b.keys);
-    free(b.gradient);
-    free(b.queries);
-    free(b.joint);
-    free(b.pruned);
-    free(b.products);
-    free(b.logits);
-    free(b.differences);
-    free(b.before);
-    return status;
+    free(memory);
+    return SENTEI_OK;
 }
 
 int KERNEL(attention_residual_merge_f32)(

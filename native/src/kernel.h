@@ -99,6 +99,27 @@ INLINE void store_first(float *p, vf v, int64_t count) { memcpy(p, &v, (size_t)c
 
 INLINE vf blend(vi condition, vf yes, vf no) { return (vf)((condition & (vi)yes) | (~condition & (vi)no)); }
 
+/* Lane by lane a > b ? a : b and a < b ? a : b: b where one of them is NaN. */
+INLINE vf lane_max(vf a, vf b) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return blend(a > b, a, b);
+#endif
+}
+
+INLINE vf lane_min(vf a, vf b) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return blend(a < b, a, b);
+#endif
+}
+
 /* Lanes in ascending order: the sum does not depend on how a compiler would shuffle. */
 INLINE double sum_double(vd v) {
     double total = 0;
@@ -204,8 +225,7 @@ INLINE vf exponential_less_one_of_remainder(vf x, vi *n) {
 /* e^x within 2 ulp. Exact limits: 0 below -104, infinity above 89, NaN for NaN. 2^n is applied in two factors so that
  * subnormal results round once. */
 INLINE vf exponential(vf x) {
-    x = blend(x > 89.0f, splat(89.0f), x);
-    x = blend(x < -104.0f, splat(-104.0f), x);
+    x = lane_max(splat(-104.0f), lane_min(splat(89.0f), x)); /* NaN stays */
     vi n;
     vf p = exponential_less_one_of_remainder(x, &n) + 1.0f;
     vi half = n >> 1;
