@@ -7,19 +7,7 @@ import java.util.stream.IntStream;
  * A graph whose nodes have features, of which most are 0, and labels. Edges have no direction; an edge that is given twice
  * counts once.
  */
-public final class LabelledGraph {
-    /** What a node is there for. */
-    public enum Split {
-        /** Its label trains. */
-        TRAIN,
-        /** Its label chooses among trained networks. */
-        VALID,
-        /** Its label judges the result. */
-        TEST,
-        /** Its neighbours hear it; its label is not used. */
-        OTHER
-    }
-
+public final class LabelledGraph implements LabelledExamples {
     private final int features;
     private final int classes;
     private final int[] labels;
@@ -98,17 +86,17 @@ public final class LabelledGraph {
         return features;
     }
 
-    /** Labels there are, those of all splits. */
+    @Override
     public int classes() {
         return classes;
     }
 
-    /** The label of a node, -1 for none. */
+    @Override
     public int label(int node) {
         return labels[node];
     }
 
-    /** The nodes of a split, ascending. */
+    @Override
     public int[] members(Split split) {
         return IntStream.range(0, nodes()).filter(node -> splits[node] == split).toArray();
     }

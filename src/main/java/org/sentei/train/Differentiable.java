@@ -1,6 +1,7 @@
 package org.sentei.train;
 
 import java.util.List;
+import org.sentei.model.GraphNetwork;
 
 /**
  * A network with the examples it is trained on. Parameters come with every call, each packed row by row, in the order of the
@@ -9,8 +10,8 @@ import java.util.List;
  * <p>Belongs to the thread that made it. Closing frees its memory.
  */
 public interface Differentiable extends AutoCloseable {
-    /** Examples there are. */
-    int examples();
+    /** The network. */
+    GraphNetwork network();
 
     /**
      * The mean cross-entropy of some examples.

@@ -14,7 +14,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import org.sentei.model.GraphNetwork;
+import org.sentei.model.LabelledExamples;
 import org.sentei.model.LabelledGraph;
+import org.sentei.model.SkeletonSequences;
 import org.sentei.platform.LibraryCache;
 import org.sentei.platform.SystemProperties;
 
@@ -29,6 +31,15 @@ public final class Torch {
                     + " classes, the network " + network.features() + " and " + network.classes());
         }
         return new NodeNetwork(network, graph);
+    }
+
+    /** The network over sequences of skeletons: examples are sequences. */
+    public static Differentiable skeletons(GraphNetwork.Skeletons network, SkeletonSequences sequences) {
+        if (sequences.joints() != network.joints() || sequences.classes() > network.classes()) {
+            throw new IllegalArgumentException("the sequences have " + sequences.joints() + " joints and "
+                    + sequences.classes() + " classes, the network " + network.joints() + " and " + network.classes());
+        }
+        return new SkeletonNetwork(network, sequences);
     }
 
     /**
@@ -73,33 +84,37 @@ public final class Torch {
 
     /** What networks share: parameters in, loss and gradients out. */
     private abstract static class Network implements Differentiable {
-        final GraphNetwork network;
         final NDManager memory;
+        private final GraphNetwork network;
+        private final LabelledExamples labels;
 
-        Network(GraphNetwork network) {
+        Network(GraphNetwork network, LabelledExamples labels) {
             this.network = network;
+            this.labels = labels;
             memory = engine().newBaseManager();
+        }
+
+        @Override
+        public final GraphNetwork network() {
+            return network;
         }
 
         /** Scores of the chosen examples. */
         abstract NDArray scores(NDManager step, NDList parameters, int[] chosen, Dropout dropped);
-
-        /** The class of an example. */
-        abstract int label(int example);
 
         @Override
         public final double loss(List<float[]> parameters, int[] chosen, Dropout dropped, List<float[]> gradients) {
             try (NDManager step = memory.newSubManager()) {
                 NDList arrays = arrays(step, parameters);
                 arrays.forEach(array -> array.setRequiresGradient(true));
-                long[] labels = new long[chosen.length];
+                long[] classes = new long[chosen.length];
                 for (int i = 0; i < chosen.length; i++) {
-                    labels[i] = label(chosen[i]);
+                    classes[i] = labels.label(chosen[i]);
                 }
                 float loss;
                 try (GradientCollector collector = engine().newGradientCollector()) {
                     NDArray logs = scores(step, arrays, chosen, dropped).logSoftmax(1);
-                    NDArray picked = logs.gather(step.create(labels).reshape(labels.length, 1), 1);
+                    NDArray picked = logs.gather(step.create(classes).reshape(classes.length, 1), 1);
                     NDArray mean = picked.mean().neg();
                     collector.backward(mean);
                     loss = mean.getFloat();
@@ -141,20 +156,10 @@ public final class Torch {
         private final Sparse features;
 
         NodeNetwork(GraphNetwork.Nodes network, LabelledGraph graph) {
-            super(network);
+            super(network, graph);
             this.graph = graph;
             adjacency = new Sparse(memory, graph.starts(), graph.neighbours(), graph.nodes());
             features = new Sparse(memory, graph.featureStarts(), graph.featureColumns(), graph.features());
-        }
-
-        @Override
-        public int examples() {
-            return graph.nodes();
-        }
-
-        @Override
-        int label(int example) {
-            return graph.label(example);
         }
 
         @Override
@@ -163,11 +168,42 @@ public final class Torch {
             NDArray a = adjacency.matrix(step, graph.weights());
             NDArray x = features.matrix(step, kept(graph.featureWeights(), dropped.share(), random));
             NDArray hidden = relu(a.matMul(x.matMul(parameters.get(0))).add(parameters.get(1)));
-            float[] ones = new float[Math.toIntExact(hidden.size())];
-            Arrays.fill(ones, 1);
-            hidden = hidden.mul(step.create(kept(ones, dropped.share(), random), hidden.getShape()));
+            hidden = without(hidden, step, dropped, random);
             NDArray all = a.matMul(hidden.matMul(parameters.get(2))).add(parameters.get(3));
             return all.get(new NDIndex("{}", step.create(chosen)));
+        }
+    }
+
+    private static final class SkeletonNetwork extends Network {
+        private final GraphNetwork.Skeletons sizes;
+        private final NDArray signals;
+
+        SkeletonNetwork(GraphNetwork.Skeletons network, SkeletonSequences sequences) {
+            super(network, sequences);
+            sizes = network;
+            signals = memory.create(
+                    sequences.signals(network.chunks()),
+                    new Shape(sequences.count(), network.joints(), network.signal()));
+        }
+
+        @Override
+        NDArray scores(NDManager step, NDList parameters, int[] chosen, Dropout dropped) {
+            SplittableRandom random = new SplittableRandom(dropped.seed());
+            NDArray x = signals.get(new NDIndex("{}", step.create(chosen)));
+            x.attach(step);
+            NDArray encoded = relu(without(x, step, dropped, random)
+                    .matMul(parameters.get(0))
+                    .add(parameters.get(1)));
+            encoded = without(encoded, step, dropped, random);
+            NDArray sum = parameters.get(2 + 2 * sizes.heads());
+            for (int k = 0; k < sizes.heads(); k++) {
+                NDArray heard = parameters.get(2 + 2 * k).matMul(encoded);
+                sum = heard.matMul(parameters.get(3 + 2 * k)).add(sum);
+            }
+            NDArray flat = relu(sum).reshape(chosen.length, (long) sizes.joints() * sizes.filters());
+            return without(flat, step, dropped, random)
+                    .matMul(parameters.get(3 + 2 * sizes.heads()))
+                    .add(parameters.get(4 + 2 * sizes.heads()));
         }
     }
 
@@ -192,6 +228,16 @@ public final class Torch {
         NDArray matrix(NDManager step, float[] elements) {
             return JniUtils.createSparseCoo(indices, (PtNDArray) step.create(elements), shape);
         }
+    }
+
+    /** A layer's inputs of which a share became 0. */
+    private static NDArray without(NDArray inputs, NDManager step, Differentiable.Dropout dropped, SplittableRandom random) {
+        if (dropped.share() == 0) {
+            return inputs;
+        }
+        float[] ones = new float[Math.toIntExact(inputs.size())];
+        Arrays.fill(ones, 1);
+        return inputs.mul(step.create(kept(ones, dropped.share(), random), inputs.getShape()));
     }
 
     /** Values of which a share became 0, the others scaled up. */

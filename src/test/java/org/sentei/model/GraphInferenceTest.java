@@ -15,7 +15,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.Scope;
-import org.sentei.model.LabelledGraph.Split;
+import org.sentei.model.LabelledExamples.Split;
 
 /** Networks on a backend, dense and without their zeros, against their formulas in fp64. */
 class GraphInferenceTest {

@@ -1,8 +1,6 @@
 package org.sentei.engine.training;
 
 import java.io.IOException;
-import java.lang.foreign.MemorySegment;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
@@ -11,7 +9,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.function.Function;
-import java.util.stream.IntStream;
 import org.sentei.engine.Fingerprint;
 import org.sentei.engine.Journaling;
 import org.sentei.engine.Progress;
@@ -19,17 +16,14 @@ import org.sentei.engine.RunException;
 import org.sentei.engine.Stopwatch;
 import org.sentei.engine.Version;
 import org.sentei.format.FormatException;
-import org.sentei.format.GraphFolder;
 import org.sentei.format.NetworkFolder;
 import org.sentei.format.OutputFolder;
 import org.sentei.format.PendingFile;
-import org.sentei.format.Sha256;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.DeviceException;
 import org.sentei.model.GraphNetwork;
-import org.sentei.model.LabelledGraph;
-import org.sentei.model.LabelledGraph.Split;
+import org.sentei.model.LabelledExamples.Split;
 import org.sentei.train.Differentiable;
 import org.sentei.train.Torch;
 import org.sentei.train.TrainingException;
@@ -40,31 +34,25 @@ public final class GraphTraining {
     private static final double OUTSIDE = 0.01;
 
     private final TrainingRecipe recipe;
-    private final LabelledGraph graph;
-    private final GraphNetwork.Nodes network;
+    private final TrainingData data;
     private final Differentiable examples;
     private final Backend device;
     private final Progress progress;
 
     private GraphTraining(
-            TrainingRecipe recipe,
-            LabelledGraph graph,
-            GraphNetwork.Nodes network,
-            Differentiable examples,
-            Backend device,
-            Progress progress) {
+            TrainingRecipe recipe, TrainingData data, Differentiable examples, Backend device, Progress progress) {
         this.recipe = recipe;
-        this.graph = graph;
-        this.network = network;
+        this.data = data;
         this.examples = examples;
         this.device = device;
         this.progress = progress;
     }
 
     /**
-     * Trains a network on a labelled graph.
+     * Trains a network on a labelled graph or on sequences of skeletons.
      *
-     * @param data a folder that {@link GraphFolder} reads
+     * @param source what {@link org.sentei.format.GraphFolder}, {@link org.sentei.format.SkeletonTable} or
+     *     {@link org.sentei.format.SbuFolder} reads, or {@link org.sentei.format.SyntheticSkeletons#NAME}
      * @param out absent or empty; gets {@code model.safetensors}, {@code config.json}, {@code recipe.yaml} and
      *     {@code report.json}
      * @param journaling whether a run that ends early can be resumed; the learning rate may be another then
@@ -75,7 +63,7 @@ public final class GraphTraining {
      */
     public static TrainingReport run(
             TrainingRecipe recipe,
-            Path data,
+            Path source,
             Path out,
             Journaling journaling,
             String backend,
@@ -88,27 +76,21 @@ public final class GraphTraining {
             throw new DeviceException(
                     "pytorch", "training", missing.getMessage(), DeviceException.Kind.UNSUPPORTED, missing);
         }
-        if (!GraphFolder.isOne(data)) {
-            throw new FormatException("data " + data + ": it holds no graph, which is nodes.csv, edges.csv and"
-                    + " features.csv[.gz]; give the folder of one");
-        }
-        LabelledGraph graph = GraphFolder.read(data);
-        GraphNetwork.Nodes network =
-                new GraphNetwork.Nodes(graph.features(), recipe.network().hidden(), graph.classes());
-        try (Backend device = Backends.find(backend).open(options);
+        TrainingData data = TrainingData.read(source);
+        try (Differentiable examples = data.with(recipe.network());
+                Backend device = Backends.find(backend).open(options);
                 OutputFolder output =
                         journaling == Journaling.RESUME ? OutputFolder.resume(out) : OutputFolder.create(out);
-                Differentiable examples = Torch.nodes(network, graph);
                 TrainingJournal journal = new TrainingJournal(
                         output,
-                        fingerprint(recipe, graph, device),
+                        fingerprint(recipe, data, device),
                         recipe.training().learningRate(),
                         watch,
                         progress)) {
             if (journaling == Journaling.RESUME) {
                 progress.resumed(journal.steps());
             }
-            GraphTraining training = new GraphTraining(recipe, graph, network, examples, device, progress);
+            GraphTraining training = new GraphTraining(recipe, data, examples, device, progress);
             Function<PmpSettings.Budget, PmpTraining.Checkpoints> checkpoints =
                     journaling == Journaling.OFF ? budget -> PmpTraining.Checkpoints.NONE : journal::of;
             PmpTraining.Trained trained = training.train(recipe.settings().budget(), checkpoints);
@@ -118,8 +100,8 @@ public final class GraphTraining {
                 baseline = new TrainingReport.Baseline(
                         training.zeros(other.parameters()), training.accuracy(other.parameters()));
             }
-            TrainingReport report = training.report(data, trained, baseline, journal);
-            write(output, network, trained.parameters(), recipe, report);
+            TrainingReport report = training.report(trained, baseline, journal);
+            write(output, examples.network(), trained.parameters(), recipe, report);
             return report;
         } catch (IOException failed) {
             throw new RunException(
@@ -129,7 +111,7 @@ public final class GraphTraining {
     }
 
     /** All that the bytes of a result depend on, but for the learning rate, which may be lowered on the way. */
-    private static Fingerprint fingerprint(TrainingRecipe recipe, LabelledGraph graph, Backend device) {
+    private static Fingerprint fingerprint(TrainingRecipe recipe, TrainingData data, Backend device) {
         Map<String, String> fields = new HashMap<>(Fingerprint.fields(device.info()));
         TrainingRecipe.Training training = recipe.training();
         fields.put("sentei", Version.current());
@@ -141,32 +123,18 @@ public final class GraphTraining {
         fields.put("recipe.training.decay", Double.toString(training.decay()));
         fields.put("recipe.steps", recipe.steps().toString());
         fields.put("recipe.storage", recipe.storage().toString());
-        fields.put("data", hash(graph));
+        fields.put("data", data.sha256());
         return new Fingerprint(fields);
-    }
-
-    private static String hash(LabelledGraph graph) {
-        Sha256 hash = new Sha256()
-                .add(MemorySegment.ofArray(graph.starts()))
-                .add(MemorySegment.ofArray(graph.neighbours()))
-                .add(MemorySegment.ofArray(graph.featureStarts()))
-                .add(MemorySegment.ofArray(graph.featureColumns()))
-                .add(MemorySegment.ofArray(
-                        IntStream.range(0, graph.nodes()).map(graph::label).toArray()));
-        for (Split split : Split.values()) {
-            hash.add(split.name().getBytes(StandardCharsets.US_ASCII)).add(MemorySegment.ofArray(graph.members(split)));
-        }
-        return hash.hex();
     }
 
     private PmpTraining.Trained train(
             PmpSettings.Budget budget, Function<PmpSettings.Budget, PmpTraining.Checkpoints> checkpoints) {
-        return new PmpTraining(network, examples, graph.members(Split.TRAIN), recipe.settings(budget))
+        return new PmpTraining(examples, data.examples().members(Split.TRAIN), recipe.settings(budget))
                 .run(device, recipe.seed(), checkpoints.apply(budget), progress);
     }
 
     private TrainingReport report(
-            Path data, PmpTraining.Trained trained, TrainingReport.Baseline baseline, TrainingJournal journal) {
+            PmpTraining.Trained trained, TrainingReport.Baseline baseline, TrainingJournal journal) {
         List<String> warnings = new ArrayList<>(journal.warnings());
         double outside = trained.curve().stream()
                 .mapToDouble(TrainingReport.Point::outside)
@@ -185,18 +153,17 @@ public final class GraphTraining {
                 Math.round(1000 * journal.watch().seconds()) / 1000.0,
                 recipe.seed(),
                 new TrainingReport.Model(
-                        network.architecture(),
-                        network.parameters().stream()
+                        examples.network().architecture(),
+                        examples.network().parameters().stream()
                                 .mapToLong(GraphNetwork.Parameter::count)
                                 .sum()),
-                new TrainingReport.Data(
-                        data.toString(), graph.nodes(), graph.features(), graph.classes(), isolated(graph)),
+                data.described(),
                 device.info().backend(),
                 recipe.settings().budget().label(),
                 recipe.settings().rate().toPlainString(),
                 trained.mask().count(),
                 zeros(trained.parameters()),
-                network.parameters().stream()
+                examples.network().parameters().stream()
                         .filter(GraphNetwork.Parameter::prunable)
                         .mapToLong(GraphNetwork.Parameter::count)
                         .sum(),
@@ -208,7 +175,7 @@ public final class GraphTraining {
 
     private static void write(
             OutputFolder output,
-            GraphNetwork.Nodes network,
+            GraphNetwork network,
             List<float[]> parameters,
             TrainingRecipe recipe,
             TrainingReport report)
@@ -222,7 +189,7 @@ public final class GraphTraining {
     private long zeros(List<float[]> parameters) {
         long zeros = 0;
         for (int i = 0; i < parameters.size(); i++) {
-            if (network.parameters().get(i).prunable()) {
+            if (examples.network().parameters().get(i).prunable()) {
                 for (float weight : parameters.get(i)) {
                     zeros += weight == 0 ? 1 : 0;
                 }
@@ -231,21 +198,13 @@ public final class GraphTraining {
         return zeros;
     }
 
-    private static int isolated(LabelledGraph graph) {
-        int isolated = 0;
-        for (int node = 0; node < graph.nodes(); node++) {
-            isolated += graph.degree(node) == 1 ? 1 : 0;
-        }
-        return isolated;
-    }
-
     private TrainingReport.Accuracy accuracy(List<float[]> parameters) {
         return new TrainingReport.Accuracy(
                 accuracy(parameters, Split.TRAIN), accuracy(parameters, Split.VALID), accuracy(parameters, Split.TEST));
     }
 
     private double accuracy(List<float[]> parameters, Split split) {
-        int[] chosen = graph.members(split);
+        int[] chosen = data.examples().members(split);
         if (chosen.length == 0) {
             return 0;
         }
@@ -261,7 +220,7 @@ public final class GraphTraining {
                 }
                 best = scores[i * classes + c] > scores[i * classes + best] ? c : best;
             }
-            right += best == graph.label(chosen[i]) ? 1 : 0;
+            right += best == data.examples().label(chosen[i]) ? 1 : 0;
         }
         return (double) right / chosen.length;
     }

@@ -15,7 +15,6 @@ import org.sentei.kernel.SoftHistogram.Bins;
 import org.sentei.kernel.SoftHistogram.Mass;
 import org.sentei.method.LatentWeights;
 import org.sentei.method.Prior;
-import org.sentei.model.GraphNetwork;
 import org.sentei.model.GraphNetwork.Parameter;
 import org.sentei.tensor.BitMask;
 import org.sentei.train.Differentiable;
@@ -38,14 +37,12 @@ final class PmpTraining {
     /** Steps that a killed training loses at most. */
     private static final int KEPT = 25;
 
-    private final GraphNetwork network;
     private final Differentiable examples;
     private final int[] training;
     private final PmpSettings settings;
 
     /** @param training examples whose loss is lowered */
-    PmpTraining(GraphNetwork network, Differentiable examples, int[] training, PmpSettings settings) {
-        this.network = network;
+    PmpTraining(Differentiable examples, int[] training, PmpSettings settings) {
         this.examples = examples;
         this.training = training.clone();
         this.settings = settings;
@@ -114,7 +111,7 @@ final class PmpTraining {
     }
 
     private final class Run {
-        private final List<Parameter> parameters = network.parameters();
+        private final List<Parameter> parameters = examples.network().parameters();
         /** Begins the seeds of what single steps drop. */
         private final long drops;
 

@@ -1,10 +1,13 @@
 package org.sentei.engine.training;
 
+import com.fasterxml.jackson.annotation.JsonCreator;
 import java.math.BigDecimal;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
 import org.sentei.engine.recipe.Nearest;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.recipe.RecipeText;
@@ -31,18 +34,56 @@ public record TrainingRecipe(
         Storage storage,
         String text) {
     private static final int LARGEST_FILE = 1 << 16;
-    private static final List<String> BUILT_IN = List.of("pmp-90", "pmp-95", "pmp-99");
+    private static final List<String> BUILT_IN =
+            List.of("pmp-90", "pmp-95", "pmp-99", "pmp-skeletons-90", "pmp-skeletons-95", "pmp-skeletons-99");
+
+    /** Sizes of the network; the data give the others. */
+    public sealed interface Network {
+        /**
+         * The network that has such sizes.
+         *
+         * @param sizes by name
+         */
+        @JsonCreator(mode = JsonCreator.Mode.DELEGATING)
+        static Network of(Map<String, Integer> sizes) {
+            if (sizes.keySet().equals(Set.of("hidden"))) {
+                return new Nodes(sizes.get("hidden"));
+            }
+            if (sizes.keySet().equals(Set.of("chunks", "heads", "channels", "filters"))) {
+                return new Skeletons(
+                        sizes.get("chunks"), sizes.get("heads"), sizes.get("channels"), sizes.get("filters"));
+            }
+            throw new IllegalArgumentException("it has either hidden, for the nodes of a graph, or chunks, heads, channels"
+                    + " and filters, for sequences of skeletons, not " + sizes.keySet());
+        }
+    }
 
     /**
-     * Sizes of the network; the data give the others.
+     * For the nodes of a graph.
      *
      * @param hidden channels between the two layers
      */
-    public record Network(int hidden) {
-        public Network {
-            if (hidden < 1 || hidden > 1 << 16) {
-                throw new IllegalArgumentException("hidden goes from 1 to 65536, not " + hidden);
-            }
+    public record Nodes(int hidden) implements Network {
+        public Nodes {
+            range("hidden", hidden, 1 << 16);
+        }
+    }
+
+    /** For sequences of skeletons; see {@link org.sentei.model.GraphNetwork.Skeletons}. */
+    public record Skeletons(int chunks, int heads, int channels, int filters) implements Network {
+        private static final int MOST = 1 << 10;
+
+        public Skeletons {
+            range("chunks", chunks, MOST);
+            range("heads", heads, MOST);
+            range("channels", channels, MOST);
+            range("filters", filters, MOST);
+        }
+    }
+
+    private static void range(String key, int value, int most) {
+        if (value < 1 || value > most) {
+            throw new IllegalArgumentException(key + " goes from 1 to " + most + ", not " + value);
         }
     }
 

@@ -54,12 +54,23 @@ public record TrainingReport(
      */
     public record Model(String architecture, long parameters) {}
 
+    /** What it was trained on. */
+    public sealed interface Data {}
+
     /**
-     * What it was trained on.
+     * A graph.
      *
      * @param isolated nodes that no other reaches
      */
-    public record Data(String source, int nodes, int features, int classes, int isolated) {}
+    public record Graph(String source, int nodes, int features, int classes, int isolated) implements Data {}
+
+    /**
+     * Sequences of skeletons.
+     *
+     * @param synthetic whether they were generated, not recorded
+     */
+    public record Sequences(String source, boolean synthetic, int sequences, int joints, int classes)
+            implements Data {}
 
     /** Shares of right labels; 0 where a split is empty. */
     public record Accuracy(double train, double valid, double test) {}
