@@ -22,8 +22,10 @@ import picocli.CommandLine.Option;
             "Example: nine of ten weights go, magnitude pruning beside it for comparison",
             "  sentei train --recipe pmp-90 --data cora/ --out cora-90/",
             "",
-            "DATA is a folder with nodes.csv (node,label,split), edges.csv (source,target) and features.csv or",
-            "features.csv.gz (node,feature). Built-in recipes: pmp-90, pmp-95, pmp-99."
+            "DATA is a graph, a folder with nodes.csv (node,label,split), edges.csv (source,target) and features.csv or",
+            "features.csv.gz (node,feature); or sequences of skeletons, a CSV file of sequence,frame,joint,x,y,z,label",
+            "or a folder of the SBU Interaction data; or the name synthetic-skeletons, for drawn ones. Built-in recipes:",
+            "pmp-90, pmp-95, pmp-99 for graphs, pmp-skeletons-90, pmp-skeletons-95, pmp-skeletons-99 for skeletons."
         })
 final class TrainCommand implements Callable<Integer> {
     private final Terminal terminal;

@@ -15,8 +15,8 @@ import org.sentei.kernel.Backend;
 import org.sentei.kernel.Scope;
 import org.sentei.model.GraphInference;
 import org.sentei.model.GraphNetwork;
-import org.sentei.model.LabelledGraph;
 import org.sentei.model.LabelledExamples.Split;
+import org.sentei.model.LabelledGraph;
 import org.sentei.model.NodeInference;
 
 /** How well a trained graph network labels nodes, and how fast it does with and without its zeros. */

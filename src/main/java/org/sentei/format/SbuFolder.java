@@ -94,7 +94,8 @@ public final class SbuFolder {
                     .sorted()
                     .toList();
         } catch (IOException e) {
-            throw new FormatException(parent + " cannot be read (" + e.getMessage() + "): give a folder of the data", e);
+            throw new FormatException(
+                    parent + " cannot be read (" + e.getMessage() + "): give a folder of the data", e);
         }
     }
 }

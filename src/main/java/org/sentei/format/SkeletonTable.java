@@ -49,7 +49,7 @@ public final class SkeletonTable {
         int ofLabel = row.number(LABEL, MOST_LABELS);
         Split ofSplit = row.columns() > SPLIT ? row.split(SPLIT) : null;
         if (ofSequence != sequence || ofFrame != frame) {
-            if (ofSequence < sequence || ofSequence == sequence && ofFrame < frame) {
+            if (ofSequence < sequence || (ofSequence == sequence && ofFrame < frame)) {
                 throw row.wrong("it stands behind sequence " + sequence + ", frame " + frame
                         + ": sort the lines by sequence, frame and joint");
             }

@@ -91,7 +91,8 @@ public final class SyntheticSkeletons {
         double beats = random.nextDouble(1.5, 4);
         double[] phases = random.doubles(16, 0, 2 * Math.PI).toArray();
         double[] paces = random.doubles(16, 0.5, 2).toArray();
-        double[] away = random.doubles(16).map(ignored -> random.nextGaussian(0, IDLE)).toArray();
+        double[] away =
+                random.doubles(16).map(ignored -> random.nextGaussian(0, IDLE)).toArray();
         double[] offsets = random.doubles(JOINTS * SkeletonSequences.DIMENSIONS)
                 .map(ignored -> random.nextGaussian(0, OFFSET))
                 .toArray();

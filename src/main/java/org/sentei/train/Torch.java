@@ -191,9 +191,8 @@ public final class Torch {
             SplittableRandom random = new SplittableRandom(dropped.seed());
             NDArray x = signals.get(new NDIndex("{}", step.create(chosen)));
             x.attach(step);
-            NDArray encoded = relu(without(x, step, dropped, random)
-                    .matMul(parameters.get(0))
-                    .add(parameters.get(1)));
+            NDArray encoded = relu(
+                    without(x, step, dropped, random).matMul(parameters.get(0)).add(parameters.get(1)));
             encoded = without(encoded, step, dropped, random);
             NDArray sum = parameters.get(2 + 2 * sizes.heads());
             for (int k = 0; k < sizes.heads(); k++) {
@@ -231,7 +230,8 @@ public final class Torch {
     }
 
     /** A layer's inputs of which a share became 0. */
-    private static NDArray without(NDArray inputs, NDManager step, Differentiable.Dropout dropped, SplittableRandom random) {
+    private static NDArray without(
+            NDArray inputs, NDManager step, Differentiable.Dropout dropped, SplittableRandom random) {
         if (dropped.share() == 0) {
             return inputs;
         }

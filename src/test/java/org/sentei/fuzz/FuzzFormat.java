@@ -14,7 +14,8 @@ enum FuzzFormat {
     TOKENIZER(4),
     DATA(2),
     INPUT_IDS(1),
-    STATISTICS(2);
+    STATISTICS(2),
+    SKELETONS(2);
 
     private final int share;
 
@@ -52,6 +53,7 @@ enum FuzzFormat {
             case DATA -> new DataTarget();
             case INPUT_IDS -> new InputIdsTarget();
             case STATISTICS -> new StatisticsTarget();
+            case SKELETONS -> new SkeletonsTarget();
         };
     }
 }

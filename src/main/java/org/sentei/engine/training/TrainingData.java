@@ -54,8 +54,7 @@ sealed interface TrainingData {
             return new Sequences(data.toString(), false, SkeletonTable.read(data));
         }
         if (data.toString().equals(SyntheticSkeletons.NAME)) {
-            return new Sequences(
-                    SyntheticSkeletons.NAME, true, SyntheticSkeletons.draw(SyntheticSkeletons.SEED));
+            return new Sequences(SyntheticSkeletons.NAME, true, SyntheticSkeletons.draw(SyntheticSkeletons.SEED));
         }
         throw new FormatException("data " + data + ": it is neither a graph, which is a folder of nodes.csv, edges.csv"
                 + " and features.csv[.gz], nor sequences of skeletons, which are one CSV file, a folder of the SBU"

@@ -46,6 +46,11 @@ public record TrainingRecipe(
          */
         @JsonCreator(mode = JsonCreator.Mode.DELEGATING)
         static Network of(Map<String, Integer> sizes) {
+            sizes.forEach((name, size) -> {
+                if (size == null) {
+                    throw new IllegalArgumentException(name + " is empty; give a number");
+                }
+            });
             if (sizes.keySet().equals(Set.of("hidden"))) {
                 return new Nodes(sizes.get("hidden"));
             }
@@ -53,8 +58,9 @@ public record TrainingRecipe(
                 return new Skeletons(
                         sizes.get("chunks"), sizes.get("heads"), sizes.get("channels"), sizes.get("filters"));
             }
-            throw new IllegalArgumentException("it has either hidden, for the nodes of a graph, or chunks, heads, channels"
-                    + " and filters, for sequences of skeletons, not " + sizes.keySet());
+            throw new IllegalArgumentException(
+                    "it has either hidden, for the nodes of a graph, or chunks, heads, channels"
+                            + " and filters, for sequences of skeletons, not " + sizes.keySet());
         }
     }
 
@@ -175,7 +181,7 @@ public record TrainingRecipe(
         return parse(nameOrPath, RecipeText.of(path, LARGEST_FILE));
     }
 
-    private static String text(String builtIn) {
+    static String text(String builtIn) {
         return RecipeText.builtIn(TrainingRecipe.class, builtIn + ".yaml");
     }
 

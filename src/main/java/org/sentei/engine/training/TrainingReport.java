@@ -69,8 +69,7 @@ public record TrainingReport(
      *
      * @param synthetic whether they were generated, not recorded
      */
-    public record Sequences(String source, boolean synthetic, int sequences, int joints, int classes)
-            implements Data {}
+    public record Sequences(String source, boolean synthetic, int sequences, int joints, int classes) implements Data {}
 
     /** Shares of right labels; 0 where a split is empty. */
     public record Accuracy(double train, double valid, double test) {}
