@@ -39,6 +39,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.UnaryOperator;
+import org.lwjgl.opencl.CL10;
 import org.sentei.backend.gpu.GpuDevice;
 import org.sentei.backend.gpu.KernelSource;
 import org.sentei.backend.gpu.Launch;
@@ -102,26 +103,26 @@ final class OpenClDevice implements GpuDevice {
                 "");
         MemorySegment device = arena.allocateFrom(ValueLayout.JAVA_LONG, found.id());
         long created = 0;
+        List<Long> queues = new ArrayList<>();
         try {
             created = nclCreateContext(0, 1, device.address(), 0, 0, code.address());
             checkCode("clCreateContext");
-            context = created;
-            queue = commandQueue();
-            uploads = commandQueue();
-            downloading = commandQueue();
+            while (queues.size() < 3) {
+                queues.add(nclCreateCommandQueue(created, found.id(), 0, code.address()));
+                checkCode("clCreateCommandQueue");
+            }
         } catch (RuntimeException e) {
+            queues.stream().filter(each -> each != 0).forEach(CL10::clReleaseCommandQueue);
             if (created != 0) {
                 clReleaseContext(created);
             }
             arena.close();
             throw e;
         }
-    }
-
-    private long commandQueue() {
-        long created = nclCreateCommandQueue(context, found.id(), 0, code.address());
-        checkCode("clCreateCommandQueue");
-        return created;
+        context = created;
+        queue = queues.get(0);
+        uploads = queues.get(1);
+        downloading = queues.get(2);
     }
 
     private void checkCode(String call) {
