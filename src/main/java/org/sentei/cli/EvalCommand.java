@@ -5,7 +5,10 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.function.BooleanSupplier;
+import org.sentei.engine.Progress;
 import org.sentei.engine.Sentei;
+import org.sentei.engine.training.GraphEvaluation;
+import org.sentei.format.NetworkFolder;
 import org.sentei.kernel.Backend;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -19,7 +22,7 @@ import picocli.CommandLine.Spec;
         name = "eval",
         description = "Measures a model: perplexity of a decoder on text; of an encoder, retrieval (.tsv with query and"
                 + " answer), rank correlation (.tsv with sentence1, sentence2 and score), and the cosine to the original; of a"
-                + " graph network, accuracy on a graph's folder, and its time with and without what is zero.",
+                + " graph network, accuracy on what train takes, and its time with and without what is zero.",
         footer = {"", "Example: what did pruning cost?", "  sentei eval llama-50/ --against llama/ --data held-out.txt"
         })
 final class EvalCommand implements Callable<Integer> {
@@ -82,20 +85,9 @@ final class EvalCommand implements Callable<Integer> {
         compute.check();
         compute.warn(terminal);
         Path located = model.locate();
-        Sentei.EvaluationRequest request = new Sentei.EvaluationRequest(
-                located,
-                Optional.ofNullable(original).map(ModelArgument::locate),
-                data,
-                Optional.ofNullable(tokenizer),
-                Optional.ofNullable(length),
-                compute.backend,
-                options);
         Document document;
         try (ProgressBar progress = new ProgressBar(terminal, cancelled)) {
-            document = new Document(
-                    located.toString(),
-                    data.toString(),
-                    attention ? Sentei.attentionErrors(request, progress) : Sentei.evaluate(request, progress));
+            document = new Document(located.toString(), data.toString(), metrics(located, options, progress));
         }
         if (common.json) {
             Json.print(terminal, document);
@@ -112,5 +104,21 @@ final class EvalCommand implements Callable<Integer> {
         }
         table.print(terminal.out());
         return ExitCode.OK;
+    }
+
+    private List<Sentei.Metric> metrics(Path located, Backend.Options options, Progress progress) {
+        Optional<Path> against = Optional.ofNullable(original).map(ModelArgument::locate);
+        if (NetworkFolder.isOne(located)) {
+            return GraphEvaluation.of(located, against, data, compute.backend, options, progress);
+        }
+        Sentei.EvaluationRequest request = new Sentei.EvaluationRequest(
+                located,
+                against,
+                data,
+                Optional.ofNullable(tokenizer),
+                Optional.ofNullable(length),
+                compute.backend,
+                options);
+        return attention ? Sentei.attentionErrors(request, progress) : Sentei.evaluate(request, progress);
     }
 }

@@ -11,7 +11,6 @@ import org.sentei.engine.recipe.RecipeException;
 import org.sentei.format.FormatException;
 import org.sentei.format.HuggingFaceFolder;
 import org.sentei.format.HuggingFaceWriter;
-import org.sentei.format.NetworkFolder;
 import org.sentei.format.OutputFolder;
 import org.sentei.format.SafetensorsWriter;
 import org.sentei.format.Storage;
@@ -175,7 +174,7 @@ public final class Sentei {
     /**
      * Measures a model, and the original beside it.
      *
-     * @return accuracies of a graph network, its zeros, and its time dense and without what is zero; perplexity for a decoder; for an encoder what the data allow: mrr and top1, or spearman, and with an original
+     * @return perplexity for a decoder; for an encoder what the data allow: mrr and top1, or spearman, and with an original
      *     the mean cosine of their vectors
      * @throws org.sentei.kernel.DeviceException when the backend is not available, or fails
      * @throws org.sentei.format.FormatException when model, data or tokenizer cannot be read or do not fit each other
@@ -188,11 +187,6 @@ public final class Sentei {
     }
 
     private static List<Metric> measure(EvaluationRequest request, Progress progress) {
-        if (NetworkFolder.isOne(request.model())) {
-            try (Backend backend = Backends.find(request.backend()).open(request.options())) {
-                return GraphEvaluation.of(request.model(), request.original(), request.data(), backend, progress);
-            }
-        }
         try (Backend backend = Backends.find(request.backend()).open(request.options());
                 OpenModel model =
                         OpenModel.open(request.model(), request.options().threads());

@@ -75,18 +75,10 @@ class GraphTrainingTest {
     void theFolderIsEvaluatedToWhatTheReportSays(int steps) {
         Path out = folder.resolve("evaluated" + steps);
         TrainingReport report = train("0.9", "dynamic-quantile", steps, 0.05, out);
-        Map<String, Double> figures = Sentei.evaluate(
-                        new Sentei.EvaluationRequest(
-                                out,
-                                Optional.of(out),
-                                data,
-                                Optional.empty(),
-                                Optional.empty(),
-                                "cpu",
-                                Backend.Options.defaults()),
-                        Progress.NONE)
-                .stream()
-                .collect(Collectors.toMap(Sentei.Metric::metric, Sentei.Metric::value));
+        Map<String, Double> figures =
+                GraphEvaluation.of(out, Optional.of(out), data, "cpu", Backend.Options.defaults(), Progress.NONE)
+                        .stream()
+                        .collect(Collectors.toMap(Sentei.Metric::metric, Sentei.Metric::value));
         assertThat(figures).containsEntry("zeros", (double) report.zeros());
         assertThat(figures.get("accuracy_train")).isEqualTo(report.accuracy().train());
         assertThat(figures.get("accuracy_valid")).isEqualTo(report.accuracy().valid());
