@@ -19,11 +19,12 @@ import org.sentei.tensor.Tensor;
 
 /**
  * A trained graph network as a folder: {@code config.json} says the architecture and its sizes, {@code model.safetensors} holds
- * the parameters under their names, all F32.
+ * the parameters under their names, all F32. {@code model.onnx} is the same for other tools; it is not read here.
  */
 public final class NetworkFolder {
     private static final String CONFIG = "config.json";
     private static final String WEIGHTS = "model.safetensors";
+    private static final String ONNX = "model.onnx";
     private static final String ARCHITECTURE = "architecture";
     private static final int LARGEST_CONFIG = 1 << 16;
 
@@ -52,9 +53,9 @@ public final class NetworkFolder {
     }
 
     /**
-     * Writes configuration and parameters into a folder.
+     * Writes configuration, parameters and ONNX graph into a folder.
      *
-     * @param storage of pruned matrices
+     * @param storage of pruned matrices in the safetensors file
      */
     public static void write(Path folder, GraphNetwork network, List<float[]> parameters, Storage storage)
             throws IOException {
@@ -73,6 +74,7 @@ public final class NetworkFolder {
                 Files.move(packed, weights);
             }
         }
+        Files.write(folder.resolve(ONNX), NetworkOnnx.of(network, parameters).toByteArray());
         Map<String, Object> config = new LinkedHashMap<>();
         config.put(ARCHITECTURE, network.architecture());
         config.putAll(network.sizes());

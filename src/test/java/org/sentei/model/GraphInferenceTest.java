@@ -3,24 +3,41 @@ package org.sentei.model;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.sentei.format.NetworkFolder;
+import org.sentei.format.OnnxFile;
+import org.sentei.format.Storage;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.Scope;
 import org.sentei.model.LabelledExamples.Split;
+import org.sentei.model.onnx.OnnxSession;
+import org.sentei.tensor.DType;
+import org.sentei.tensor.Floats;
+import org.sentei.tensor.Shape;
+import org.sentei.tensor.Tensor;
 
 /** Networks on a backend, dense and without their zeros, against their formulas in fp64. */
 class GraphInferenceTest {
     private static final int NODES = 37;
     private static final int BATCH = 5;
+
+    @TempDir
+    private Path folder;
 
     static Stream<Arguments> backendsAndRates() {
         return Stream.of("reference", "cpu")
@@ -49,11 +66,7 @@ class GraphInferenceTest {
     void sequencesGetTheScoresOfTheFormula(String backend, double rate) {
         GraphNetwork.Skeletons network = new GraphNetwork.Skeletons(7, 3, 2, 5, 6, 4);
         List<float[]> parameters = parameters(network, rate);
-        SplittableRandom random = new SplittableRandom(4);
-        float[] signals = new float[BATCH * 7 * network.signal()];
-        for (int i = 0; i < signals.length; i++) {
-            signals[i] = (float) random.nextDouble(-1, 1);
-        }
+        float[] signals = signals(network);
         double[] expected = expected(network, parameters, signals);
         try (Backend device = Backends.find(backend).open(Backend.Options.defaults());
                 Scope scope = new Scope(device);
@@ -63,6 +76,48 @@ class GraphInferenceTest {
             agrees(sparse.scores(signals), expected);
             assertThatThrownBy(() -> sparse.scores(new float[1])).hasMessageContaining("batch of 5 sequences");
         }
+    }
+
+    @ParameterizedTest
+    @ValueSource(doubles = {0, 0.95})
+    void onnxRuntimeGivesTheSameScores(double rate) throws IOException {
+        GraphNetwork.Nodes nodes = new GraphNetwork.Nodes(23, 9, 4);
+        LabelledGraph graph = graph();
+        double[] x = features(nodes, graph);
+        double[] adjacency = adjacency(graph);
+        agrees(
+                onnxRuntime(
+                        nodes,
+                        parameters(nodes, rate),
+                        tensor("features", x, NODES, 23),
+                        tensor("adjacency", adjacency, NODES, NODES)),
+                expected(nodes, parameters(nodes, rate), graph));
+        GraphNetwork.Skeletons skeletons = new GraphNetwork.Skeletons(7, 3, 2, 5, 6, 4);
+        float[] signals = signals(skeletons);
+        agrees(
+                onnxRuntime(
+                        skeletons,
+                        parameters(skeletons, rate),
+                        tensor("signals", doubles(signals), BATCH, 7, skeletons.signal())),
+                expected(skeletons, parameters(skeletons, rate), signals));
+    }
+
+    private float[] onnxRuntime(GraphNetwork network, List<float[]> parameters, Tensor... inputs) throws IOException {
+        NetworkFolder.write(folder, network, parameters, Storage.DENSE);
+        try (OnnxFile file = OnnxFile.open(folder.resolve("model.onnx"));
+                Arena arena = Arena.ofConfined();
+                OnnxSession session = OnnxSession.open(file.tapped(List.of(), List.of(), arena), 1)) {
+            return Floats.toArray(
+                    session.run(List.of(inputs), List.of("scores")).get("scores"));
+        }
+    }
+
+    private static Tensor tensor(String name, double[] values, long... sizes) {
+        float[] narrow = new float[values.length];
+        for (int i = 0; i < narrow.length; i++) {
+            narrow[i] = (float) values[i];
+        }
+        return new Tensor(name, DType.F32, Shape.of(sizes), MemorySegment.ofArray(narrow));
     }
 
     @Test
@@ -114,19 +169,38 @@ class GraphInferenceTest {
         return new LabelledGraph(23, 4, sources, targets, starts, columns, new int[NODES], splits);
     }
 
-    private static double[] expected(GraphNetwork.Nodes network, List<float[]> parameters, LabelledGraph graph) {
+    private static float[] signals(GraphNetwork.Skeletons network) {
+        SplittableRandom random = new SplittableRandom(4);
+        float[] signals = new float[BATCH * network.joints() * network.signal()];
+        for (int i = 0; i < signals.length; i++) {
+            signals[i] = (float) random.nextDouble(-1, 1);
+        }
+        return signals;
+    }
+
+    private static double[] features(GraphNetwork.Nodes network, LabelledGraph graph) {
         double[] x = new double[NODES * network.features()];
         for (int node = 0; node < NODES; node++) {
             for (int i = (int) graph.featureStarts()[node]; i < graph.featureStarts()[node + 1]; i++) {
                 x[node * network.features() + graph.featureColumns()[i]] += graph.featureWeights()[i];
             }
         }
+        return x;
+    }
+
+    private static double[] adjacency(LabelledGraph graph) {
         double[] adjacency = new double[NODES * NODES];
         for (int node = 0; node < NODES; node++) {
             for (int i = (int) graph.starts()[node]; i < graph.starts()[node + 1]; i++) {
                 adjacency[node * NODES + graph.neighbours()[i]] += graph.weights()[i];
             }
         }
+        return adjacency;
+    }
+
+    private static double[] expected(GraphNetwork.Nodes network, List<float[]> parameters, LabelledGraph graph) {
+        double[] x = features(network, graph);
+        double[] adjacency = adjacency(graph);
         double[] hidden = relu(biased(
                 product(adjacency, product(x, doubles(parameters.get(0)), NODES), NODES), parameters.get(1)));
         return biased(product(adjacency, product(hidden, doubles(parameters.get(2)), NODES), NODES), parameters.get(3));
