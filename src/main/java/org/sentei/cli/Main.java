@@ -99,6 +99,7 @@ public final class Main implements Runnable {
         commands.put("plan", () -> new PlanCommand(terminal));
         commands.put("compress", () -> new CompressCommand(terminal, cancelled));
         commands.put("train", () -> new TrainCommand(terminal, cancelled));
+        commands.put("cut", () -> new CutCommand(terminal));
         commands.put("stats", () -> new StatsCommand(terminal, cancelled));
         commands.put("merge-stats", () -> new MergeStatsCommand(terminal));
         commands.put("batch", () -> new BatchCommand(terminal, cancelled));

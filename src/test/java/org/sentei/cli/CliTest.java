@@ -71,6 +71,8 @@ class CliTest {
                 "forward",
                 "eval",
                 "unpack",
+                "train",
+                "cut",
                 "bench"
             })
     void theHelpOfEveryCommandTeachesWithAnExample(String command) {

@@ -55,8 +55,8 @@ class TrainResumeTest {
                 network: {hidden: 8}
                 training: {steps: 400, learning_rate: %s, gain: 3, dropout: 0.2, decay: 0}
                 steps:
-                  - {method: pmp, rate: 0.9, budget: prior-kl, prior: gaussian, tuning: 0.3, strength: 10, bins: 64,
-                     sharpness: 1, last_sharpness: 30}
+                  - {method: pmp, rate: 0.9, from_rate: 0.9, budget: prior-kl, prior: gaussian, tuning: 0.3, strength: 10, bins: 64,
+                     sharpness: 1, last_sharpness: 30, connected: false}
                 baseline: true
                 storage: bitmask
                 """.formatted(learningRate));

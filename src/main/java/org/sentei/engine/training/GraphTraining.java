@@ -1,6 +1,7 @@
 package org.sentei.engine.training;
 
 import java.io.IOException;
+import java.math.BigDecimal;
 import java.nio.file.Path;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
@@ -8,6 +9,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.function.Function;
 import org.sentei.engine.Fingerprint;
 import org.sentei.engine.Journaling;
@@ -22,6 +24,7 @@ import org.sentei.format.PendingFile;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.DeviceException;
+import org.sentei.method.Connections;
 import org.sentei.model.GraphNetwork;
 import org.sentei.model.LabelledExamples.Split;
 import org.sentei.train.Differentiable;
@@ -32,6 +35,8 @@ import org.sentei.train.TrainingException;
 public final class GraphTraining {
     /** Share of latent weights out of the histogram's reach from which the report warns. */
     private static final double OUTSIDE = 0.01;
+    /** Steps from the least rate to the recipe's own at which latent weights for many are judged. */
+    private static final int SERVED = 4;
 
     private final TrainingRecipe recipe;
     private final TrainingData data;
@@ -98,10 +103,23 @@ public final class GraphTraining {
             if (recipe.baseline() && recipe.settings().budget() != PmpSettings.Budget.MAGNITUDE) {
                 PmpTraining.Trained other = training.train(PmpSettings.Budget.MAGNITUDE, checkpoints);
                 baseline = new TrainingReport.Baseline(
-                        training.zeros(other.parameters()), training.accuracy(other.parameters()));
+                        training.zeros(other.parameters()),
+                        training.dangling(other),
+                        training.accuracy(other.parameters()));
             }
-            TrainingReport report = training.report(trained, baseline, journal);
-            write(output, examples.network(), trained.parameters(), recipe, report);
+            Optional<LatentNetwork> latents = recipe.settings().manyRates()
+                    ? Optional.of(LatentNetwork.of(
+                            examples.network(), trained.latents(), recipe.settings(), recipe.storage()))
+                    : Optional.empty();
+            List<TrainingReport.Served> served = latents.map(training::served).orElse(List.of());
+            TrainingReport report = training.report(trained, served, baseline, journal);
+            NetworkFolder.write(output.path(), examples.network(), trained.parameters(), recipe.storage());
+            if (latents.isPresent()) {
+                latents.get().write(output.path());
+            }
+            PendingFile.write(output.path().resolve("recipe.yaml"), recipe.text());
+            PendingFile.write(output.path().resolve("report.json"), report.json());
+            output.commit();
             return report;
         } catch (IOException failed) {
             throw new RunException(
@@ -134,7 +152,10 @@ public final class GraphTraining {
     }
 
     private TrainingReport report(
-            PmpTraining.Trained trained, TrainingReport.Baseline baseline, TrainingJournal journal) {
+            PmpTraining.Trained trained,
+            List<TrainingReport.Served> served,
+            TrainingReport.Baseline baseline,
+            TrainingJournal journal) {
         List<String> warnings = new ArrayList<>(journal.warnings());
         double outside = trained.curve().stream()
                 .mapToDouble(TrainingReport.Point::outside)
@@ -163,33 +184,85 @@ public final class GraphTraining {
                 recipe.settings().rate().toPlainString(),
                 trained.mask().count(),
                 zeros(trained.parameters()),
+                dangling(trained),
                 examples.network().parameters().stream()
                         .filter(GraphNetwork.Parameter::prunable)
                         .mapToLong(GraphNetwork.Parameter::count)
                         .sum(),
                 accuracy(trained.parameters()),
+                served,
                 trained.curve(),
                 baseline,
                 warnings);
     }
 
-    private static void write(
-            OutputFolder output,
-            GraphNetwork network,
-            List<float[]> parameters,
-            TrainingRecipe recipe,
-            TrainingReport report)
-            throws IOException {
-        NetworkFolder.write(output.path(), network, parameters, recipe.storage());
-        PendingFile.write(output.path().resolve("recipe.yaml"), recipe.text());
-        PendingFile.write(output.path().resolve("report.json"), report.json());
-        output.commit();
+    /** The network at five rates from the least to the recipe's own. */
+    private List<TrainingReport.Served> served(LatentNetwork latents) {
+        PmpSettings settings = recipe.settings();
+        BigDecimal span = settings.rate().subtract(settings.fromRate());
+        List<TrainingReport.Served> served = new ArrayList<>();
+        for (int i = 0; i <= SERVED; i++) {
+            BigDecimal rate = span.multiply(BigDecimal.valueOf(i))
+                    .divide(BigDecimal.valueOf(SERVED))
+                    .add(settings.fromRate());
+            List<float[]> parameters = latents.at(rate, device);
+            served.add(new TrainingReport.Served(
+                    rate.stripTrailingZeros().toPlainString(), zeros(parameters), accuracy(parameters)));
+        }
+        return served;
+    }
+
+    /**
+     * Writes the network of another rate from latent weights that were trained for more than one.
+     *
+     * @param trained the folder of a training whose recipe has a {@code from_rate} below its rate
+     * @param rate share of the prunable weights that are 0, from 0 to below 1
+     * @param out absent or empty; gets {@code model.safetensors} and {@code config.json}
+     * @throws DeviceException when the backend is not available
+     * @throws FormatException when the folder is no such, or damaged
+     * @throws org.sentei.engine.recipe.RecipeException when there is no such rate
+     */
+    public static Cut cut(Path trained, BigDecimal rate, Path out, String backend, Backend.Options options) {
+        PmpSettings.rate("rate", rate);
+        try (Backend device = Backends.find(backend).open(options);
+                OutputFolder output = OutputFolder.create(out)) {
+            LatentNetwork latents = LatentNetwork.read(trained);
+            List<float[]> parameters = latents.at(rate, device);
+            NetworkFolder.write(output.path(), latents.network(), parameters, latents.storage());
+            output.commit();
+            return new Cut(zeros(latents.network(), parameters), latents.prunable(), latents.warnings(rate));
+        } catch (IOException failed) {
+            throw new RunException(
+                    "output " + out + " cannot be written (" + failed + "); free space, or give another folder",
+                    failed);
+        }
+    }
+
+    /**
+     * What came of {@link #cut}.
+     *
+     * @param zeros prunable weights that are 0
+     * @param prunable weights that could have gone
+     */
+    public record Cut(long zeros, long prunable, List<String> warnings) {
+        /** Copies the list. */
+        public Cut {
+            warnings = List.copyOf(warnings);
+        }
+    }
+
+    private long dangling(PmpTraining.Trained trained) {
+        return new Connections(examples.network()).dangling(trained.mask());
     }
 
     private long zeros(List<float[]> parameters) {
+        return zeros(examples.network(), parameters);
+    }
+
+    private static long zeros(GraphNetwork network, List<float[]> parameters) {
         long zeros = 0;
         for (int i = 0; i < parameters.size(); i++) {
-            if (examples.network().parameters().get(i).prunable()) {
+            if (network.parameters().get(i).prunable()) {
                 for (float weight : parameters.get(i)) {
                     zeros += weight == 0 ? 1 : 0;
                 }

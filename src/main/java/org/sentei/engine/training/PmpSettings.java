@@ -6,11 +6,13 @@ import java.math.RoundingMode;
 import java.util.Locale;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.method.Prior;
+import org.sentei.model.GraphNetwork;
 
 /**
  * How a network is trained to a budget.
  *
  * @param rate share of the prunable weights that are 0 in the end, from 0 to below 1, exactly as written
+ * @param fromRate the least rate that the same latent weights are trained to serve; the rate itself for one network alone
  * @param budget what leads there
  * @param prior the distribution that latent weights follow
  * @param steps of training, all examples in each
@@ -24,9 +26,11 @@ import org.sentei.method.Prior;
  * @param gain of a network's first weights over what keeps the variance of its signals: pruned ones are fewer, and latent
  *     weights keep the spread they begin with
  * @param decay added to a weight's gradient, times the weight
+ * @param connected whether kept weights must lie on ways from input to output; see {@link org.sentei.method.Connections}
  */
 public record PmpSettings(
         BigDecimal rate,
+        BigDecimal fromRate,
         Budget budget,
         Prior prior,
         int steps,
@@ -38,7 +42,8 @@ public record PmpSettings(
         double lastSharpness,
         double gain,
         double dropout,
-        double decay) {
+        double decay,
+        boolean connected) {
 
     private static final int MOST_DECIMALS = 30;
 
@@ -68,14 +73,10 @@ public record PmpSettings(
 
     /** A {@link RecipeException} says which setting is out of its range. */
     public PmpSettings {
-        if (rate.scale() < 0 || rate.scale() > MOST_DECIMALS) {
-            // Exact arithmetic on a rate like 1e-999999999 would not end.
-            throw new RecipeException("rate " + rate + " is not written with at most " + MOST_DECIMALS
-                    + " digits after the point: give one like 0.9");
-        }
-        if (rate.signum() < 0 || rate.compareTo(BigDecimal.ONE) >= 0) {
-            throw new RecipeException(
-                    "rate " + rate + " is outside [0, 1): give the share of the weights that go," + " for example 0.9");
+        rate("rate", rate);
+        rate("from_rate", fromRate);
+        if (fromRate.compareTo(rate) > 0) {
+            throw new RecipeException("from_rate " + fromRate + " is above rate " + rate + ": give one that is not");
         }
         range("steps", steps, 1, 1_000_000);
         range("tuning", tuning, 0, 1);
@@ -89,14 +90,41 @@ public record PmpSettings(
         range("decay", decay, 0, 1);
     }
 
+    static void rate(String key, BigDecimal rate) {
+        if (rate.scale() < 0 || rate.scale() > MOST_DECIMALS) {
+            // Exact arithmetic on a rate like 1e-999999999 would not end.
+            throw new RecipeException(key + " " + rate + " is not written with at most " + MOST_DECIMALS
+                    + " digits after the point: give one like 0.9");
+        }
+        if (rate.signum() < 0 || rate.compareTo(BigDecimal.ONE) >= 0) {
+            throw new RecipeException(key + " " + rate + " is outside [0, 1): give the share of the weights that go,"
+                    + " for example 0.9");
+        }
+    }
+
     private static void range(String key, double value, double least, double most) {
         if (!(value >= least && value <= most)) {
             throw new RecipeException(key + " " + value + " is outside [" + least + ", " + most + "]");
         }
     }
 
+    /** Whether the latent weights are trained to serve more than one rate. */
+    boolean manyRates() {
+        return fromRate.compareTo(rate) < 0;
+    }
+
+    /** What latent weights of a parameter are multiplied by. */
+    float scale(GraphNetwork.Parameter parameter) {
+        return (float) (gain * parameter.deviation());
+    }
+
     /** Weights of {@code count} that go: floor(rate count + 1/2), in exact arithmetic. */
     public long pruned(long count) {
+        return pruned(rate, count);
+    }
+
+    /** Those of a rate. */
+    static long pruned(BigDecimal rate, long count) {
         return rate.multiply(BigDecimal.valueOf(count))
                 .add(new BigDecimal("0.5"))
                 .setScale(0, RoundingMode.FLOOR)

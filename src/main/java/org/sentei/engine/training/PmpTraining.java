@@ -13,6 +13,7 @@ import org.sentei.kernel.BandStop;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.SoftHistogram.Bins;
 import org.sentei.kernel.SoftHistogram.Mass;
+import org.sentei.method.Connections;
 import org.sentei.method.LatentWeights;
 import org.sentei.method.Prior;
 import org.sentei.model.GraphNetwork.Parameter;
@@ -53,11 +54,13 @@ final class PmpTraining {
      *
      * @param parameters in the network's order; pruned weights are 0
      * @param mask what is pruned, over all prunable weights in their order, 1 x their number
+     * @param latents of all prunable weights, then the other parameters
      * @param curve every so many steps
      */
-    record Trained(List<float[]> parameters, BitMask mask, List<TrainingReport.Point> curve) {
+    record Trained(List<float[]> parameters, BitMask mask, List<float[]> latents, List<TrainingReport.Point> curve) {
         Trained {
             parameters = List.copyOf(parameters);
+            latents = List.copyOf(latents);
             curve = List.copyOf(curve);
         }
     }
@@ -135,7 +138,7 @@ final class PmpTraining {
                     scope,
                     parameters.stream()
                             .filter(Parameter::prunable)
-                            .map(parameter -> new LatentWeights.Part(parameter.count(), gain(parameter)))
+                            .map(parameter -> new LatentWeights.Part(parameter.count(), settings.scale(parameter)))
                             .toList());
             float[] pooled = new float[latents.count()];
             for (int i = 0; i < pooled.length; i++) {
@@ -176,11 +179,15 @@ final class PmpTraining {
                 if (step > first && step % KEPT == 0) {
                     checkpoints.save(new State(step, arrays, mask, curve));
                 }
-                if (step == joint) {
-                    latents.set(pooled);
-                    mask = latents.smallest(prune);
+                // A generator a step: what a step draws does not depend on where the training was resumed.
+                SplittableRandom random = new SplittableRandom(drops + step);
+                Dropout dropped = new Dropout(settings.dropout(), random.nextLong());
+                double rate = rate(random.nextDouble());
+                long drawn = settings.manyRates() ? Math.round(rate * pooled.length) : prune;
+                if (step == joint || (step > joint && settings.manyRates())) {
+                    mask = smallest(pooled, drawn);
                 }
-                double threshold = mask == null && !dense ? threshold(pooled, prune) : 0;
+                double threshold = mask == null && !dense ? threshold(pooled, rate, drawn) : 0;
                 if (mask == null && !dense) {
                     double progressed = joint <= 1 ? 1 : (double) step / (joint - 1);
                     double sharpness = settings.sharpness()
@@ -191,8 +198,6 @@ final class PmpTraining {
                     keep(mask);
                 }
                 fill();
-                // A generator a step: what a step drops does not depend on where the training was resumed.
-                Dropout dropped = new Dropout(settings.dropout(), new SplittableRandom(drops + step).nextLong());
                 double loss = examples.loss(effective, training, dropped, gradients);
                 if (!Double.isFinite(loss)) {
                     throw new RunException("training diverged at step " + step + ": the loss is " + loss
@@ -221,24 +226,39 @@ final class PmpTraining {
                             step, loss, alignment.divergence(), alignment.outside(), below(pooled, threshold)));
                 }
             }
-            if (mask == null) {
-                latents.set(pooled);
-                mask = latents.smallest(prune);
+            if (mask == null || settings.manyRates()) {
+                mask = smallest(pooled, prune);
             }
             checkpoints.save(new State(settings.steps(), arrays, mask, curve));
             keep(mask);
             fill();
-            return new Trained(effective, mask, curve);
+            return new Trained(effective, mask, trained, curve);
         }
 
-        private float gain(Parameter parameter) {
-            return (float) (settings.gain() * parameter.deviation());
+        /**
+         * The rate of a step: the recipe's, or one drawn between its two. What is kept is drawn evenly on a logarithmic scale, for
+         * it is the networks of few weights that are hard to train.
+         */
+        private double rate(double drawn) {
+            if (!settings.manyRates()) {
+                return settings.rate().doubleValue();
+            }
+            double most = 1 - settings.fromRate().doubleValue();
+            double least = 1 - settings.rate().doubleValue();
+            return 1 - most * Math.pow(least / most, drawn);
         }
 
-        private double threshold(float[] pooled, long prune) {
+        private BitMask smallest(float[] pooled, long prune) {
+            if (settings.connected()) {
+                return new Connections(examples.network()).smallest(pooled, prune);
+            }
+            latents.set(pooled);
+            return latents.smallest(prune);
+        }
+
+        private double threshold(float[] pooled, double rate, long prune) {
             return switch (settings.budget()) {
-                case PRIOR_KL, PRIOR_OT ->
-                    settings.prior().threshold(settings.rate().doubleValue());
+                case PRIOR_KL, PRIOR_OT -> settings.prior().threshold(rate);
                 case DYNAMIC_QUANTILE, MAGNITUDE -> {
                     float[] magnitudes = new float[pooled.length];
                     for (int i = 0; i < pooled.length; i++) {
@@ -258,7 +278,7 @@ final class PmpTraining {
                 if (parameter.prunable()) {
                     for (int i = first; i < first + parameter.count(); i++) {
                         boolean pruned = mask != null && mask.get(0, i);
-                        rise[i] = pruned ? 0 : gain(parameter);
+                        rise[i] = pruned ? 0 : settings.scale(parameter);
                         passed[i] = pruned ? 0 : rise[i] * pooled[i];
                     }
                     first += parameter.count();

@@ -100,13 +100,15 @@ public record TrainingRecipe(
     public record Step(
             Method method,
             BigDecimal rate,
+            BigDecimal fromRate,
             PmpSettings.Budget budget,
             Prior prior,
             double tuning,
             double strength,
             int bins,
             double sharpness,
-            double lastSharpness) {
+            double lastSharpness,
+            boolean connected) {
         /** The one method there is. */
         public enum Method {
             /** Probabilistic magnitude pruning. */
@@ -146,6 +148,7 @@ public record TrainingRecipe(
         Step step = steps.getFirst();
         return new PmpSettings(
                 step.rate(),
+                budget == PmpSettings.Budget.MAGNITUDE ? step.rate() : step.fromRate(),
                 budget,
                 step.prior(),
                 training.steps(),
@@ -157,7 +160,8 @@ public record TrainingRecipe(
                 step.lastSharpness(),
                 training.gain(),
                 training.dropout(),
-                training.decay());
+                training.decay(),
+                step.connected());
     }
 
     /**

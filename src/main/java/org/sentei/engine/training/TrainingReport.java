@@ -14,8 +14,10 @@ import java.util.List;
  * @param requested rate, as the recipe wrote it
  * @param pruned weights that the mask took
  * @param zeros prunable weights that are 0 in the file
+ * @param dangling kept weights that lie on no way from input to output along kept ones, biases aside
  * @param prunable weights that could have gone
  * @param accuracy shares of the labels of each split that are right
+ * @param served what the same latent weights reach at other rates, without another training; empty where one rate was asked for
  * @param curve the way there
  * @param baseline what magnitude pruning reached from the same seed, or null
  */
@@ -31,8 +33,10 @@ public record TrainingReport(
         String requested,
         long pruned,
         long zeros,
+        long dangling,
         long prunable,
         Accuracy accuracy,
+        List<Served> served,
         List<Point> curve,
         Baseline baseline,
         List<String> warnings) {
@@ -43,6 +47,7 @@ public record TrainingReport(
 
     /** Copies the lists. */
     public TrainingReport {
+        served = List.copyOf(served);
         curve = List.copyOf(curve);
         warnings = List.copyOf(warnings);
     }
@@ -84,8 +89,11 @@ public record TrainingReport(
      */
     public record Point(int step, double loss, double divergence, double outside, double rate) {}
 
+    /** A network of another rate from the same latent weights. */
+    public record Served(String rate, long zeros, Accuracy accuracy) {}
+
     /** The same budget by magnitude pruning with fine-tuning. */
-    public record Baseline(long zeros, Accuracy accuracy) {}
+    public record Baseline(long zeros, long dangling, Accuracy accuracy) {}
 
     /** As a JSON document. */
     public String json() {

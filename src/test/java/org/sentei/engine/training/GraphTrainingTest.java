@@ -173,10 +173,10 @@ class GraphTrainingTest {
                 network: {hidden: 8}
                 training: {steps: %d, learning_rate: %s, gain: 3, dropout: 0.1, decay: 0}
                 steps:
-                  - {method: pmp, rate: %s, budget: %s, prior: gaussian, tuning: 0.3, strength: 10, bins: 64, sharpness: 1,
-                     last_sharpness: 30}
+                  - {method: pmp, rate: %s, from_rate: %s, budget: %s, prior: gaussian, tuning: 0.3, strength: 10, bins: 64, sharpness: 1,
+                     last_sharpness: 30, connected: false}
                 baseline: true
                 storage: %s
-                """.formatted(steps, learningRate, rate, budget, steps % 2 == 0 ? "dense" : "bitmask");
+                """.formatted(steps, learningRate, rate, rate, budget, steps % 2 == 0 ? "dense" : "bitmask");
     }
 }

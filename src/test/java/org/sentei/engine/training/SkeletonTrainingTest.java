@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import java.io.IOException;
+import java.math.BigDecimal;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
@@ -35,10 +37,14 @@ class SkeletonTrainingTest {
     }
 
     private TrainingReport run(String recipe, Path data) {
+        return run(recipe, data, "out");
+    }
+
+    private TrainingReport run(String recipe, Path data, String out) {
         return GraphTraining.run(
                 TrainingRecipe.parse("recipe", recipe),
                 data,
-                folder.resolve("out"),
+                folder.resolve(out),
                 Journaling.OFF,
                 "cpu",
                 Backend.Options.defaults(),
@@ -88,7 +94,76 @@ class SkeletonTrainingTest {
     }
 
     @Test
-    void recipesForOtherDataAreRefused() throws Exception {
+    void nothingDanglesWhereAllMustBeConnected() {
+        String recipe = recipe("0.99", "dynamic-quantile", 20);
+        TrainingReport loose = run(recipe, SYNTHETIC, "loose");
+        TrainingReport connected = run(recipe.replace("connected: false", "connected: true"), SYNTHETIC, "connected");
+        assertThat(loose.dangling()).isPositive();
+        assertThat(loose.baseline().dangling()).isPositive();
+        assertThat(connected.dangling()).isZero();
+        assertThat(connected.baseline().dangling()).isZero();
+        assertThat(connected.zeros()).isEqualTo(Math.round(0.99 * connected.prunable()));
+        assertThat(connected.baseline().zeros()).isEqualTo(connected.zeros());
+    }
+
+    @Test
+    void oneTrainingServesEveryRate() throws IOException {
+        String recipe = recipe("0.95", "prior-kl", 120)
+                .replace("from_rate: 0.95", "from_rate: 0.5")
+                .replace("baseline: true", "baseline: false");
+        TrainingReport report = run(recipe, SYNTHETIC, "many");
+        assertThat(report.served().stream().map(TrainingReport.Served::rate))
+                .containsExactly("0.5", "0.6125", "0.725", "0.8375", "0.95");
+        for (TrainingReport.Served served : report.served()) {
+            assertThat(served.zeros()).isEqualTo(PmpSettings.pruned(new BigDecimal(served.rate()), report.prunable()));
+            assertThat(served.accuracy().test()).as(served.rate()).isGreaterThan(0.45);
+        }
+        assertThat(report.served().getLast().accuracy()).isEqualTo(report.accuracy());
+
+        GraphTraining.Cut same = cut("0.95", "same");
+        assertThat(same.warnings()).isEmpty();
+        assertThat(folder.resolve("same/model.safetensors"))
+                .hasSameBinaryContentAs(folder.resolve("many/model.safetensors"));
+        GraphTraining.Cut other = cut("0.777", "other");
+        assertThat(other.zeros()).isEqualTo(Math.round(0.777 * other.prunable()));
+        assertThat(zeros(NetworkFolder.read(folder.resolve("other")))).isEqualTo(other.zeros());
+        assertThat(cut("0.98", "beyond").warnings()).singleElement().asString().contains("outside of 0.5 to 0.95");
+
+        assertThatThrownBy(() -> cut("1", "never"))
+                .isInstanceOf(RecipeException.class)
+                .hasMessageContaining("rate 1 is outside [0, 1)");
+        Files.delete(folder.resolve("many/latents/model.safetensors"));
+        assertThatThrownBy(() -> cut("0.9", "never")).isInstanceOf(FormatException.class);
+        assertThatThrownBy(() -> GraphTraining.cut(
+                        folder.resolve("same"),
+                        new BigDecimal("0.9"),
+                        folder.resolve("never"),
+                        "cpu",
+                        Backend.Options.defaults()))
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("trained for one rate alone");
+        assertThat(folder.resolve("never")).doesNotExist();
+    }
+
+    private GraphTraining.Cut cut(String rate, String out) {
+        return GraphTraining.cut(
+                folder.resolve("many"), new BigDecimal(rate), folder.resolve(out), "cpu", Backend.Options.defaults());
+    }
+
+    private static long zeros(NetworkFolder.Content content) {
+        long zeros = 0;
+        for (int i = 0; i < content.parameters().size(); i++) {
+            if (content.network().parameters().get(i).prunable()) {
+                for (float weight : content.parameters().get(i)) {
+                    zeros += weight == 0 ? 1 : 0;
+                }
+            }
+        }
+        return zeros;
+    }
+
+    @Test
+    void recipesForOtherDataAreRefused() throws IOException {
         Path graph = DrawnGraph.write(folder.resolve("graph"));
         assertThatThrownBy(() -> run(TrainingRecipe.text("pmp-90"), SYNTHETIC))
                 .isInstanceOf(RecipeException.class)
