@@ -126,6 +126,11 @@ public record TrainingRecipe(
             throw new RecipeException("recipe: training takes one step, not " + steps.size());
         }
         steps = List.copyOf(steps);
+        Step step = steps.getFirst();
+        if (step.budget() == PmpSettings.Budget.MAGNITUDE && step.fromRate().compareTo(step.rate()) != 0) {
+            throw new RecipeException("from_rate " + step.fromRate() + " is not rate " + step.rate()
+                    + ": magnitude prunes once, to one rate; give the same, or another budget");
+        }
     }
 
     /** Names of the recipes that Sentei brings along. */
@@ -148,6 +153,7 @@ public record TrainingRecipe(
         Step step = steps.getFirst();
         return new PmpSettings(
                 step.rate(),
+                // A dense network is pruned once.
                 budget == PmpSettings.Budget.MAGNITUDE ? step.rate() : step.fromRate(),
                 budget,
                 step.prior(),

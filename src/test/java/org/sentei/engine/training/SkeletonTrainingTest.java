@@ -145,6 +145,21 @@ class SkeletonTrainingTest {
         assertThat(folder.resolve("never")).doesNotExist();
     }
 
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "0.96|prior-kl|from_rate 0.96 is above rate 0.95",
+                "-0.1|prior-kl|from_rate -0.1 is outside [0, 1)",
+                "0.5|magnitude|magnitude prunes once, to one rate"
+            })
+    void ratesToServeThatCannotBeAreRefused(String from, String budget, String message) {
+        String recipe = recipe("0.95", budget, 10).replace("from_rate: 0.95", "from_rate: " + from);
+        assertThatThrownBy(() -> TrainingRecipe.parse("recipe", recipe))
+                .isInstanceOf(RecipeException.class)
+                .hasMessageContaining(message);
+    }
+
     private GraphTraining.Cut cut(String rate, String out) {
         return GraphTraining.cut(
                 folder.resolve("many"), new BigDecimal(rate), folder.resolve(out), "cpu", Backend.Options.defaults());
