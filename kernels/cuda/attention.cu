@@ -5,17 +5,9 @@
  *
  * A key that a query may not see has the weight 0, which makes a NaN of a value that is not finite. So a row whose sums are not
  * finite, or small where parts were cut off, is computed again in fp32 from the keys that it sees. */
-#include "cuda/tensor.h"
+#include "cuda/flash.h"
 
-#define FLASH_QUERIES 128 /* of a group, 16 a warp */
-#define FLASH_KEYS 32     /* of a tile, as many as a word has bits */
 #define SMALLEST 7.9e-31f /* 2^-100: all parts of what is larger are normal numbers of bf16 */
-
-template <int HEAD> struct alignas(16) FlashTile {
-    float staged[FLASH_KEYS * HEAD / 4][4]; /* each by the thread that splits it */
-    uint2 parts[PARTS][FLASH_KEYS][HEAD / 4 + 2];
-    int is_cut; /* whether an element was small */
-};
 
 /* What a group does, and that a query sees the visible keys from `back` before its own to `ahead` behind it. */
 struct FlashTask {
@@ -32,88 +24,8 @@ DEVICE FlashTask task_of(int group, int heads, int key_heads, int length, int ca
         (window > 0 ? window : length) - 1, causal ? 0 : length};
 }
 
-/* A word's bits from the first to the last. */
-DEVICE uint bits_of(int first, int last) {
-    const uint from = first <= 0 ? ~0u : first < 32 ? ~0u << first : 0;
-    return last < 0 ? 0 : last < 31 ? from & ((2u << last) - 1) : from;
-}
-
-/* Has FLASH_KEYS rows of one head copied, zeros from `end` on. */
-template <int HEAD> DEVICE void stage_rows(FlashTile<HEAD> *tile, const float *rows, i64 stride, int end) {
-#pragma unroll 1
-    for (int i = 0; i < FLASH_KEYS * HEAD / 4 / GROUP; i++) {
-        const int place = fresh(LOCAL_ID) + i * GROUP, row = place / (HEAD / 4);
-        copy4_async(tile->staged[place], row < end ? rows + row * stride + place % (HEAD / 4) * 4 : rows, row < end ? 4 : 0);
-    }
-}
-
 /* Whether bf16 may have cut off parts of it. */
 DEVICE bool is_small(float value) { return value != 0 && fabs(value) < SMALLEST; }
-
-template <int HEAD> DEVICE void split_rows(FlashTile<HEAD> *tile) {
-#pragma unroll 1
-    for (int i = 0; i < FLASH_KEYS * HEAD / 4 / GROUP; i++) {
-        const int place = fresh(LOCAL_ID) + i * GROUP;
-        const float4 value = *(const float4 *)tile->staged[place];
-        if (is_small(value.x) || is_small(value.y) || is_small(value.z) || is_small(value.w)) {
-            tile->is_cut = 1;
-        }
-        uint first[PARTS], second[PARTS];
-        split(value.x, value.y, first);
-        split(value.z, value.w, second);
-#pragma unroll
-        for (int p = 0; p < PARTS; p++) {
-            tile->parts[p][place / (HEAD / 4)][place % (HEAD / 4)] = {first[p], second[p]};
-        }
-    }
-}
-
-/* sums += left * right, 16 x DEPTH times DEPTH x 16, where each thread names a row of the right side's matrices. */
-template <bool TRANSPOSED, int HEAD>
-DEVICE void add_product(float sums[2][4], const uint left[PARTS][4], const FlashTile<HEAD> *tile, int key, int column) {
-    float terms[2][4] = {};
-#pragma unroll
-    for (int q = PARTS - 1; q >= 0; q--) {
-        const uint2 *row = &tile->parts[q][key][column / 4];
-        uint right[4];
-        if (TRANSPOSED) {
-            load_transposed(right, row);
-        } else {
-            load_matrices(right, row);
-        }
-#pragma unroll
-        for (int p = PARTS - 1 - q; p >= 0; p--) {
-            multiply_add(terms[0], left[p], right);
-            multiply_add(terms[1], left[p], right + 2);
-        }
-    }
-#pragma unroll
-    for (int e = 0; e < 4; e++) {
-        sums[0][e] += terms[0][e];
-        sums[1][e] += terms[1][e];
-    }
-}
-
-/* Makes the parts of two neighbours the i-th word of fragments. */
-DEVICE void split_pair(float first, float second, uint fragments[PARTS][4], int i) {
-    uint own[PARTS];
-    split(first, second, own);
-#pragma unroll
-    for (int p = 0; p < PARTS; p++) {
-        fragments[p][i] = own[p];
-    }
-}
-
-/* The larger, or the sum, of the values of the four threads that share a row. */
-DEVICE float largest_of_row(float value) {
-    value = fmaxf(value, SHUFFLE_XOR(value, 1));
-    return fmaxf(value, SHUFFLE_XOR(value, 2));
-}
-
-DEVICE float sum_of_row(float value) {
-    value += SHUFFLE_XOR(value, 1);
-    return value + SHUFFLE_XOR(value, 2);
-}
 
 template <int HEAD> DEVICE float score_of(const float *query, const float *key, float scale) {
     float score = 0;
@@ -151,7 +63,7 @@ DEVICE void attend_again(float *output, int first, int last, const int *visible,
 }
 
 template <int HEAD>
-DEVICE void attend(FlashTile<HEAD> *tile, IN(float, query), IN(float, key), IN(float, value), IN(int, visible),
+DEVICE void attend(FlashTile<HEAD> *tile, int *is_cut, IN(float, query), IN(float, key), IN(float, value), IN(int, visible),
     OUT(float, output), int heads, int key_heads, int length, float scale, int causal, int window) {
     /* Products of 16 x 8 between two branches, over which ptxas loads nothing ahead: as many as registers hold. */
     constexpr int TOGETHER = HEAD > 64 ? 4 : 2;
@@ -165,9 +77,15 @@ DEVICE void attend(FlashTile<HEAD> *tile, IN(float, query), IN(float, key), IN(f
     const float *all_values = ROW(value, task.token) + task.key_head * HEAD;
     const int *visible_row = visible == 0 ? 0 : ROW(visible, task.sequence);
 
+    const auto noted = [is_cut](float4 value, int, int) {
+        if (is_small(value.x) || is_small(value.y) || is_small(value.z) || is_small(value.w)) {
+            *is_cut = 1;
+        }
+        return value;
+    };
     float sums[HEAD / 8][4] = {}, maximum[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
     if (LOCAL_ID == 0) {
-        tile->is_cut = 0;
+        *is_cut = 0;
     }
     stage_rows(tile, all_keys + first_seen * key_stride, key_stride, end - first_seen);
 #pragma unroll 1
@@ -179,7 +97,7 @@ DEVICE void attend(FlashTile<HEAD> *tile, IN(float, query), IN(float, key), IN(f
             & bits_of(first_in_sight - first_key, last_in_sight + 15 - first_key);
         await_copies();
         BARRIER;
-        split_rows(tile);
+        split_rows(tile, noted);
         BARRIER;
         stage_rows(tile, all_values + first_key * value_stride, value_stride, end - first_key);
 #pragma unroll 1
@@ -208,7 +126,7 @@ DEVICE void attend(FlashTile<HEAD> *tile, IN(float, query), IN(float, key), IN(f
         }
         await_copies();
         BARRIER;
-        split_rows(tile);
+        split_rows(tile, noted);
         if (first_key + FLASH_KEYS < end) {
             stage_rows(tile, all_keys + (first_key + FLASH_KEYS) * key_stride, key_stride, end - first_key - FLASH_KEYS);
         }
@@ -267,7 +185,7 @@ DEVICE void attend(FlashTile<HEAD> *tile, IN(float, query), IN(float, key), IN(f
         }
     }
     const FlashTask same = task_of(fresh((int)GROUP_ID), heads, key_heads, length, causal, window);
-    const bool is_exact = tile->is_cut == 0;
+    const bool is_exact = *is_cut == 0;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const int position = same.first_query + WARP_ID * 16 + LANE / 4 + 8 * h;
@@ -292,32 +210,34 @@ DEVICE void attend(FlashTile<HEAD> *tile, IN(float, query), IN(float, key), IN(f
     }
 }
 
-#define MATRIX(name) name, name##_first, name##_stride
-
 TUNED_KERNEL(attention_tensor32_f32, 2)(IN(float, query), IN(float, key), IN(float, value), IN(int, visible),
     OUT(float, output), int heads, int key_heads, int length, float scale, int causal, int window) {
     LOCAL FlashTile<32> tile;
-    attend<32>(&tile, MATRIX(query), MATRIX(key), MATRIX(value), MATRIX(visible), MATRIX(output), heads, key_heads, length,
+    LOCAL int is_cut; /* whether an element was small */
+    attend<32>(&tile, &is_cut, MATRIX(query), MATRIX(key), MATRIX(value), MATRIX(visible), MATRIX(output), heads, key_heads, length,
         scale, causal, window);
 }
 
 TUNED_KERNEL(attention_tensor64_f32, 2)(IN(float, query), IN(float, key), IN(float, value), IN(int, visible),
     OUT(float, output), int heads, int key_heads, int length, float scale, int causal, int window) {
     LOCAL FlashTile<64> tile;
-    attend<64>(&tile, MATRIX(query), MATRIX(key), MATRIX(value), MATRIX(visible), MATRIX(output), heads, key_heads, length,
+    LOCAL int is_cut; /* whether an element was small */
+    attend<64>(&tile, &is_cut, MATRIX(query), MATRIX(key), MATRIX(value), MATRIX(visible), MATRIX(output), heads, key_heads, length,
         scale, causal, window);
 }
 
 TUNED_KERNEL(attention_tensor96_f32, 1)(IN(float, query), IN(float, key), IN(float, value), IN(int, visible),
     OUT(float, output), int heads, int key_heads, int length, float scale, int causal, int window) {
     LOCAL FlashTile<96> tile;
-    attend<96>(&tile, MATRIX(query), MATRIX(key), MATRIX(value), MATRIX(visible), MATRIX(output), heads, key_heads, length,
+    LOCAL int is_cut; /* whether an element was small */
+    attend<96>(&tile, &is_cut, MATRIX(query), MATRIX(key), MATRIX(value), MATRIX(visible), MATRIX(output), heads, key_heads, length,
         scale, causal, window);
 }
 
 TUNED_KERNEL(attention_tensor128_f32, 1)(IN(float, query), IN(float, key), IN(float, value), IN(int, visible),
     OUT(float, output), int heads, int key_heads, int length, float scale, int causal, int window) {
     LOCAL FlashTile<128> tile;
-    attend<128>(&tile, MATRIX(query), MATRIX(key), MATRIX(value), MATRIX(visible), MATRIX(output), heads, key_heads, length,
+    LOCAL int is_cut; /* whether an element was small */
+    attend<128>(&tile, &is_cut, MATRIX(query), MATRIX(key), MATRIX(value), MATRIX(visible), MATRIX(output), heads, key_heads, length,
         scale, causal, window);
 }

@@ -19,7 +19,9 @@ record TunedKernels(int multiprocessors) {
     private static final List<Integer> FLASH_HEADS = List.of(32, 64, 96, 128);
 
     private static final int FLASH_QUERIES = 128;
-    /** Queries, and columns of the values, of a group of {@code attention.inc}: QUERIES and VALUES there. */
+    /** Head sizes of {@code attention_residual.cu}. */
+    private static final List<Integer> RESIDUAL_HEADS = List.of(32, 64, 128);
+    /** Queries, and columns of the values, of a group of {@code attention.inc} and {@code attention_residual.inc}. */
     private static final int QUERIES = 16;
 
     private static final int VALUES = 64;
@@ -69,6 +71,9 @@ record TunedKernels(int multiprocessors) {
                         ? without(launch, 7, "attention_tensor" + size + "_f32", tasks * tiles(length, FLASH_QUERIES))
                         : launch;
             }
+            case "attention_residual_rows_f32" -> residual(launch, "attention_residual_rows", 8);
+            case "attention_residual_query_f32" -> residual(launch, "attention_residual_query", 9);
+            case "attention_residual_key_f32" -> residual(launch, "attention_residual_key", 9);
             case "column_moments_f32" -> with(launch, "column_moments_fast_f32", launch.groups());
             case "conv2d_int8_u8" -> convolution(launch);
             case "conv2d_int8_depthwise_u8" -> {
@@ -116,6 +121,27 @@ record TunedKernels(int multiprocessors) {
             }
             default -> launch;
         };
+    }
+
+    /**
+     * All kernels of an op or none: a pair's logits must have the same bits in each of them.
+     *
+     * @param size which argument is the size of a head, followed by the length
+     */
+    private static Launch residual(Launch launch, String stem, int size) {
+        int head = integer(launch, size);
+        int length = integer(launch, size + 1);
+        boolean near = launch.arguments().subList(0, 4).stream()
+                .allMatch(operand -> ((Argument.Matrix) operand).stride() <= Integer.MAX_VALUE);
+        if (!RESIDUAL_HEADS.contains(head)
+                || length <= FLASH_QUERIES / 2
+                || !near
+                || !packed(launch, size, 0, 1, 2, 3)) {
+            return launch;
+        }
+        boolean hasValues = !stem.equals("attention_residual_rows");
+        int tasks = launch.groups() / (tiles(length, QUERIES) * (hasValues ? tiles(head, VALUES) : 1));
+        return without(launch, size, stem + "_tensor" + head + "_f32", tasks * tiles(length, FLASH_QUERIES));
     }
 
     /** Tensor cores where channels are whole pieces and there are filters enough to share them. */

@@ -418,7 +418,10 @@ final class KernelCounts {
                 What will miss its floor, and why: `obs_sweep_block128_f32` goes through a chain of four exact divisions 32 times, and
                 each of the eight threads of a row does all of them, so instructions and their latency bind it, at 4096 rows with one
                 group a multiprocessor. `score_select_row4096_f32` and `score_select_row11264_f32` search registers: instructions
-                bind them, not bytes. Portable kernels that load one float a thread have too little in flight, and those that
+                bind them, not bytes. `attention_residual` on tensor cores multiplies 17 times where its operations count 5 (logits and
+                differences of a pair in three passes over rows and for either gradient), each time in six products of bf16: at
+                788 TFLOP/s its operations cannot run at more than 39, where operands of bf16 alone, which its tolerance
+                excludes, would allow 350. Portable kernels that load one float a thread have too little in flight, and those that
                 stripe rows divide 64-bit integers first. `gram` and `gemm` of these small shapes have fewer groups than an H200
                 has multiprocessors.""");
     }

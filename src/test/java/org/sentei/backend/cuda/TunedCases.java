@@ -5,9 +5,11 @@ import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.function.DoubleFunction;
 import java.util.function.ToDoubleFunction;
 import org.sentei.kernel.Attention;
 import org.sentei.kernel.Attention.Geometry;
+import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.ColumnMoments;
 import org.sentei.kernel.Gram;
 import org.sentei.kernel.LayerNorm;
@@ -26,7 +28,7 @@ import org.sentei.tensor.DType;
  * predicted and the prediction misses; rows at the limits of a kernel's width, with loads of four and without; sums of so
  * many rows that a thread merges several chunks; Gram matrices of several tiles, split by parts that infinities have none of;
  * norms of rows as wide as registers hold, and wider; attention over tails of its tiles, under masks that hide whole tiles and
- * all keys of a query, of numbers that have no parts.
+ * all keys of a query, of numbers that have no parts; and residuals of it, from no difference at all to rows far apart.
  */
 final class TunedCases {
     private TunedCases() {}
@@ -89,6 +91,7 @@ final class TunedCases {
                 1,
                 random -> random.nextInt(400) == 0 ? special[random.nextInt(6)] : random.nextGaussian()));
         attention(cases);
+        attentionResidual(cases);
         return cases;
     }
 
@@ -168,6 +171,84 @@ final class TunedCases {
                         views.get(2),
                         hidden > 0 ? views.get(4) : null,
                         views.get(3),
+                        geometry));
+    }
+
+    private static void attentionResidual(List<OpCase> cases) {
+        for (int size : new int[] {32, 64, 128}) {
+            float scale = (float) (1 / Math.sqrt(size));
+            Geometry causal = new Geometry(4, 2, size, 131, scale, true, 0);
+            cases.add(residual("causal grouped", 1, causal, 4, 0, 0.2, 0));
+            cases.add(residual("both ways", 2, new Geometry(1, 1, size, 67, scale, false, 0), 0, 0, 1e-5, 0));
+        }
+        for (double spread : new double[] {0, 1e-38, 1e-3, 0.05, 1}) {
+            cases.add(residual("causal", 1, new Geometry(1, 1, 32, 90, 0.18f, true, 0), 8, 0, spread, 0));
+        }
+        cases.add(residual("padded", 2, new Geometry(2, 2, 32, 150, 0.2f, false, 0), 4, 0.3, 0.2, 0));
+        cases.add(residual("mostly padded", 2, new Geometry(1, 1, 64, 140, 0.1f, true, 0), 0, 0.97, 0.2, 0));
+        cases.add(residual("padded window", 2, new Geometry(2, 1, 32, 129, 0.2f, true, 7), 4, 0.6, 0.1, 0));
+        cases.add(residual("one key", 1, new Geometry(1, 1, 32, 70, 0.2f, true, 1), 0, 0, 0.1, 0));
+        cases.add(residual("wide window", 1, new Geometry(1, 1, 32, 300, 0.2f, true, 65), 0, 0, 0.1, 0));
+        cases.add(residual("sharp", 1, new Geometry(1, 1, 32, 90, 2, true, 0), 0, 0, 0.01, 0));
+        cases.add(residual("far apart", 1, new Geometry(1, 1, 32, 90, 2, false, 0), 0, 0, 3, 0));
+        cases.add(residual("special causal", 1, new Geometry(2, 1, 32, 130, 0.2f, true, 0), 0, 0, 0.1, 900));
+        cases.add(residual("special padded", 1, new Geometry(1, 1, 64, 70, 0.1f, false, 0), 4, 0.5, 0.1, 4000));
+        cases.add(residual("special window", 1, new Geometry(2, 1, 32, 150, 0.2f, true, 20), 0, 0.2, 0.1, 2000));
+    }
+
+    /**
+     * With the bound of the catalogue's cases.
+     *
+     * @param hidden the share of tokens that are padding
+     * @param rarity of that many numbers one is not finite; 0 for none
+     */
+    private static OpCase residual(
+            String label, int sequences, Geometry geometry, int gap, double hidden, double spread, int rarity) {
+        long tokens = sequences * geometry.length();
+        long width = (long) geometry.heads() * geometry.headSize();
+        long keyWidth = (long) geometry.keyHeads() * geometry.headSize();
+        double[] special = {Double.NaN, Double.POSITIVE_INFINITY, Double.NEGATIVE_INFINITY};
+        DoubleFunction<OpCase.Fill> normal = deviation -> (random, packed, height, cols) -> {
+            for (int i = 0; i < height * cols; i++) {
+                boolean isSpecial = rarity > 0 && random.nextInt(rarity) == 0;
+                put(packed, i, isSpecial ? special[random.nextInt(3)] : deviation * random.nextGaussian());
+            }
+        };
+        OpCase.Fill padding = (random, packed, height, cols) -> {
+            for (int i = 0; i < height * cols; i++) {
+                packed.setAtIndex(ValueLayout.JAVA_INT, i, random.nextDouble() < hidden ? 0 : 1 + random.nextInt(9));
+            }
+        };
+        OpCase.Fill losses = (random, packed, height, cols) -> {
+            for (int i = 0; i < height * cols; i++) {
+                packed.setAtIndex(ValueLayout.JAVA_DOUBLE, i, random.nextInt(3));
+            }
+        };
+        double logits = 16 * geometry.scale() * geometry.headSize() * Math.pow(1 + spread, 2);
+        double terms = 4 * (16 + 2 * geometry.headSize() + logits + geometry.length());
+        return new OpCase(
+                AttentionResidual.class,
+                label + " heads of " + geometry.headSize() + ", differences of " + spread,
+                new Tolerance.Rounding(terms, 1e-11),
+                List.of(
+                        new Operand("query", Role.READ, DType.F32, tokens, width, gap, normal.apply(1)),
+                        new Operand("key", Role.READ, DType.F32, tokens, keyWidth, 2L * gap, normal.apply(1)),
+                        new Operand("query difference", Role.READ, DType.F32, tokens, width, 0, normal.apply(spread)),
+                        new Operand(
+                                "key difference", Role.READ, DType.F32, tokens, keyWidth, gap, normal.apply(spread)),
+                        new Operand("loss", Role.UPDATE, DType.F64, 1, geometry.heads(), 0, losses),
+                        new Operand("query gradient", Role.WRITE, DType.F32, tokens, width, 3, normal.apply(1)),
+                        new Operand("key gradient", Role.WRITE, DType.F32, tokens, keyWidth, 1, normal.apply(1)),
+                        new Operand("visible", Role.READ, DType.I32, sequences, geometry.length(), 3, padding)),
+                views -> new AttentionResidual(
+                        views.get(0),
+                        views.get(1),
+                        views.get(2),
+                        views.get(3),
+                        hidden > 0 ? views.get(7) : null,
+                        views.get(4),
+                        views.get(5),
+                        views.get(6),
                         geometry));
     }
 

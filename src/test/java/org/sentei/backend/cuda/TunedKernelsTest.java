@@ -103,6 +103,53 @@ class TunedKernelsTest {
         }
     }
 
+    @ParameterizedTest
+    @CsvSource({
+        "32, 65, 96, _tensor32_f32, 6",
+        "64, 129, 64, _tensor64_f32, 12",
+        "128, 2048, 2147483644, _tensor128_f32, 96",
+        "64, 64, 64, _f32, 0",
+        "96, 300, 96, _f32, 0",
+        "64, 300, 66, _f32, 0",
+        "64, 300, 2147483648, _f32, 0"
+    })
+    void residualsTakeTensorCoresInAllTheirKernelsOrInNone(
+            int size, int length, long stride, String suffix, int groups) {
+        List<Argument> operands =
+                List.of(matrix(0, stride), matrix(4, stride), matrix(8, stride), matrix(12, stride), MATRIX);
+        List<Argument> geometry = List.of(
+                integer(2),
+                integer(1),
+                integer(size),
+                integer(length),
+                new Argument.Fp32(0.1f),
+                integer(1),
+                integer(0));
+        // Three sequences of two heads, or six of one key head.
+        int portable = 3 * 2 * Math.ceilDiv(length, 16);
+        for (String kernel : List.of("rows", "query", "key")) {
+            boolean hasValues = !kernel.equals("rows");
+            List<Argument> arguments = new ArrayList<>(operands);
+            arguments.addAll(Collections.nCopies(hasValues ? 2 : 1, MATRIX)); // states and a gradient, aligned or not
+            arguments.addAll(geometry);
+            Launch launch = tuned.of(new Launch(
+                    "attention_residual",
+                    "attention_residual_" + kernel + "_f32",
+                    false,
+                    hasValues ? portable * Math.ceilDiv(size, 64) : portable,
+                    arguments));
+
+            assertThat(launch.entry()).isEqualTo("attention_residual_" + kernel + suffix);
+            if (suffix.equals("_f32")) {
+                assertThat(launch.arguments()).isEqualTo(arguments);
+            } else { // which knows its head size
+                assertThat(launch.groups()).isEqualTo(groups);
+                arguments.remove(integer(size));
+                assertThat(launch.arguments()).isEqualTo(arguments);
+            }
+        }
+    }
+
     private static Argument matrix(long first, long stride) {
         return new Argument.Matrix(256, first, stride);
     }
