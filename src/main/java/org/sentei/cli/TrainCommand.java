@@ -1,11 +1,14 @@
 package org.sentei.cli;
 
+import java.math.BigDecimal;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.function.BooleanSupplier;
 import org.sentei.engine.Journaling;
 import org.sentei.engine.training.GraphTraining;
+import org.sentei.engine.training.RateSweep;
 import org.sentei.engine.training.TrainingRecipe;
 import org.sentei.engine.training.TrainingReport;
 import picocli.CommandLine.Command;
@@ -21,6 +24,8 @@ import picocli.CommandLine.Option;
             "",
             "Example: nine of ten weights go, magnitude pruning beside it for comparison",
             "  sentei train --recipe pmp-90 --data cora/ --out cora-90/",
+            "Example: accuracy over rate, from three seeds",
+            "  sentei train --recipe pmp-90 --data cora/ --out sweep/ --rates 0.8,0.9,0.95,0.99",
             "",
             "DATA is a graph, a folder with nodes.csv (node,label,split), edges.csv (source,target) and features.csv or",
             "features.csv.gz (node,feature); or sequences of skeletons, a CSV file of sequence,frame,joint,x,y,z,label",
@@ -53,6 +58,17 @@ final class TrainCommand implements Callable<Integer> {
     @Option(names = "--seed", paramLabel = "N", description = "Seed of the first weights. Default: the recipe's.")
     private Long seed;
 
+    @Option(
+            names = "--rates",
+            split = ",",
+            paramLabel = "R",
+            description = "Train to each of these rates from each of --seeds, into folders of DIR with a table and a"
+                    + " figure; what DIR has of them already is kept.")
+    private List<BigDecimal> rates;
+
+    @Option(names = "--seeds", split = ",", paramLabel = "N", description = "Seeds of --rates. Default: 1,2,3.")
+    private List<Long> seeds = List.of(1L, 2L, 3L);
+
     @Mixin
     private ComputeOptions compute;
 
@@ -70,6 +86,9 @@ final class TrainCommand implements Callable<Integer> {
         TrainingRecipe asked = TrainingRecipe.load(recipe);
         TrainingRecipe settings = seed == null ? asked : asked.withSeed(seed);
         compute.warn(terminal);
+        if (rates != null) {
+            return sweep(asked);
+        }
         TrainingReport report;
         ProgressBar progress = new ProgressBar(terminal, cancelled, "steps trained");
         try (progress) {
@@ -105,6 +124,33 @@ final class TrainCommand implements Callable<Integer> {
         }
         table.print(terminal.out());
         terminal.out().println("report: " + out.resolve("report.json"));
+        return ExitCode.OK;
+    }
+
+    private int sweep(TrainingRecipe asked) {
+        RateSweep.Result result;
+        ProgressBar progress = new ProgressBar(terminal, cancelled, "steps trained");
+        try (progress) {
+            result = RateSweep.run(asked, data, out, rates, seeds, compute.backend, compute.options(common), progress);
+        } catch (RuntimeException failure) {
+            throw progress.withRemains(failure);
+        }
+        if (common.json) {
+            terminal.out().print(result.json());
+            return ExitCode.OK;
+        }
+        Table table = new Table("lrlrrr", "rate", "zeros", "budget", "valid", "test", "spread");
+        for (RateSweep.Cell cell : result.cells()) {
+            table.row(
+                    cell.rate(),
+                    cell.zeros(),
+                    cell.budget(),
+                    cell.valid().mean(),
+                    cell.test().mean(),
+                    cell.test().deviation());
+        }
+        table.print(terminal.out());
+        terminal.out().println("figure: " + out.resolve("sweep.svg"));
         return ExitCode.OK;
     }
 }

@@ -143,6 +143,24 @@ public record TrainingRecipe(
         return new TrainingRecipe(other, network, training, steps, baseline, storage, text);
     }
 
+    /** The same to another rate, from where it is trained alone. */
+    public TrainingRecipe to(BigDecimal rate) {
+        Step step = steps.getFirst();
+        Step other = new Step(
+                step.method(),
+                rate,
+                rate,
+                step.budget(),
+                step.prior(),
+                step.tuning(),
+                step.strength(),
+                step.bins(),
+                step.sharpness(),
+                step.lastSharpness(),
+                step.connected());
+        return new TrainingRecipe(seed, network, training, List.of(other), baseline, storage, text);
+    }
+
     /** All settings of a training to this recipe's budget. */
     public PmpSettings settings() {
         return settings(steps.getFirst().budget());
