@@ -12,6 +12,7 @@ import org.sentei.format.SbuFolder;
 import org.sentei.format.Sha256;
 import org.sentei.format.SkeletonTable;
 import org.sentei.format.SyntheticSkeletons;
+import org.sentei.format.WordNetFolder;
 import org.sentei.model.GraphNetwork;
 import org.sentei.model.LabelledExamples;
 import org.sentei.model.LabelledExamples.Split;
@@ -47,6 +48,9 @@ sealed interface TrainingData {
         if (GraphFolder.isOne(data)) {
             return new Graph(data.toString(), GraphFolder.read(data));
         }
+        if (WordNetFolder.isOne(data)) {
+            return new Graph(data.toString(), WordNetFolder.read(data));
+        }
         if (SbuFolder.isOne(data)) {
             return new Sequences(data.toString(), false, SbuFolder.read(data));
         }
@@ -57,7 +61,7 @@ sealed interface TrainingData {
             return new Sequences(SyntheticSkeletons.NAME, true, SyntheticSkeletons.draw(SyntheticSkeletons.SEED));
         }
         throw new FormatException("data " + data + ": it is neither a graph, which is a folder of nodes.csv, edges.csv"
-                + " and features.csv[.gz], nor sequences of skeletons, which are one CSV file, a folder of the SBU"
+                + " and features.csv[.gz] or of WordNet's data.noun, nor sequences of skeletons, which are one CSV file, a folder of the SBU"
                 + " Interaction data, or the name " + SyntheticSkeletons.NAME + "; give one of these");
     }
 
