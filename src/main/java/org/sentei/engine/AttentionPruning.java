@@ -483,7 +483,7 @@ final class AttentionPruning {
                     long outputs = pair.query().rows() + pair.key().rows();
                     long batch = Math.min(tokens, BATCH_TOKENS);
                     long perWeight = 6 * (pair.query().parameters() + pair.key().parameters());
-                    return Float.BYTES * (tokens * (pair.query().cols() + outputs) + 3 * batch * outputs + perWeight);
+                    return Float.BYTES * (tokens * (pair.query().cols() + outputs) + 4 * batch * outputs + perWeight);
                 })
                 .max()
                 .orElse(0);

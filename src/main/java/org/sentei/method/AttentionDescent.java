@@ -194,18 +194,6 @@ public final class AttentionDescent {
         return side.map(moved -> gradients.get(moving.indexOf(moved))).orElse(null);
     }
 
-    /** The error on some fitting windows; gradients of the loss by the changed weights are overwritten. */
-    private double slope(List<View> differences, List<View> gradients, int first, int count) {
-        double[] losses = fitting.gradient(
-                change(query, differences),
-                change(key, differences),
-                gradient(query, gradients),
-                gradient(key, gradients),
-                first,
-                count);
-        return fitting.error(losses, first, count);
-    }
-
     /** Hard masks of scores, I32 words. */
     private List<View> masks(List<View> scores, Scope local) {
         List<View> masks = new ArrayList<>();
@@ -348,7 +336,6 @@ public final class AttentionDescent {
         private final List<View> second;
         private final List<View> gradients;
         private final List<Double> epsilons = new ArrayList<>();
-        private final View invalid;
 
         StraightThrough(Way way, Optional<State> resumed, Scope local) {
             this.way = way;
@@ -365,7 +352,6 @@ public final class AttentionDescent {
                 second = zeros(local);
             }
             gradients = likeWeights(local);
-            invalid = local.zeros(DType.I64, 1, 1);
         }
 
         /** Ranks above 0 up to 1, of a row where only its scores compete; all 1 where there is nothing to rank by. */
@@ -396,22 +382,81 @@ public final class AttentionDescent {
         boolean run() {
             boolean more = settings.steps > way.steps();
             while (more) {
-                int count = Math.min(settings.batches, fitting.batches());
-                int from = Math.toIntExact((long) way.steps() * count % fitting.batches());
-                double error;
-                try (Scope local = scope.child()) {
-                    error = slope(differences(masks(scores, local), local), gradients, from, count);
+                int begin = way.steps();
+                int until = Math.min(settings.steps, (begin / JUDGED_EVERY + 1) * JUDGED_EVERY);
+                Losses losses = steps(begin, until);
+                for (int step = begin; more && step < until; step++) {
+                    double error = losses.error(step - begin, firstBatch(step));
+                    if (!Double.isFinite(error)) {
+                        return false;
+                    }
+                    more = way.made(error, scores, epsilons, List.of(scores, first, second));
                 }
-                if (!Double.isFinite(error) || !move(way.steps() + 1)) {
-                    return false;
-                }
-                more = way.made(error, scores, epsilons, List.of(scores, first, second));
             }
             return true;
         }
 
-        /** Moves the scores; false when a gradient was not finite. */
-        private boolean move(int step) {
+        private int batches() {
+            return Math.min(settings.batches, fitting.batches());
+        }
+
+        private int firstBatch(int step) {
+            return Math.toIntExact((long) step * batches() % fitting.batches());
+        }
+
+        /** What steps have lost. */
+        private final class Losses {
+            /** Of all heads in each step. */
+            private final double[] heads;
+            /** Elements of each step without a finite gradient. */
+            private final long[] invalid;
+
+            Losses(View heads, View invalid) {
+                this.heads = new double[Math.toIntExact(heads.elements())];
+                this.invalid = new long[Math.toIntExact(invalid.elements())];
+                backend.copyOut(heads, MemorySegment.ofArray(this.heads));
+                backend.copyOut(invalid, MemorySegment.ofArray(this.invalid));
+            }
+
+            /** NaN where a gradient was not finite. */
+            double error(int step, int first) {
+                int count = heads.length / invalid.length;
+                double[] own = Arrays.copyOfRange(heads, step * count, (step + 1) * count);
+                return invalid[step] == 0 ? fitting.error(own, first, batches()) : Double.NaN;
+            }
+        }
+
+        /**
+         * Makes steps without a look at any of them: with budgets of rows or groups, and no norm between weights and softmax, the
+         * device is not waited for before their end.
+         *
+         * @param begin steps made before
+         * @param until steps made after
+         */
+        private Losses steps(int begin, int until) {
+            try (Scope local = scope.child()) {
+                View losses = local.zeros(DType.F64, until - begin, fitting.heads());
+                View invalid = local.zeros(DType.I64, until - begin, 1);
+                for (int step = begin; step < until; step++) {
+                    int at = step - begin;
+                    try (Scope part = local.child()) {
+                        List<View> differences = differences(masks(scores, part), part);
+                        fitting.gradient(
+                                change(query, differences),
+                                change(key, differences),
+                                gradient(query, gradients),
+                                gradient(key, gradients),
+                                firstBatch(step),
+                                batches(),
+                                losses.rows(at, at + 1));
+                    }
+                    move(step + 1, invalid.rows(at, at + 1));
+                }
+                return new Losses(losses, invalid);
+            }
+        }
+
+        private void move(int step, View invalid) {
             double rate = settings.rate * (settings.steps - step + 1) / settings.steps;
             for (int i = 0; i < scores.size(); i++) {
                 View weight = moving.get(i).weight;
@@ -428,7 +473,6 @@ public final class AttentionDescent {
                         second.get(i));
                 backend.run(new MaskStep(weight, gradients.get(i), scores.get(i), invalid, adam));
             }
-            return isZero(invalid);
         }
 
         /** The root mean square of the gradient by a mask; 0 when it is not finite. */
@@ -443,12 +487,6 @@ public final class AttentionDescent {
             double size = Math.sqrt(sum / w.length);
             return size <= Float.MAX_VALUE ? size : 0;
         }
-    }
-
-    private boolean isZero(View count) {
-        long[] value = new long[1];
-        backend.copyOut(count, MemorySegment.ofArray(value));
-        return value[0] == 0;
     }
 
     /** See {@link Rule#SOFT}. */
@@ -556,6 +594,12 @@ public final class AttentionDescent {
                 }
                 return isZero(invalid);
             }
+        }
+
+        private boolean isZero(View count) {
+            long[] value = new long[1];
+            backend.copyOut(count, MemorySegment.ofArray(value));
+            return value[0] == 0;
         }
 
         /** Of the masks that are tried, on all windows, with the gradients there. */

@@ -31,6 +31,11 @@ public final class AttentionLoss {
     /** The sine of the opposite rotation. */
     private final View opposite;
 
+    /** Of the batch whose gradient is taken; null until then. */
+    private Room queries;
+
+    private Room keys;
+
     /** Sums of squares of A, batch by batch and head by head. */
     private final double[][] energy;
 
@@ -163,6 +168,11 @@ public final class AttentionLoss {
         return batches.stream().mapToLong(batch -> batch.input.rows()).sum() / layer.geometry.length();
     }
 
+    /** Query heads of the layer. */
+    public int heads() {
+        return layer.geometry.heads();
+    }
+
     /** Batches of windows. */
     public int batches() {
         return batches.size();
@@ -175,7 +185,29 @@ public final class AttentionLoss {
      * @param key what is added to the key projection, null for nothing
      */
     public double[] loss(Change query, Change key) {
-        return run(query, key, null, null, 0, batches.size());
+        double[] losses = new double[layer.geometry.heads()];
+        try (Scope local = scope.child()) {
+            View loss = local.zeros(DType.F64, 1, losses.length);
+            for (Batch batch : batches) {
+                try (Scope part = local.child()) {
+                    Moved q = moved(batch.input, layer.query, query, batch.query, part);
+                    Moved k = moved(batch.input, layer.key, key, batch.key, part);
+                    backend.run(new AttentionResidual(
+                            batch.query,
+                            batch.key,
+                            q.difference,
+                            k.difference,
+                            null,
+                            loss,
+                            null,
+                            null,
+                            layer.geometry));
+                    backend.sync();
+                }
+            }
+            backend.copyOut(loss, MemorySegment.ofArray(losses));
+        }
+        return losses;
     }
 
     /** {@code ||P - A|| / ||A||} over all windows and heads. */
@@ -224,38 +256,60 @@ public final class AttentionLoss {
      * @param count of batches
      */
     public double[] gradient(Change query, Change key, View queryGradient, View keyGradient, int first, int count) {
-        return run(query, key, queryGradient, keyGradient, first, count);
-    }
-
-    private double[] run(Change query, Change key, View queryGradient, View keyGradient, int first, int count) {
         double[] losses = new double[layer.geometry.heads()];
         try (Scope local = scope.child()) {
             View loss = local.zeros(DType.F64, 1, losses.length);
-            for (int i = 0; i < count; i++) {
-                Batch batch = batches.get((first + i) % batches.size());
-                try (Scope part = local.child()) {
-                    Moved q = moved(batch.input, layer.query, query, batch.query, part);
-                    Moved k = moved(batch.input, layer.key, key, batch.key, part);
-                    View dq = null;
-                    View dk = null;
-                    if (queryGradient != null || keyGradient != null) {
-                        dq = part.matrix(batch.query.rows(), batch.query.cols());
-                        dk = part.matrix(batch.key.rows(), batch.key.cols());
-                    }
-                    backend.run(new AttentionResidual(
-                            batch.query, batch.key, q.difference, k.difference, null, loss, dq, dk, layer.geometry));
-                    if (queryGradient != null) {
-                        backward(dq, layer.query, q, batch.input, queryGradient, i > 0, part);
-                    }
-                    if (keyGradient != null) {
-                        backward(dk, layer.key, k, batch.input, keyGradient, i > 0, part);
-                    }
-                    backend.sync();
-                }
-            }
+            gradient(query, key, queryGradient, keyGradient, first, count, loss);
             backend.copyOut(loss, MemorySegment.ofArray(losses));
         }
         return losses;
+    }
+
+    /**
+     * The same without a wait for the device, unless there is a norm between weights and softmax.
+     *
+     * @param loss L of every head, F64 1 x heads, added to
+     */
+    public void gradient(
+            Change query, Change key, View queryGradient, View keyGradient, int first, int count, View loss) {
+        if (queries == null) { // held from now on: freed memory would pile up in front of what has not run yet
+            queries = new Room(batches.getFirst().query);
+            keys = new Room(batches.getFirst().key);
+        }
+        for (int i = 0; i < count; i++) {
+            Batch batch = batches.get((first + i) % batches.size());
+            long tokens = batch.input.rows();
+            try (Scope part = scope.child()) {
+                Moved q = moved(batch.input, layer.query, query, batch.query, queries.difference.rows(0, tokens), part);
+                Moved k = moved(batch.input, layer.key, key, batch.key, keys.difference.rows(0, tokens), part);
+                View dq = queries.gradient.rows(0, tokens);
+                View dk = keys.gradient.rows(0, tokens);
+                backend.run(new AttentionResidual(
+                        batch.query, batch.key, q.difference, k.difference, null, loss, dq, dk, layer.geometry));
+                if (queryGradient != null) {
+                    View turned = queries.turned.cols(0, tokens);
+                    backward(dq, layer.query, q, batch.input, queryGradient, i > 0, turned);
+                }
+                if (keyGradient != null) {
+                    View turned = keys.turned.cols(0, tokens);
+                    backward(dk, layer.key, k, batch.input, keyGradient, i > 0, turned);
+                }
+            }
+        }
+    }
+
+    /** Memory for the largest batch of queries, or keys: the first one. */
+    private final class Room {
+        private final View difference;
+        private final View gradient;
+        /** The gradient with outputs as rows. */
+        private final View turned;
+
+        Room(View dense) {
+            difference = scope.matrix(dense.rows(), dense.cols());
+            gradient = scope.matrix(dense.rows(), dense.cols());
+            turned = scope.matrix(dense.cols(), dense.rows());
+        }
     }
 
     /**
@@ -267,10 +321,13 @@ public final class AttentionLoss {
     private record Moved(View difference, View raw) {}
 
     private Moved moved(View input, Projection projection, Change change, View dense, Scope owner) {
+        return moved(input, projection, change, dense, owner.matrix(dense.rows(), dense.cols()), owner);
+    }
+
+    private Moved moved(View input, Projection projection, Change change, View dense, View difference, Scope owner) {
         if (change == null && projection.gain == null) {
             return new Moved(owner.zeros(DType.F32, dense.rows(), dense.cols()), null);
         }
-        View difference = owner.matrix(dense.rows(), dense.cols());
         if (projection.gain == null) {
             // linear up to here, so that the difference goes through by itself
             backend.run(new Gemm(input, change.weight, true, change.bias, difference, false));
@@ -300,14 +357,13 @@ public final class AttentionLoss {
     }
 
     private void backward(
-            View gradient, Projection projection, Moved moved, View input, View byWeight, boolean more, Scope owner) {
+            View gradient, Projection projection, Moved moved, View input, View byWeight, boolean more, View turned) {
         rotate(gradient, opposite);
         if (projection.gain != null) {
             throughNorm(gradient, projection, moved.raw);
         }
-        View outputsFirst = owner.matrix(gradient.cols(), gradient.rows());
-        backend.run(new Cast(gradient, outputsFirst, true));
-        backend.run(new Gemm(outputsFirst, input, false, null, byWeight, more));
+        backend.run(new Cast(gradient, turned, true));
+        backend.run(new Gemm(turned, input, false, null, byWeight, more));
     }
 
     /** Back through {@code y = gain x / rms(x)}, on the host: no op does, and few models have such norms. */
@@ -427,7 +483,8 @@ public final class AttentionLoss {
             raw = local.matrix(input.rows(), outputs);
             backend.run(new Gemm(input, projection.weight, true, projection.bias, raw, false));
         }
-        backward(view, projection, new Moved(null, raw), input, byWeight, false, local);
+        View turned = local.matrix(outputs, input.rows());
+        backward(view, projection, new Moved(null, raw), input, byWeight, false, turned);
         float[] values = host(byWeight);
         for (int i = 0; i < values.length; i++) {
             squares[i] += (double) values[i] * values[i];

@@ -3,6 +3,7 @@ package org.sentei.method;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.lang.foreign.MemorySegment;
+import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -15,6 +16,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.sentei.kernel.AvailableBackends;
 import org.sentei.kernel.Backend;
+import org.sentei.kernel.MaskStep;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
 import org.sentei.method.AttentionDescent.Found;
@@ -208,5 +210,67 @@ class AttentionDescentTest {
         assertThat(found.diverged()).hasValue(1);
         assertThat(found.step()).isZero();
         assertThat(found.masks()).extracting(BitMask::count).containsExactly(144L, 72L);
+    }
+
+    @Test
+    void theStepThatWasNotFiniteIsNamedThoughLossesAreReadLater() {
+        float[] x = AttentionLayers.host(AttentionLayers.inputs(FORM, 24, 1, scope), scope);
+        x[14 * 16 * AttentionLayers.WIDTH + 5] = Float.NaN; // in the third batch, which the second step sees
+        fitting = new AttentionLoss(layer, AttentionLayers.inputs(FORM, 24, 1, scope), 6, scope);
+        AttentionLoss broken =
+                new AttentionLoss(layer, AttentionLayers.upload(x, 24L * 16, AttentionLayers.WIDTH, scope), 6, scope);
+        AttentionLoss.Saliency saliency = fitting.saliency(24, 1);
+        Side side =
+                new Side(layer.query().weight(), new Selector.Budget.Layer(144), saliency.query(), saliency.query());
+        Heard heard = new Heard();
+        Found found = new AttentionDescent(
+                        broken,
+                        judging,
+                        Optional.of(side),
+                        Optional.empty(),
+                        new Settings(Rule.STRAIGHT_THROUGH, 10, 0.02, 2, 0.2),
+                        scope)
+                .run(Optional.empty(), heard);
+        assertThat(found.diverged()).hasValue(2);
+        assertThat(found.errors()).hasSize(1);
+        assertThat(heard.steps).containsExactly(1);
+        assertThat(found.step()).isZero();
+    }
+
+    @Test
+    void theDeviceIsNotWaitedForBetweenLooks() {
+        List<String> calls = new ArrayList<>();
+        Backend watched = (Backend) Proxy.newProxyInstance(
+                Backend.class.getClassLoader(), new Class<?>[] {Backend.class}, (_, method, arguments) -> {
+                    if (arguments != null && arguments[0] instanceof MaskStep) {
+                        calls.add("step");
+                    } else if (method.getName().equals("sync")
+                            || method.getName().equals("copyOut")) {
+                        calls.add("wait");
+                    }
+                    return method.invoke(backend, arguments);
+                });
+        try (Scope own = new Scope(watched)) {
+            AttentionLoss.Layer watchedLayer = AttentionLayers.layer(FORM, 0.7, own);
+            AttentionLoss fit = new AttentionLoss(watchedLayer, AttentionLayers.inputs(FORM, 24, 1, own), 6, own);
+            AttentionLoss judge = new AttentionLoss(watchedLayer, AttentionLayers.inputs(FORM, 12, 2, own), 6, own);
+            AttentionLoss.Saliency saliency = fit.saliency(24, 1);
+            Side side = new Side(
+                    watchedLayer.query().weight(), new Selector.Budget.Row(6), saliency.query(), saliency.query());
+            new AttentionDescent(
+                            fit,
+                            judge,
+                            Optional.of(side),
+                            Optional.empty(),
+                            new Settings(Rule.STRAIGHT_THROUGH, 10, 0.02, 2, 0.2),
+                            own)
+                    .run(Optional.empty(), new Heard());
+        }
+        assertThat(calls.stream().filter("step"::equals)).hasSize(10);
+        int first = calls.indexOf("step"); // Adam's epsilon follows from the first gradient
+        assertThat(calls.subList(first, first + 5)).containsOnly("step");
+        assertThat(calls.subList(first + 5, calls.lastIndexOf("step") - 4)).containsOnly("wait");
+        assertThat(calls.subList(calls.lastIndexOf("step") - 4, calls.lastIndexOf("step") + 1))
+                .containsOnly("step");
     }
 }
