@@ -18,8 +18,9 @@ import picocli.CommandLine.Option;
 /** {@code sentei train}: trains a network to an exact budget. */
 @Command(
         name = "train",
-        description = "Trains a graph network until exactly the share of its weights that the recipe asks for is zero:"
-                + " model.safetensors, config.json, recipe.yaml and report.json in a new folder.",
+        description =
+                "Trains a graph network until exactly the share of its weights that the recipe asks for is zero:"
+                        + " model.safetensors, model.onnx, config.json, recipe.yaml, report.json and curves.svg in a new folder.",
         footer = {
             "",
             "Example: nine of ten weights go, magnitude pruning beside it for comparison",

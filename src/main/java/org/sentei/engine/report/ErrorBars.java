@@ -2,7 +2,6 @@ package org.sentei.engine.report;
 
 import java.util.List;
 import java.util.Locale;
-import java.util.stream.DoubleStream;
 
 /**
  * Means with their spread over a few categories: a panel a kind of data, a line a method.
@@ -20,27 +19,6 @@ public record ErrorBars(String label, String title, List<String> methods, List<P
     private static final double LEGEND_LINE = 22;
     private static final int LEGEND_COLUMNS = 3;
     private static final double LEGEND_COLUMN = 240;
-    /** A line of the grid is so far from the next at most. */
-    private static final double[] GRIDS = {0.02, 0.05, 0.1, 0.2, 0.5, 1};
-
-    private static final int GRID_LINES = 6;
-
-    private static final String STYLE = """
-            svg { --paper: #ffffff; --ink: #1c2722; --soft: #5d6b64; --rule: #e3e1d8;
-              --c0: #8b938f; --c1: #b06d10; --c2: #4d74d6; --c3: #8a63b8; --c4: #16808b; --c5: #c4533b;
-              font: 13px system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-            @media (prefers-color-scheme: dark) {
-              svg { --paper: #161c19; --ink: #e8ece9; --soft: #98a59e; --rule: #2c3531; --c0: #79827d; --c1: #e8b054;
-                --c2: #8facf5; --c3: #bb9ce3; --c4: #5fcbd4; --c5: #ee8d77; }
-            }
-            .paper { fill: var(--paper); } text { fill: var(--ink); } .soft { fill: var(--soft); }
-            .title { font-size: 15px; font-weight: 600; } .middle { text-anchor: middle; } .end { text-anchor: end; }
-            .grid { stroke: var(--rule); } .line { stroke-width: 2; } .bar { stroke-width: 1; }
-            .s0 { stroke: var(--c0); } .s1 { stroke: var(--c1); } .s2 { stroke: var(--c2); } .s3 { stroke: var(--c3); }
-            .s4 { stroke: var(--c4); } .s5 { stroke: var(--c5); } .f0 { fill: var(--c0); } .f1 { fill: var(--c1); }
-            .f2 { fill: var(--c2); } .f3 { fill: var(--c3); } .f4 { fill: var(--c4); } .f5 { fill: var(--c5); }
-            """;
-
     /**
      * A kind of data.
      *
@@ -66,21 +44,18 @@ public record ErrorBars(String label, String title, List<String> methods, List<P
                 .mapToDouble(point -> point.mean() + point.spread())
                 .max()
                 .orElseThrow();
-        double grid = DoubleStream.of(GRIDS)
-                .filter(step -> highest / step <= GRID_LINES)
-                .findFirst()
-                .orElse(highest);
-        double unit = HEIGHT / (Math.ceil(highest / grid) * grid);
+        Axis axis = Axis.upTo(highest);
+        double unit = HEIGHT / axis.top();
         for (int i = 0; i < panels.size(); i++) {
             Panel panel = panels.get(i);
             double left = LEFT + i * PANEL;
             double right = left + PANEL - 24;
             svg.text("soft", left, TOP - 10, panel.name());
-            for (int line = 0; line * grid * unit <= HEIGHT + 1e-6; line++) {
-                double y = TOP + HEIGHT - line * grid * unit;
+            for (double value : axis.lines()) {
+                double y = TOP + HEIGHT - value * unit;
                 svg.line("grid", left, y, right, y);
                 if (i == 0) {
-                    svg.text("soft end", left - 6, y + 4, String.format(Locale.ROOT, "%.2f", line * grid));
+                    svg.text("soft end", left - 6, y + 4, Axis.label(value));
                 }
             }
             int categories = panel.categories().size();
@@ -102,7 +77,7 @@ public record ErrorBars(String label, String title, List<String> methods, List<P
             svg.circle("f" + i, x + 5, y - 4, 5, "");
             svg.text("", x + 16, y, methods.get(i));
         }
-        return svg.document(STYLE);
+        return svg.document(Axis.STYLE);
     }
 
     private static double x(int index, int of, double left, double right) {

@@ -105,7 +105,8 @@ public final class GraphTraining {
                 baseline = new TrainingReport.Baseline(
                         training.zeros(other.parameters()),
                         training.dangling(other),
-                        training.accuracy(other.parameters()));
+                        training.accuracy(other.parameters()),
+                        other.curve());
             }
             Optional<LatentNetwork> latents = recipe.settings().manyRates()
                     ? Optional.of(LatentNetwork.of(
@@ -119,6 +120,7 @@ public final class GraphTraining {
             }
             PendingFile.write(output.path().resolve("recipe.yaml"), recipe.text());
             PendingFile.write(output.path().resolve("report.json"), report.json());
+            PendingFile.write(output.path().resolve("curves.svg"), report.curves());
             output.commit();
             return report;
         } catch (IOException failed) {
@@ -147,7 +149,7 @@ public final class GraphTraining {
 
     private PmpTraining.Trained train(
             PmpSettings.Budget budget, Function<PmpSettings.Budget, PmpTraining.Checkpoints> checkpoints) {
-        return new PmpTraining(examples, data.examples().members(Split.TRAIN), recipe.settings(budget))
+        return new PmpTraining(examples, data.examples().members(Split.TRAIN), recipe.settings(budget), this::valid)
                 .run(device, recipe.seed(), checkpoints.apply(budget), progress);
     }
 
@@ -276,6 +278,10 @@ public final class GraphTraining {
                 accuracy(parameters, Split.TRAIN), accuracy(parameters, Split.VALID), accuracy(parameters, Split.TEST));
     }
 
+    private Double valid(List<float[]> parameters) {
+        return data.examples().members(Split.VALID).length == 0 ? null : accuracy(parameters, Split.VALID);
+    }
+
     private double accuracy(List<float[]> parameters, Split split) {
         int[] chosen = data.examples().members(split);
         if (chosen.length == 0) {
@@ -288,8 +294,9 @@ public final class GraphTraining {
             int best = 0;
             for (int c = 0; c < classes; c++) {
                 if (!Float.isFinite(scores[i * classes + c])) {
-                    throw new RunException("node " + chosen[i] + " has a score of " + scores[i * classes + c]
-                            + " after the last step; give a smaller learning rate");
+                    throw new RunException("example " + chosen[i] + " has a score of " + scores[i * classes + c]
+                            + " with learning rate " + recipe.training().learningRate()
+                            + "; lower learning_rate in the recipe");
                 }
                 best = scores[i * classes + c] > scores[i * classes + best] ? c : best;
             }

@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.SplittableRandom;
+import java.util.function.Function;
 import java.util.stream.Stream;
 import org.sentei.engine.Progress;
 import org.sentei.engine.RunException;
@@ -41,12 +42,17 @@ final class PmpTraining {
     private final Differentiable examples;
     private final int[] training;
     private final PmpSettings settings;
+    private final Function<List<float[]>, Double> judge;
 
-    /** @param training examples whose loss is lowered */
-    PmpTraining(Differentiable examples, int[] training, PmpSettings settings) {
+    /**
+     * @param training examples whose loss is lowered
+     * @param judge the accuracy of a network's parameters that the curve shows; gives null where there is none
+     */
+    PmpTraining(Differentiable examples, int[] training, PmpSettings settings, Function<List<float[]>, Double> judge) {
         this.examples = examples;
         this.training = training.clone();
         this.settings = settings;
+        this.judge = judge;
     }
 
     /**
@@ -223,7 +229,12 @@ final class PmpTraining {
                 adam.step(step, trained, trainedGradients, settings.learningRate());
                 if (step % CURVE == 0 || step == settings.steps() - 1) {
                     curve.add(new TrainingReport.Point(
-                            step, loss, alignment.divergence(), alignment.outside(), below(pooled, threshold)));
+                            step,
+                            loss,
+                            alignment.divergence(),
+                            alignment.outside(),
+                            mask == null ? below(pooled, threshold) : (double) mask.count() / pooled.length,
+                            judge.apply(effective)));
                 }
             }
             if (mask == null || settings.manyRates()) {

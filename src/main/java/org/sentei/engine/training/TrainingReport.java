@@ -7,6 +7,8 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.List;
+import java.util.function.Function;
+import org.sentei.engine.report.Curves;
 
 /**
  * What came of a training: {@code report.json}.
@@ -85,15 +87,47 @@ public record TrainingReport(
      * @param loss cross-entropy of the training examples
      * @param divergence of the latent weights from the prior, 0 where none is asked for
      * @param outside share of the latent weights that no bin holds
-     * @param rate share of the latent weights at or below the threshold
+     * @param rate share of the latent weights at or below the threshold; once the mask is fixed, that of the mask
+     * @param valid share of the validation labels that are right, null where there are none
      */
-    public record Point(int step, double loss, double divergence, double outside, double rate) {}
+    public record Point(int step, double loss, double divergence, double outside, double rate, Double valid) {}
 
     /** A network of another rate from the same latent weights. */
     public record Served(String rate, long zeros, Accuracy accuracy) {}
 
     /** The same budget by magnitude pruning with fine-tuning. */
-    public record Baseline(long zeros, long dangling, Accuracy accuracy) {}
+    public record Baseline(long zeros, long dangling, Accuracy accuracy, List<Point> curve) {
+        /** Copies the curve. */
+        public Baseline {
+            curve = List.copyOf(curve);
+        }
+    }
+
+    /** Loss, divergence, rate and accuracy over the steps, magnitude pruning beside it, as an SVG file. */
+    public String curves() {
+        List<String> names = baseline == null ? List.of(budget) : List.of(budget, PmpSettings.Budget.MAGNITUDE.label());
+        List<List<Point>> ways = baseline == null ? List.of(curve) : List.of(curve, baseline.curve());
+        return new Curves(
+                        "Curves of a training",
+                        names,
+                        List.of(
+                                panel("loss of the training examples", ways, Point::loss),
+                                panel("accuracy on the validation examples", ways, Point::valid),
+                                panel("share of weights at or below the threshold", ways, Point::rate),
+                                panel("divergence from the prior", ways, Point::divergence)))
+                .document();
+    }
+
+    private static Curves.Panel panel(String title, List<List<Point>> ways, Function<Point, Double> figure) {
+        return new Curves.Panel(
+                title,
+                ways.stream()
+                        .map(way -> way.stream()
+                                .filter(point -> figure.apply(point) != null)
+                                .map(point -> new Curves.Point(point.step(), figure.apply(point)))
+                                .toList())
+                        .toList());
+    }
 
     /** As a JSON document. */
     public String json() {

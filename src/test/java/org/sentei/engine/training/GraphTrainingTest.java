@@ -68,6 +68,12 @@ class GraphTrainingTest {
         assertThat(report.baseline().accuracy().test()).isGreaterThan(0.8);
         assertThat(report.curve().getLast().loss())
                 .isLessThan(report.curve().getFirst().loss());
+        assertThat(report.curve().getLast().rate()).isEqualTo(0.5);
+        assertThat(report.curve().getLast().valid()).isGreaterThan(0.8);
+        assertThat(folder.resolve("learned/curves.svg"))
+                .content()
+                .startsWith("<svg")
+                .contains("prior-kl", "magnitude", "divergence");
     }
 
     @ParameterizedTest
