@@ -15,7 +15,7 @@ enum FuzzFormat {
     DATA(2),
     INPUT_IDS(1),
     STATISTICS(2),
-    SKELETONS(2);
+    TRAINING(2);
 
     private final int share;
 
@@ -53,7 +53,7 @@ enum FuzzFormat {
             case DATA -> new DataTarget();
             case INPUT_IDS -> new InputIdsTarget();
             case STATISTICS -> new StatisticsTarget();
-            case SKELETONS -> new SkeletonsTarget();
+            case TRAINING -> new TrainingTarget();
         };
     }
 }

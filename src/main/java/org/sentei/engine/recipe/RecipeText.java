@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonMappingException;
 import com.fasterxml.jackson.databind.MapperFeature;
 import com.fasterxml.jackson.databind.PropertyNamingStrategies;
+import com.fasterxml.jackson.databind.exc.InvalidFormatException;
 import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
 import java.io.IOException;
 import java.io.InputStream;
@@ -27,6 +28,8 @@ public final class RecipeText {
             .enable(DeserializationFeature.FAIL_ON_NULL_CREATOR_PROPERTIES)
             .enable(DeserializationFeature.USE_BIG_DECIMAL_FOR_FLOATS)
             .build();
+
+    private static final int LONGEST_QUOTE = 60;
 
     private RecipeText() {}
 
@@ -83,17 +86,35 @@ public final class RecipeText {
             }
             return read;
         } catch (JacksonException broken) {
-            String message = broken.getCause() instanceof IllegalArgumentException wrong
-                    ? wrong.getMessage()
-                    : broken.getOriginalMessage();
             String line = broken.getLocation() == null
                     ? ""
                     : " line " + broken.getLocation().getLineNr();
             throw new RecipeException(
                     source + line + ": " + key(broken)
-                            + message.lines().findFirst().orElse("is not valid YAML"),
+                            + fact(broken).lines().findFirst().orElse("is not valid YAML"),
                     broken);
         }
+    }
+
+    /** In words for the recipe's author, where the parser's are about its own classes. */
+    private static String fact(JacksonException broken) {
+        String said = broken.getOriginalMessage();
+        return switch (broken) {
+            case JacksonException refused
+            when refused.getCause() instanceof IllegalArgumentException wrong -> wrong.getMessage();
+            case InvalidFormatException value -> {
+                int accepted = said.lastIndexOf('[');
+                String given = String.valueOf(value.getValue());
+                yield "\"" + given.substring(0, Math.min(given.length(), LONGEST_QUOTE)) + "\" is no value that it takes"
+                        + (value.getTargetType().isEnum() && accepted >= 0
+                                ? "; it takes one of " + said.substring(accepted)
+                                : "");
+            }
+            case JacksonException kind
+            when said.startsWith("Cannot deserialize") || said.startsWith("Cannot construct") ->
+                "its value is not of the kind that it takes";
+            default -> said;
+        };
     }
 
     private static String key(JacksonException broken) {

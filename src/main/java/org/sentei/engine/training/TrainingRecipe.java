@@ -220,15 +220,19 @@ public record TrainingRecipe(
 
     static TrainingRecipe parse(String source, String text) {
         Document document = RecipeText.read(source, text, Document.class, "a built-in recipe, for example pmp-90");
-        TrainingRecipe recipe = new TrainingRecipe(
-                document.seed,
-                document.network,
-                document.training,
-                document.steps,
-                document.baseline,
-                document.storage,
-                text);
-        recipe.settings();
-        return recipe;
+        try {
+            TrainingRecipe recipe = new TrainingRecipe(
+                    document.seed,
+                    document.network,
+                    document.training,
+                    document.steps,
+                    document.baseline,
+                    document.storage,
+                    text);
+            recipe.settings();
+            return recipe;
+        } catch (RecipeException wrong) {
+            throw new RecipeException(source + ": " + wrong.getMessage(), wrong);
+        }
     }
 }
