@@ -121,9 +121,10 @@ final class TrainingTarget implements FuzzTarget {
 
     private static Case recipe(Path input, SplittableRandom random) throws IOException {
         write(input, RECIPE, random);
-        return new Case(input, List.of("recipe", input.toString()), () -> TrainingRecipe.load(input.toString())
-                .settings()
-                .pruned(1000));
+        return new Case(
+                input,
+                List.of("recipe", input.toString()),
+                () -> TrainingRecipe.load(input.toString()).settings().pruned(1000));
     }
 
     private static void look(SkeletonSequences sequences) {

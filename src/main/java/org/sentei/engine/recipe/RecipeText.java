@@ -105,7 +105,8 @@ public final class RecipeText {
             case InvalidFormatException value -> {
                 int accepted = said.lastIndexOf('[');
                 String given = String.valueOf(value.getValue());
-                yield "\"" + given.substring(0, Math.min(given.length(), LONGEST_QUOTE)) + "\" is no value that it takes"
+                yield "\"" + given.substring(0, Math.min(given.length(), LONGEST_QUOTE))
+                        + "\" is no value that it takes"
                         + (value.getTargetType().isEnum() && accepted >= 0
                                 ? "; it takes one of " + said.substring(accepted)
                                 : "");

@@ -122,8 +122,8 @@ public record TrainingRecipe(
 
     /** A {@link RecipeException} says what contradicts itself. */
     public TrainingRecipe {
-        if (steps.size() != 1) {
-            throw new RecipeException("recipe: training takes one step, not " + steps.size());
+        if (steps.size() != 1 || steps.getFirst() == null) {
+            throw new RecipeException("training takes one step, not " + steps);
         }
         steps = List.copyOf(steps);
         Step step = steps.getFirst();

@@ -6,6 +6,9 @@ import java.net.URL;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
+import java.util.function.Supplier;
 import org.sentei.kernel.DeviceException;
 import org.sentei.platform.LibraryCache;
 import org.sentei.platform.SystemProperties;
@@ -59,6 +62,41 @@ public final class OnnxRuntimeLibrary {
         return OrtEnvironment.getEnvironment().getVersion();
     }
 
+    /** Enough for the longest command line that Linux takes; pages that nobody touches cost nothing. */
+    private static final long STACK_BYTES = 1L << 29;
+
+    /**
+     * ONNX Runtime 1.29 matches the process's command line against a pattern when its environment is made, and recurses for
+     * every character: 7 kB of class path overflow the stack of 1 MiB that a thread has by default.
+     *
+     * @param work may not need the class that waits for it to be initialized
+     */
+    private static <T> T onLargeStack(Supplier<T> work) {
+        FutureTask<T> task = new FutureTask<>(work::get);
+        Thread thread = new Thread(null, task, "sentei-onnxruntime", STACK_BYTES);
+        thread.start();
+        boolean interrupted = false;
+        try {
+            while (true) {
+                try {
+                    return task.get();
+                } catch (InterruptedException e) {
+                    interrupted = true;
+                } catch (ExecutionException e) {
+                    switch (e.getCause()) {
+                        case RuntimeException failure -> throw failure;
+                        case Error failure -> throw failure;
+                        default -> throw new IllegalStateException(e.getCause());
+                    }
+                }
+            }
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
     /** What became of the one attempt that ONNX Runtime makes in a process. */
     private static final class Loaded {
         /** Why it did not load; empty when it did. */
@@ -69,7 +107,7 @@ public final class OnnxRuntimeLibrary {
                 if (System.getProperty(PATH) == null && isPlainLinux()) {
                     loadPrivateCopies();
                 } else {
-                    OrtEnvironment.getEnvironment();
+                    onLargeStack(OrtEnvironment::getEnvironment);
                 }
                 return "";
             } catch (IOException e) {
@@ -105,7 +143,7 @@ public final class OnnxRuntimeLibrary {
                 libraries.put(System.mapLibraryName(library), resource);
             }
             String folder = LibraryCache.ofUser().extract(libraries).toString();
-            SystemProperties.during(Map.of(PATH, folder), OrtEnvironment::getEnvironment);
+            SystemProperties.during(Map.of(PATH, folder), () -> onLargeStack(OrtEnvironment::getEnvironment));
         }
     }
 }

@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.math.BigDecimal;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Collectors;
@@ -143,6 +144,19 @@ class SkeletonTrainingTest {
                 .isInstanceOf(FormatException.class)
                 .hasMessageContaining("trained for one rate alone");
         assertThat(folder.resolve("never")).doesNotExist();
+    }
+
+    @Test
+    void aRecipeWithoutItsOneStepIsRefused() {
+        String recipe = recipe("0.95", "prior-kl", 10);
+        int step = recipe.indexOf("steps:\n");
+        int end = recipe.indexOf("# Magnitude pruning with");
+        for (String steps : List.of("[null]", "[]")) {
+            assertThatThrownBy(() -> TrainingRecipe.parse(
+                            "mine.yaml", recipe.substring(0, step) + "steps: " + steps + "\n" + recipe.substring(end)))
+                    .isInstanceOf(RecipeException.class)
+                    .hasMessage("mine.yaml: training takes one step, not " + steps);
+        }
     }
 
     @ParameterizedTest

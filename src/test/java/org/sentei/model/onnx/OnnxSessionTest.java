@@ -11,6 +11,7 @@ import static org.sentei.format.OnnxGraphs.save;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
@@ -112,5 +113,30 @@ class OnnxSessionTest {
 
     private static OnnxSession open(OnnxFile file, List<String> taps, Arena arena) {
         return OnnxSession.open(file.tapped(taps, List.of(), arena), 1);
+    }
+
+    /** What a process with a long command line runs. */
+    static final class Versions {
+        private Versions() {}
+
+        public static void main(String[] arguments) {
+            System.out.println(OnnxRuntimeLibrary.version());
+        }
+    }
+
+    @Test
+    void aLongCommandLineDoesNotEndTheProcess() throws Exception {
+        Process process = new ProcessBuilder(
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "--enable-native-access=ALL-UNNAMED",
+                        "-Dlong=" + "x".repeat(100_000),
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        Versions.class.getName())
+                .redirectError(ProcessBuilder.Redirect.DISCARD)
+                .start();
+        String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(process.waitFor()).isZero();
+        assertThat(said.strip()).isEqualTo(OnnxRuntimeLibrary.version());
     }
 }
