@@ -35,6 +35,8 @@ import org.sentei.train.TrainingException;
 public final class GraphTraining {
     /** Share of latent weights out of the histogram's reach from which the report warns. */
     private static final double OUTSIDE = 0.01;
+    /** Distance of the prior's rate from the recipe's from which the report warns. */
+    private static final double MISSED = 0.1;
     /** Steps from the least rate to the recipe's own at which latent weights for many are judged. */
     private static final int SERVED = 4;
 
@@ -58,8 +60,8 @@ public final class GraphTraining {
      *
      * @param source what {@link org.sentei.format.GraphFolder}, {@link org.sentei.format.SkeletonTable} or
      *     {@link org.sentei.format.SbuFolder} reads, or {@link org.sentei.format.SyntheticSkeletons#NAME}
-     * @param out absent or empty; gets {@code model.safetensors}, {@code config.json}, {@code recipe.yaml} and
-     *     {@code report.json}
+     * @param out absent or empty; gets {@code model.safetensors}, {@code config.json}, {@code recipe.yaml}, {@code report.json},
+     *     and {@code latents/} for {@link #cut} where the recipe has a {@code from_rate} below its rate
      * @param journaling whether a run that ends early can be resumed; the learning rate may be another then
      * @throws DeviceException when PyTorch or the backend is not available
      * @throws FormatException when the data are missing or wrong, the output folder is not free, or what is to be resumed was
@@ -170,6 +172,7 @@ public final class GraphTraining {
                             + " use budget prior-ot",
                     100 * outside));
         }
+        warnings.addAll(missed(trained.curve(), recipe.settings()));
         return new TrainingReport(
                 Version.current(),
                 journal.watch().started().truncatedTo(ChronoUnit.SECONDS).toString(),
@@ -196,6 +199,28 @@ public final class GraphTraining {
                 trained.curve(),
                 baseline,
                 warnings);
+    }
+
+    /** Whether the prior came near the rate before the mask made it exact. */
+    private static List<String> missed(List<TrainingReport.Point> curve, PmpSettings settings) {
+        boolean prior =
+                settings.budget() == PmpSettings.Budget.PRIOR_KL || settings.budget() == PmpSettings.Budget.PRIOR_OT;
+        if (!prior || settings.manyRates()) {
+            return List.of();
+        }
+        double asked = settings.rate().doubleValue();
+        return curve.stream()
+                .filter(point -> point.step() < settings.joint())
+                .reduce((earlier, later) -> later)
+                .filter(last -> !(Math.abs(last.rate() - asked) <= MISSED))
+                .map(last -> String.format(
+                        Locale.ROOT,
+                        "the prior did not reach rate %s: %.1f %% of the latent weights lay below its threshold when the"
+                                + " mask was fixed, which is exact; raise strength, or use budget dynamic-quantile",
+                        settings.rate().toPlainString(),
+                        100 * last.rate()))
+                .stream()
+                .toList();
     }
 
     /** The network at five rates from the least to the recipe's own. */

@@ -113,6 +113,11 @@ public record PmpSettings(
         return fromRate.compareTo(rate) < 0;
     }
 
+    /** Steps before the mask is fixed; a dense network is fine-tuned for the second half. */
+    int joint() {
+        return steps - (int) Math.round(steps * (budget == Budget.MAGNITUDE ? 0.5 : tuning));
+    }
+
     /** What latent weights of a parameter are multiplied by. */
     float scale(GraphNetwork.Parameter parameter) {
         return (float) (gain * parameter.deviation());

@@ -168,7 +168,7 @@ final class PmpTraining {
 
         Trained train(Checkpoints checkpoints, Progress progress) {
             boolean dense = settings.budget() == PmpSettings.Budget.MAGNITUDE;
-            int joint = settings.steps() - (int) Math.round(settings.steps() * (dense ? 0.5 : settings.tuning()));
+            int joint = settings.joint();
             long prune = settings.pruned(latents.count());
             Bins bins = bins(settings);
             double[] target = latents.target(settings.prior(), bins, Mass.BUMPS);

@@ -93,6 +93,23 @@ class GraphTrainingTest {
     }
 
     @Test
+    void aPriorThatNothingHoldsIsReported() {
+        String loose = recipe("0.9", "prior-kl", 60, 0.5).replace("strength: 10", "strength: 0");
+        TrainingReport report = train(loose, data, folder.resolve("loose"));
+        assertThat(report.warnings())
+                .hasSize(2)
+                .anySatisfy(warning -> assertThat(warning)
+                        .matches("\\d+\\.\\d % of the latent weights lay out of the histogram's reach, .*"))
+                .anySatisfy(warning -> assertThat(warning)
+                        .matches("the prior did not reach rate 0.9: \\d+\\.\\d % of the latent weights lay below .*"));
+        assertThat(report.zeros()).isEqualTo(Math.round(0.9 * report.prunable()));
+        assertThat(report.curve().getLast().rate()).isEqualTo((double) report.pruned() / report.prunable());
+
+        TrainingReport held = train("0.9", "prior-ot", 60, 0.05, folder.resolve("held"));
+        assertThat(held.warnings()).isEmpty();
+    }
+
+    @Test
     void theSameSeedGivesTheSameFile() throws IOException {
         train("0.8", "prior-kl", 25, 0.05, folder.resolve("first"));
         train("0.8", "prior-kl", 25, 0.05, folder.resolve("second"));
@@ -163,8 +180,12 @@ class GraphTrainingTest {
 
     private static TrainingReport train(
             String rate, String budget, int steps, double learningRate, Path data, Path out) {
+        return train(recipe(rate, budget, steps, learningRate), data, out);
+    }
+
+    private static TrainingReport train(String recipe, Path data, Path out) {
         return GraphTraining.run(
-                TrainingRecipe.parse("recipe", recipe(rate, budget, steps, learningRate)),
+                TrainingRecipe.parse("recipe", recipe),
                 data,
                 out,
                 Journaling.OFF,
