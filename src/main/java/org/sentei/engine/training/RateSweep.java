@@ -103,7 +103,7 @@ public final class RateSweep {
                 reports.add(report(folder, asked, data));
             }
             cells.add(cell(rate, recipe.settings().budget().label(), reports));
-            if (recipe.baseline()) {
+            if (reports.getFirst().hasNonNull("baseline")) {
                 cells.add(cell(
                         rate,
                         PmpSettings.Budget.MAGNITUDE.label(),
@@ -200,9 +200,10 @@ public final class RateSweep {
                 .toList();
         return new ErrorBars(
                         "Accuracy on the test split over the rate",
-                        "Accuracy on the test split over the share of weights that are zero",
+                        "Accuracy on the test split over the share of zeros",
                         budgets,
-                        List.of(new ErrorBars.Panel(result.data(), rates, lines)))
+                        List.of(new ErrorBars.Panel(
+                                Path.of(result.data()).getFileName().toString(), rates, lines)))
                 .document();
     }
 }
