@@ -21,6 +21,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.format.NetworkFolder;
 import org.sentei.format.OnnxFile;
 import org.sentei.format.Storage;
+import org.sentei.kernel.AvailableBackends;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
 import org.sentei.kernel.Scope;
@@ -40,7 +41,7 @@ class GraphInferenceTest {
     private Path folder;
 
     static Stream<Arguments> backendsAndRates() {
-        return Stream.of("reference", "cpu")
+        return AvailableBackends.names().stream()
                 .flatMap(backend -> Stream.of(0.0, 0.5, 0.95, 1.0).map(rate -> Arguments.of(backend, rate)));
     }
 

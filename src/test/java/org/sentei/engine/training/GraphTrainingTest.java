@@ -24,6 +24,7 @@ import org.sentei.engine.RunException;
 import org.sentei.engine.Sentei;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.format.FormatException;
+import org.sentei.format.NetworkFolder;
 import org.sentei.kernel.Backend;
 
 /** Training on a drawn graph whose labels can be told from features and neighbours: the command's work without its line. */
@@ -51,7 +52,8 @@ class GraphTrainingTest {
         "0.99, prior-ot"
     })
     void exactlyTheRateIsZeroInMaskFileAndReport(String rate, String budget) {
-        TrainingReport report = train(rate, budget, 30, 0.05, folder.resolve("out" + outputs++));
+        Path out = folder.resolve("out" + outputs++);
+        TrainingReport report = train(rate, budget, 30, 0.05, out);
         long expected = TrainingRecipe.parse("recipe", recipe(rate, budget, 30, 0.05))
                 .settings()
                 .pruned(report.prunable());
@@ -59,6 +61,14 @@ class GraphTrainingTest {
         assertThat(expected).isEqualTo(Math.round(Double.parseDouble(rate) * report.prunable()));
         assertThat(report.pruned()).isEqualTo(expected);
         assertThat(report.zeros()).isEqualTo(expected);
+        NetworkFolder.Content again = NetworkFolder.read(out);
+        long zeros = 0;
+        for (int i = 0; i < again.parameters().size(); i++) {
+            for (float weight : again.parameters().get(i)) {
+                zeros += again.network().parameters().get(i).prunable() && weight == 0 ? 1 : 0;
+            }
+        }
+        assertThat(zeros).isEqualTo(expected);
     }
 
     @Test
