@@ -19,7 +19,8 @@ import org.sentei.tensor.Tensor;
 
 /**
  * A trained graph network as a folder: {@code config.json} says the architecture and its sizes, {@code model.safetensors} holds
- * the parameters under their names, all F32. {@code model.onnx} is the same for other tools; it is not read here.
+ * the parameters under their names, all F32. {@code model.onnx} may be beside them, the same for
+ * other tools; it is not read here.
  */
 public final class NetworkFolder {
     private static final String CONFIG = "config.json";
@@ -53,9 +54,9 @@ public final class NetworkFolder {
     }
 
     /**
-     * Writes configuration, parameters and ONNX graph into a folder.
+     * Writes configuration and parameters into a folder.
      *
-     * @param storage of pruned matrices in the safetensors file
+     * @param storage of pruned matrices
      */
     public static void write(Path folder, GraphNetwork network, List<float[]> parameters, Storage storage)
             throws IOException {
@@ -74,11 +75,15 @@ public final class NetworkFolder {
                 Files.move(packed, weights);
             }
         }
-        Files.write(folder.resolve(ONNX), NetworkOnnx.of(network, parameters).toByteArray());
         Map<String, Object> config = new LinkedHashMap<>();
         config.put(ARCHITECTURE, network.architecture());
         config.putAll(network.sizes());
         PendingFile.write(folder.resolve(CONFIG), Json.text(config) + "\n");
+    }
+
+    /** Writes the network beside them as an ONNX graph, for other tools. */
+    public static void export(Path folder, GraphNetwork network, List<float[]> parameters) throws IOException {
+        Files.write(folder.resolve(ONNX), NetworkOnnx.of(network, parameters).toByteArray());
     }
 
     /**

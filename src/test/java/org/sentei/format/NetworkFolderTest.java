@@ -44,7 +44,7 @@ class NetworkFolderTest {
         }
         try (Stream<Path> files = Files.list(folder)) {
             assertThat(files.map(file -> file.getFileName().toString()))
-                    .containsExactlyInAnyOrder("config.json", "model.onnx", "model.safetensors");
+                    .containsExactlyInAnyOrder("config.json", "model.safetensors");
         }
     }
 

@@ -20,7 +20,6 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.format.NetworkFolder;
 import org.sentei.format.OnnxFile;
-import org.sentei.format.Storage;
 import org.sentei.kernel.AvailableBackends;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
@@ -104,7 +103,7 @@ class GraphInferenceTest {
     }
 
     private float[] onnxRuntime(GraphNetwork network, List<float[]> parameters, Tensor... inputs) throws IOException {
-        NetworkFolder.write(folder, network, parameters, Storage.DENSE);
+        NetworkFolder.export(folder, network, parameters);
         try (OnnxFile file = OnnxFile.open(folder.resolve("model.onnx"));
                 Arena arena = Arena.ofConfined();
                 OnnxSession session = OnnxSession.open(file.tapped(List.of(), List.of(), arena), 1)) {

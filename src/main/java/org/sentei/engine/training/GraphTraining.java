@@ -117,6 +117,7 @@ public final class GraphTraining {
             List<TrainingReport.Served> served = latents.map(training::served).orElse(List.of());
             TrainingReport report = training.report(trained, served, baseline, journal);
             NetworkFolder.write(output.path(), examples.network(), trained.parameters(), recipe.storage());
+            NetworkFolder.export(output.path(), examples.network(), trained.parameters());
             if (latents.isPresent()) {
                 latents.get().write(output.path());
             }
@@ -256,6 +257,7 @@ public final class GraphTraining {
             LatentNetwork latents = LatentNetwork.read(trained);
             List<float[]> parameters = latents.at(rate, device);
             NetworkFolder.write(output.path(), latents.network(), parameters, latents.storage());
+            NetworkFolder.export(output.path(), latents.network(), parameters);
             output.commit();
             return new Cut(zeros(latents.network(), parameters), latents.prunable(), latents.warnings(rate));
         } catch (IOException failed) {

@@ -72,8 +72,6 @@ record LatentNetwork(GraphNetwork network, List<float[]> parameters, PmpSettings
     /** Writes a folder into an output folder. */
     void write(Path folder) throws IOException {
         NetworkFolder.write(folder.resolve(FOLDER), network, parameters, Storage.DENSE);
-        // What other tools would run is not the network: its weights are latent.
-        Files.delete(folder.resolve(FOLDER).resolve("model.onnx"));
     }
 
     /** Weights that could go. */
