@@ -109,6 +109,12 @@ final class EvalCommand implements Callable<Integer> {
     private List<Sentei.Metric> metrics(Path located, Backend.Options options, Progress progress) {
         Optional<Path> against = Optional.ofNullable(original).map(ModelArgument::locate);
         if (NetworkFolder.isOne(located)) {
+            if (attention || length != null || tokenizer != null) {
+                throw new ParameterException(
+                        command.commandLine(),
+                        "--attention, --length and --tokenizer are for models of text, and " + located
+                                + " is a graph network: leave them out");
+            }
             return GraphEvaluation.of(located, against, data, compute.backend, options, progress);
         }
         Sentei.EvaluationRequest request = new Sentei.EvaluationRequest(

@@ -13,7 +13,10 @@ import org.sentei.engine.training.TrainingRecipe;
 import org.sentei.engine.training.TrainingReport;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
 
 /** {@code sentei train}: trains a network to an exact budget. */
 @Command(
@@ -34,6 +37,8 @@ import picocli.CommandLine.Option;
             "pmp-90, pmp-95, pmp-99 for graphs, pmp-skeletons-90, pmp-skeletons-95, pmp-skeletons-99 for skeletons."
         })
 final class TrainCommand implements Callable<Integer> {
+    private static final List<Long> SEEDS = List.of(1L, 2L, 3L);
+
     private final Terminal terminal;
     private final BooleanSupplier cancelled;
 
@@ -43,6 +48,9 @@ final class TrainCommand implements Callable<Integer> {
             paramLabel = "R",
             description = "A recipe file (YAML or JSON), or the name of a built-in one.")
     private String recipe;
+
+    @Spec
+    private CommandSpec command;
 
     @Option(names = "--data", required = true, paramLabel = "DATA", description = "What to train on.")
     private Path data;
@@ -64,11 +72,11 @@ final class TrainCommand implements Callable<Integer> {
             split = ",",
             paramLabel = "R",
             description = "Train to each of these rates from each of --seeds, into folders of DIR with a table and a"
-                    + " figure; what DIR has of them already is kept.")
+                    + " figure; what DIR has of them already is kept, and what was interrupted goes on.")
     private List<BigDecimal> rates;
 
     @Option(names = "--seeds", split = ",", paramLabel = "N", description = "Seeds of --rates. Default: 1,2,3.")
-    private List<Long> seeds = List.of(1L, 2L, 3L);
+    private List<Long> seeds;
 
     @Mixin
     private ComputeOptions compute;
@@ -84,6 +92,14 @@ final class TrainCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         compute.check();
+        if (rates == null && seeds != null) {
+            throw new ParameterException(
+                    command.commandLine(), "--seeds belongs to --rates: give both, or --seed for one training");
+        }
+        if (rates != null && seed != null) {
+            throw new ParameterException(
+                    command.commandLine(), "--seed is for one training: --rates takes its seeds from --seeds");
+        }
         TrainingRecipe asked = TrainingRecipe.load(recipe);
         TrainingRecipe settings = seed == null ? asked : asked.withSeed(seed);
         compute.warn(terminal);
@@ -132,10 +148,19 @@ final class TrainCommand implements Callable<Integer> {
         RateSweep.Result result;
         ProgressBar progress = new ProgressBar(terminal, cancelled, "steps trained");
         try (progress) {
-            result = RateSweep.run(asked, data, out, rates, seeds, compute.backend, compute.options(common), progress);
+            result = RateSweep.run(
+                    asked,
+                    data,
+                    out,
+                    rates,
+                    seeds == null ? SEEDS : seeds,
+                    compute.backend,
+                    compute.options(common),
+                    progress);
         } catch (RuntimeException failure) {
             throw progress.withRemains(failure);
         }
+        result.warnings().forEach(warning -> terminal.err().println("warning: " + warning));
         if (common.json) {
             terminal.out().print(result.json());
             return ExitCode.OK;

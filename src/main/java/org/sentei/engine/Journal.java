@@ -269,7 +269,7 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
                     try {
                         return state(file);
                     } catch (FormatException | IllegalArgumentException | IndexOutOfBoundsException e) {
-                        throw damaged(descent(), e);
+                        throw output.damagedJournal(descent(), e);
                     }
                 })
                 .filter(state -> !state.tensors().isEmpty());
@@ -301,7 +301,7 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
             watch = watch.after(
                     Instant.parse(file.about().started()), file.about().seconds());
         } catch (FormatException | IllegalArgumentException | DateTimeException | IOException e) {
-            throw damaged(descent(), e);
+            throw output.damagedJournal(descent(), e);
         }
         checkFingerprint(file.about().fingerprint());
         descending = Optional.of(file);
@@ -311,7 +311,7 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
         Optional<String> difference = fingerprint.get().difference(new Fingerprint(found));
         if (difference.isPresent()) {
             throw new FormatException(output.journal() + " is the journal of another run: " + difference.get()
-                    + "; resume with what it began with, or " + remedy());
+                    + "; resume with what it began with, or " + output.journalRemedy());
         }
     }
 
@@ -340,14 +340,14 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
                 about = sealed.about();
                 watch = watch.after(Instant.parse(about.started()), about.seconds());
             } catch (FormatException | IllegalArgumentException | DateTimeException | IOException e) {
-                throw damaged(file, e);
+                throw output.damagedJournal(file, e);
             }
             checkFingerprint(about.fingerprint());
             try {
                 decided.add(
                         new GroupOutcome(outcomes(sealed.tensors(), about.sites(), undecided, steps), about.halved()));
             } catch (FormatException | IllegalArgumentException e) {
-                throw damaged(file, e);
+                throw output.damagedJournal(file, e);
             }
         }
     }
@@ -363,7 +363,7 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
         for (int i = 0; i < files.size(); i++) {
             if (!files.contains(entry(i))) {
                 throw new FormatException("journal " + output.journal() + " is damaged, it has " + files.size()
-                        + " files, but no " + entry(i).getFileName() + ": " + remedy());
+                        + " files, but no " + entry(i).getFileName() + ": " + output.journalRemedy());
             }
         }
         return files.size();
@@ -418,16 +418,6 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
 
     private Path entry(int index) {
         return output.journal().resolve(String.format(Locale.ROOT, "group-%04d.safetensors", index));
-    }
-
-    private FormatException damaged(Path file, Exception cause) {
-        return new FormatException(
-                "journal entry " + file + " is damaged, and not by a kill (" + cause.getMessage() + "): " + remedy(),
-                cause);
-    }
-
-    private String remedy() {
-        return "remove " + output.journal().getParent() + " to start from the beginning";
     }
 
     /** Unmaps the entries. */

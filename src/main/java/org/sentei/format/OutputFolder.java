@@ -179,6 +179,19 @@ public final class OutputFolder implements AutoCloseable {
         return partial.resolve(JOURNAL);
     }
 
+    /** What helps where a journal does not. */
+    public String journalRemedy() {
+        return "remove " + partial + " to start from the beginning";
+    }
+
+    /** The failure of a journal's file that no kill leaves behind. */
+    public FormatException damagedJournal(Path entry, Exception cause) {
+        return new FormatException(
+                "journal entry " + entry + " is damaged, and not by a kill (" + cause.getMessage() + "): "
+                        + journalRemedy(),
+                cause);
+    }
+
     /** From now on the journal outlives this object, unless there is a commit. */
     public void keepJournal() {
         keepJournal = true;

@@ -38,11 +38,6 @@ final class CompressedRows {
         starts[++row] = size;
     }
 
-    /** Bytes of starts, columns and values. */
-    long bytes() {
-        return starts.length * (long) Long.BYTES + size * (long) (Integer.BYTES + Float.BYTES);
-    }
-
     /** The matrix on a device. */
     Resident upload(Scope scope) {
         if (row != starts.length - 1) {

@@ -18,6 +18,19 @@ public sealed interface GraphNetwork {
     /** Scores that come out for an example. */
     int classes();
 
+    /** How many prunable weights are 0 among {@code values}, which come in the parameters' order. */
+    default long zeros(List<float[]> values) {
+        long zeros = 0;
+        for (int i = 0; i < values.size(); i++) {
+            if (parameters().get(i).prunable()) {
+                for (float weight : values.get(i)) {
+                    zeros += weight == 0 ? 1 : 0;
+                }
+            }
+        }
+        return zeros;
+    }
+
     /** The name of its architecture, as {@code config.json} has it. */
     String architecture();
 

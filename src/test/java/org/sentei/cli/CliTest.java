@@ -413,6 +413,17 @@ class CliTest {
     }
 
     @Test
+    void optionsOfTrainAndEvalThatWouldBeIgnoredAreRefused(@TempDir Path folder) throws IOException {
+        sentei("train", "--recipe", "pmp-90", "--data", "d", "--out", "o", "--seeds", "1,2")
+                .refuses(ExitCode.SYNTAX, "--seeds belongs to --rates");
+        sentei("train", "--recipe", "pmp-90", "--data", "d", "--out", "o", "--rates", "0.5", "--seed", "1")
+                .refuses(ExitCode.SYNTAX, "--seed is for one training");
+        Files.writeString(folder.resolve("config.json"), "{\"architecture\": \"node-gcn\"}");
+        sentei("eval", folder.toString(), "--data", "d", "--length", "8")
+                .refuses(ExitCode.SYNTAX, "is a graph network");
+    }
+
+    @Test
     void everyExceptionHasItsExitCode() {
         assertThat(List.of(
                         ExitCode.of(new org.sentei.engine.RunException("x")),

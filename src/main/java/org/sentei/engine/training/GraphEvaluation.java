@@ -9,7 +9,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import org.sentei.engine.Progress;
-import org.sentei.engine.RunException;
 import org.sentei.engine.Sentei;
 import org.sentei.format.FormatException;
 import org.sentei.format.NetworkFolder;
@@ -50,7 +49,7 @@ public final class GraphEvaluation {
      *     zeros: over the graph, or a batch of sequences
      * @throws org.sentei.kernel.DeviceException when the backend is not available, or fails
      * @throws FormatException when network or data cannot be read or do not fit each other
-     * @throws RunException when a score is not finite
+     * @throws org.sentei.engine.RunException when a score is not finite
      */
     public static List<Sentei.Metric> of(
             Path model,
@@ -130,26 +129,24 @@ public final class GraphEvaluation {
         int classes = content.network().classes();
         for (Split split : List.of(Split.TRAIN, Split.VALID, Split.TEST)) {
             int[] members = examples.members(split);
-            int right = 0;
-            for (int example : members) {
-                int best = 0;
-                for (int c = 0; c < classes; c++) {
-                    if (!Float.isFinite(scores[example * classes + c])) {
-                        throw new RunException("model " + model + " gives example " + example + " the score "
-                                + scores[example * classes + c] + "; train it again with a smaller learning rate");
-                    }
-                    best = scores[example * classes + c] > scores[example * classes + best] ? c : best;
-                }
-                right += best == examples.label(example) ? 1 : 0;
-            }
             if (members.length > 0) {
-                figures.put("accuracy_" + split.name().toLowerCase(Locale.ROOT), (double) right / members.length);
+                float[] rows = new float[members.length * classes];
+                for (int i = 0; i < members.length; i++) {
+                    System.arraycopy(scores, members[i] * classes, rows, i * classes, classes);
+                }
+                figures.put(
+                        "accuracy_" + split.name().toLowerCase(Locale.ROOT),
+                        Scores.accuracy(
+                                examples,
+                                members,
+                                rows,
+                                "by model " + model + "; train it again with a smaller learning rate"));
             }
         }
     }
 
     private void times(GraphInference dense, GraphInference sparse) {
-        figures.put("zeros", (double) zeros());
+        figures.put("zeros", (double) content.network().zeros(content.parameters()));
         double[] all = new double[ROUNDS];
         double[] left = new double[ROUNDS];
         for (int round = -WARM; round < ROUNDS; round++) {
@@ -163,18 +160,6 @@ public final class GraphEvaluation {
         }
         figures.put("dense_ms", median(all));
         figures.put("sparse_ms", median(left));
-    }
-
-    private long zeros() {
-        long zeros = 0;
-        for (int i = 0; i < content.parameters().size(); i++) {
-            if (content.network().parameters().get(i).prunable()) {
-                for (float weight : content.parameters().get(i)) {
-                    zeros += weight == 0 ? 1 : 0;
-                }
-            }
-        }
-        return zeros;
     }
 
     private double milliseconds(GraphInference inference) {

@@ -105,7 +105,7 @@ public final class GraphTraining {
             if (recipe.baseline() && recipe.settings().budget() != PmpSettings.Budget.MAGNITUDE) {
                 PmpTraining.Trained other = training.train(PmpSettings.Budget.MAGNITUDE, checkpoints);
                 baseline = new TrainingReport.Baseline(
-                        training.zeros(other.parameters()),
+                        training.examples.network().zeros(other.parameters()),
                         training.dangling(other),
                         training.accuracy(other.parameters()),
                         other.curve());
@@ -189,7 +189,7 @@ public final class GraphTraining {
                 recipe.settings().budget().label(),
                 recipe.settings().rate().toPlainString(),
                 trained.mask().count(),
-                zeros(trained.parameters()),
+                examples.network().zeros(trained.parameters()),
                 dangling(trained),
                 examples.network().parameters().stream()
                         .filter(GraphNetwork.Parameter::prunable)
@@ -235,7 +235,9 @@ public final class GraphTraining {
                     .add(settings.fromRate());
             List<float[]> parameters = latents.at(rate, device);
             served.add(new TrainingReport.Served(
-                    rate.stripTrailingZeros().toPlainString(), zeros(parameters), accuracy(parameters)));
+                    rate.stripTrailingZeros().toPlainString(),
+                    examples.network().zeros(parameters),
+                    accuracy(parameters)));
         }
         return served;
     }
@@ -259,7 +261,7 @@ public final class GraphTraining {
             NetworkFolder.write(output.path(), latents.network(), parameters, latents.storage());
             NetworkFolder.export(output.path(), latents.network(), parameters);
             output.commit();
-            return new Cut(zeros(latents.network(), parameters), latents.prunable(), latents.warnings(rate));
+            return new Cut(latents.network().zeros(parameters), latents.prunable(), latents.warnings(rate));
         } catch (IOException failed) {
             throw new RunException(
                     "output " + out + " cannot be written (" + failed + "); free space, or give another folder",
@@ -284,22 +286,6 @@ public final class GraphTraining {
         return new Connections(examples.network()).dangling(trained.mask());
     }
 
-    private long zeros(List<float[]> parameters) {
-        return zeros(examples.network(), parameters);
-    }
-
-    private static long zeros(GraphNetwork network, List<float[]> parameters) {
-        long zeros = 0;
-        for (int i = 0; i < parameters.size(); i++) {
-            if (network.parameters().get(i).prunable()) {
-                for (float weight : parameters.get(i)) {
-                    zeros += weight == 0 ? 1 : 0;
-                }
-            }
-        }
-        return zeros;
-    }
-
     private TrainingReport.Accuracy accuracy(List<float[]> parameters) {
         return new TrainingReport.Accuracy(
                 accuracy(parameters, Split.TRAIN), accuracy(parameters, Split.VALID), accuracy(parameters, Split.TEST));
@@ -314,21 +300,10 @@ public final class GraphTraining {
         if (chosen.length == 0) {
             return 0;
         }
-        float[] scores = examples.scores(parameters, chosen);
-        int classes = scores.length / chosen.length;
-        int right = 0;
-        for (int i = 0; i < chosen.length; i++) {
-            int best = 0;
-            for (int c = 0; c < classes; c++) {
-                if (!Float.isFinite(scores[i * classes + c])) {
-                    throw new RunException("example " + chosen[i] + " has a score of " + scores[i * classes + c]
-                            + " with learning rate " + recipe.training().learningRate()
-                            + "; lower learning_rate in the recipe");
-                }
-                best = scores[i * classes + c] > scores[i * classes + best] ? c : best;
-            }
-            right += best == data.examples().label(chosen[i]) ? 1 : 0;
-        }
-        return (double) right / chosen.length;
+        return Scores.accuracy(
+                data.examples(),
+                chosen,
+                examples.scores(parameters, chosen),
+                "with learning rate " + recipe.training().learningRate() + "; lower learning_rate in the recipe");
     }
 }

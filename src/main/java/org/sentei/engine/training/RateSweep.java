@@ -58,8 +58,12 @@ public final class RateSweep {
         }
     }
 
-    /** What {@code sweep.json} holds. */
-    public record Result(String data, List<Long> seeds, List<Cell> cells) {
+    /**
+     * What {@code sweep.json} holds.
+     *
+     * @param warnings of the single trainings, with their rates and seeds
+     */
+    public record Result(String data, List<Long> seeds, List<Cell> cells, List<String> warnings) {
         /** Its text. */
         public String json() {
             try {
@@ -92,6 +96,7 @@ public final class RateSweep {
         }
         rates.forEach(rate -> recipe.to(rate).settings());
         List<Cell> cells = new ArrayList<>();
+        List<String> warnings = new ArrayList<>();
         for (BigDecimal rate : rates) {
             List<JsonNode> reports = new ArrayList<>();
             for (long seed : seeds) {
@@ -100,7 +105,11 @@ public final class RateSweep {
                 if (!Files.exists(folder)) {
                     GraphTraining.run(asked, data, folder, Journaling.RESUME, backend, options, progress);
                 }
-                reports.add(report(folder, asked, data));
+                JsonNode report = report(folder, asked, data);
+                report.path("warnings")
+                        .forEach(said ->
+                                warnings.add("rate " + rate.toPlainString() + ", seed " + seed + ": " + said.asText()));
+                reports.add(report);
             }
             cells.add(cell(rate, recipe.settings().budget().label(), reports));
             if (reports.getFirst().hasNonNull("baseline")) {
@@ -110,7 +119,7 @@ public final class RateSweep {
                         reports.stream().map(report -> report.get("baseline")).toList()));
             }
         }
-        Result result = new Result(data.toString(), seeds, cells);
+        Result result = new Result(data.toString(), seeds, cells, warnings);
         try {
             PendingFile.write(out.resolve("sweep.json"), result.json());
             PendingFile.write(out.resolve("sweep.md"), table(result));

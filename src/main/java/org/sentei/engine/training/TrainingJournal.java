@@ -110,26 +110,26 @@ final class TrainingJournal implements AutoCloseable {
                 try {
                     found.put(budget, SealedFile.map(file, About.class, arena));
                 } catch (FormatException | IllegalArgumentException | IOException e) {
-                    throw damaged(file, e);
+                    throw output.damagedJournal(file, e);
                 }
             }
         }
         if (found.size() != files.size()) {
-            throw new FormatException(
-                    "journal " + output.journal() + " holds files that no training leaves there: " + remedy());
+            throw new FormatException("journal " + output.journal() + " holds files that no training leaves there: "
+                    + output.journalRemedy());
         }
         found.forEach((budget, entry) -> {
             About about = entry.about();
             Optional<String> difference = fingerprint.difference(new Fingerprint(about.fingerprint()));
             if (difference.isPresent()) {
                 throw new FormatException(output.journal() + " is the journal of another run: " + difference.get()
-                        + "; resume with what it began with, or " + remedy());
+                        + "; resume with what it began with, or " + output.journalRemedy());
             }
             try {
                 Stopwatch read = watch.after(Instant.parse(about.started()), about.seconds());
                 watch = read.seconds() > watch.seconds() ? read : watch;
             } catch (DateTimeException e) {
-                throw damaged(file(budget), e);
+                throw output.damagedJournal(file(budget), e);
             }
             steps.put(budget, about.step());
             List<Earlier> rates = new ArrayList<>(about.earlier());
@@ -171,7 +171,7 @@ final class TrainingJournal implements AutoCloseable {
                 try {
                     return Optional.of(state(entry, arrays));
                 } catch (FormatException | IllegalArgumentException e) {
-                    throw damaged(file(budget), e);
+                    throw output.damagedJournal(file(budget), e);
                 }
             }
 
@@ -242,16 +242,6 @@ final class TrainingJournal implements AutoCloseable {
 
     private Path file(Budget budget) {
         return output.journal().resolve(budget.label() + ".safetensors");
-    }
-
-    private FormatException damaged(Path file, Exception cause) {
-        return new FormatException(
-                "journal entry " + file + " is damaged, and not by a kill (" + cause.getMessage() + "): " + remedy(),
-                cause);
-    }
-
-    private String remedy() {
-        return "remove " + output.journal().getParent() + " to start from the beginning";
     }
 
     /** Unmaps the files. */
