@@ -185,6 +185,29 @@ public final class LatentWeights {
         return loss;
     }
 
+    /**
+     * Adds the gradient of {@code (mean psi(v_i) - kept)^2} with the filter {@link BandStop.Form.Tanh} (2412.12887, equation of
+     * the budget, by shares instead of counts so that it does not grow with the network).
+     *
+     * @param kept share of the weights that the filter should let through
+     * @param factor what the gradient is multiplied by
+     * @param gradient by the latent weights, added to
+     * @return the squared distance
+     */
+    public static double distance(float[] latents, double sharpness, double kept, double factor, float[] gradient) {
+        double sum = 0;
+        for (float latent : latents) {
+            sum += Math.tanh(sharpness * latent * latent / 2);
+        }
+        double away = sum / latents.length - kept;
+        for (int i = 0; i < latents.length; i++) {
+            double filter = Math.tanh(sharpness * latents[i] * latents[i] / 2);
+            double slope = sharpness * latents[i] * (1 - filter * filter);
+            gradient[i] += (float) (factor * 2 * away * slope / latents.length);
+        }
+        return away * away;
+    }
+
     /** Marks exactly the {@code prune} latent weights of least magnitude, equal ones by lower index; 1 x {@link #count}. */
     public BitMask smallest(long prune) {
         return Selector.select(scope, new Selector.Scored(latents, null), new Selection.Row(prune));

@@ -53,10 +53,10 @@ class TrainResumeTest {
                 Files.writeString(shared.resolve("recipe-" + learningRate + ".yaml"), """
                 seed: 3
                 network: {hidden: 8}
-                training: {steps: 400, learning_rate: %s, gain: 3, dropout: 0.2, decay: 0}
+                training: {steps: 400, learning_rate: %s, schedule: cosine, gain: 3, dropout: 0.2, decay: 0}
                 steps:
                   - {method: pmp, rate: 0.9, from_rate: 0.5, budget: prior-kl, prior: gaussian, tuning: 0.3, strength: 10, bins: 64,
-                     sharpness: 1, last_sharpness: 30, connected: false}
+                     mass: bumps, sharpness: 1, last_sharpness: 30, connected: false}
                 baseline: true
                 storage: bitmask
                 """.formatted(learningRate));

@@ -26,7 +26,7 @@ final class TrainingTarget implements FuzzTarget {
     private static final String RECIPE = """
             seed: 7
             network: {chunks: 8, heads: 4, channels: 16, filters: 32}
-            training: {steps: 400, learning_rate: 0.02, gain: 1, dropout: 0, decay: 0}
+            training: {steps: 400, learning_rate: 0.02, schedule: constant, gain: 1, dropout: 0, decay: 0}
             steps:
               - method: pmp
                 rate: 0.95
@@ -36,6 +36,7 @@ final class TrainingTarget implements FuzzTarget {
                 tuning: 0.25
                 strength: 1
                 bins: 64
+                mass: bumps
                 sharpness: 1
                 last_sharpness: 10
                 connected: false

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.within;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -23,6 +24,28 @@ class LatentWeightsTest {
     private static final Bins TOY = new Bins(-1, 1, 3, 1);
     private static final double[] QUARTERS = {0.25, 0.5, 0.25};
     private static final float[] FOUR = {-1, 0, 0.5f, 1};
+
+    @Test
+    void theDistanceOfAFilterFromItsBudgetFallsAgainstTheGradient() {
+        float[] values = {-1.5f, -0.2f, 0, 0.5f, 0.75f, 2};
+        double sharpness = 4;
+        float[] gradient = new float[values.length];
+        double distance = LatentWeights.distance(values, sharpness, 0.25, 3, gradient);
+        double mean = 0;
+        for (float value : values) {
+            mean += Math.tanh(sharpness * value * value / 2) / values.length;
+        }
+        assertThat(distance).isCloseTo((mean - 0.25) * (mean - 0.25), within(1e-12));
+        for (int i = 0; i < values.length; i++) {
+            float[] more = values.clone();
+            float[] less = values.clone();
+            more[i] += 1f / 1024;
+            less[i] -= 1f / 1024;
+            double difference = LatentWeights.distance(more, sharpness, 0.25, 1, new float[values.length])
+                    - LatentWeights.distance(less, sharpness, 0.25, 1, new float[values.length]);
+            assertThat(gradient[i]).isCloseTo((float) (3 * 512 * difference), within(1e-5f));
+        }
+    }
 
     @ParameterizedTest
     @MethodSource("org.sentei.kernel.AvailableBackends#names")

@@ -202,11 +202,14 @@ public final class GraphTraining {
                 warnings);
     }
 
-    /** Whether the prior came near the rate before the mask made it exact. */
+    /** Whether what draws the latent weights to the rate came near it before the mask made it exact. */
     private static List<String> missed(List<TrainingReport.Point> curve, PmpSettings settings) {
-        boolean prior =
-                settings.budget() == PmpSettings.Budget.PRIOR_KL || settings.budget() == PmpSettings.Budget.PRIOR_OT;
-        if (!prior || settings.manyRates()) {
+        String drawing = switch (settings.budget()) {
+            case PRIOR_KL, PRIOR_OT -> "the prior";
+            case BUDGET_LOSS -> "the budget's loss";
+            case DYNAMIC_QUANTILE, MAGNITUDE -> null;
+        };
+        if (drawing == null || settings.manyRates()) {
             return List.of();
         }
         double asked = settings.rate().doubleValue();
@@ -216,8 +219,9 @@ public final class GraphTraining {
                 .filter(last -> !(Math.abs(last.rate() - asked) <= MISSED))
                 .map(last -> String.format(
                         Locale.ROOT,
-                        "the prior did not reach rate %s: %.1f %% of the latent weights lay below its threshold when the"
+                        "%s did not reach rate %s: %.1f %% of the latent weights lay below the threshold when the"
                                 + " mask was fixed, which is exact; raise strength, or use budget dynamic-quantile",
+                        drawing,
                         settings.rate().toPlainString(),
                         100 * last.rate()))
                 .stream()

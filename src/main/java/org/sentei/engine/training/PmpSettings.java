@@ -5,6 +5,7 @@ import java.math.BigDecimal;
 import java.math.RoundingMode;
 import java.util.Locale;
 import org.sentei.engine.recipe.RecipeException;
+import org.sentei.kernel.SoftHistogram;
 import org.sentei.method.Prior;
 import org.sentei.model.GraphNetwork;
 
@@ -18,8 +19,10 @@ import org.sentei.model.GraphNetwork;
  * @param steps of training, all examples in each
  * @param tuning share of the steps that come last, with the mask fixed
  * @param learningRate of Adam
- * @param strength what the divergence from the prior is multiplied by (lambda)
+ * @param schedule how it goes down over all steps
+ * @param strength what the divergence from the prior, or the distance from the budget, is multiplied by (lambda)
  * @param bins of the histogram
+ * @param mass what a latent weight adds to the histogram
  * @param sharpness of the band-stop filter at the first step
  * @param lastSharpness at the last step before the mask is fixed; it grows geometrically
  * @param dropout share of the inputs of each layer left out at a step
@@ -36,8 +39,10 @@ public record PmpSettings(
         int steps,
         double tuning,
         double learningRate,
+        Schedule schedule,
         double strength,
         int bins,
+        SoftHistogram.Mass mass,
         double sharpness,
         double lastSharpness,
         double gain,
@@ -61,6 +66,12 @@ public record PmpSettings(
         /** The same without a prior: the threshold is the quantile of the latent weights themselves. */
         @JsonProperty("dynamic-quantile")
         DYNAMIC_QUANTILE,
+        /**
+         * The filter has no threshold, {@link org.sentei.kernel.BandStop.Form.Tanh}; the squared distance between its mean over
+         * all latent weights and the share that stays is part of the loss (2412.12887).
+         */
+        @JsonProperty("budget-loss")
+        BUDGET_LOSS,
         /** Magnitude pruning: a dense network first, its smallest weights go at once. */
         @JsonProperty("magnitude")
         MAGNITUDE;

@@ -13,7 +13,6 @@ import org.sentei.kernel.Backend;
 import org.sentei.kernel.BandStop;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.SoftHistogram.Bins;
-import org.sentei.kernel.SoftHistogram.Mass;
 import org.sentei.method.Connections;
 import org.sentei.method.LatentWeights;
 import org.sentei.method.Prior;
@@ -171,7 +170,7 @@ final class PmpTraining {
             int joint = settings.joint();
             long prune = settings.pruned(latents.count());
             Bins bins = bins(settings);
-            double[] target = latents.target(settings.prior(), bins, Mass.BUMPS);
+            double[] target = latents.target(settings.prior(), bins, settings.mass());
             Adam adam = new Adam(trained);
             List<float[]> arrays =
                     Stream.concat(trained.stream(), adam.moments().stream()).toList();
@@ -193,13 +192,16 @@ final class PmpTraining {
                 if (step == joint || (step > joint && settings.manyRates())) {
                     mask = smallest(pooled, drawn);
                 }
-                double threshold = mask == null && !dense ? threshold(pooled, rate, drawn) : 0;
+                double progressed = joint <= 1 ? 1 : (double) step / (joint - 1);
+                double sharpness =
+                        settings.sharpness() * Math.pow(settings.lastSharpness() / settings.sharpness(), progressed);
+                double threshold = mask == null && !dense ? threshold(pooled, rate, drawn, sharpness) : 0;
                 if (mask == null && !dense) {
-                    double progressed = joint <= 1 ? 1 : (double) step / (joint - 1);
-                    double sharpness = settings.sharpness()
-                            * Math.pow(settings.lastSharpness() / settings.sharpness(), progressed);
+                    BandStop.Form form = settings.budget() == PmpSettings.Budget.BUDGET_LOSS
+                            ? new BandStop.Form.Tanh()
+                            : new BandStop.Form.Sigmoid((float) threshold);
                     latents.set(pooled);
-                    latents.pass(new BandStop.Form.Sigmoid((float) threshold), (float) sharpness, passed, rise);
+                    latents.pass(form, (float) sharpness, passed, rise);
                 } else {
                     keep(mask);
                 }
@@ -215,18 +217,31 @@ final class PmpTraining {
                     switch (settings.budget()) {
                         case PRIOR_KL ->
                             alignment = latents.align(
-                                    bins, Mass.BUMPS, target, settings.strength(), trainedGradients.getFirst());
+                                    bins, settings.mass(), target, settings.strength(), trainedGradients.getFirst());
                         case PRIOR_OT ->
                             alignment = new LatentWeights.Alignment(
                                     LatentWeights.transport(
                                             pooled, settings.prior(), settings.strength(), trainedGradients.getFirst()),
+                                    0);
+                        case BUDGET_LOSS ->
+                            alignment = new LatentWeights.Alignment(
+                                    LatentWeights.distance(
+                                            pooled,
+                                            sharpness,
+                                            1 - rate,
+                                            settings.strength(),
+                                            trainedGradients.getFirst()),
                                     0);
                         case DYNAMIC_QUANTILE, MAGNITUDE -> {
                             // Nothing pulls at the latent weights but the loss.
                         }
                     }
                 }
-                adam.step(step, trained, trainedGradients, settings.learningRate());
+                adam.step(
+                        step,
+                        trained,
+                        trainedGradients,
+                        settings.learningRate() * settings.schedule().factor(step, settings.steps()));
                 if (step % CURVE == 0 || step == settings.steps() - 1) {
                     curve.add(new TrainingReport.Point(
                             step,
@@ -267,8 +282,10 @@ final class PmpTraining {
             return latents.smallest(prune);
         }
 
-        private double threshold(float[] pooled, double rate, long prune) {
+        /** Latent weights below it pass by less than half. */
+        private double threshold(float[] pooled, double rate, long prune, double sharpness) {
             return switch (settings.budget()) {
+                case BUDGET_LOSS -> Math.sqrt(Math.log(3) / sharpness);
                 case PRIOR_KL, PRIOR_OT -> settings.prior().threshold(rate);
                 case DYNAMIC_QUANTILE, MAGNITUDE -> {
                     float[] magnitudes = new float[pooled.length];

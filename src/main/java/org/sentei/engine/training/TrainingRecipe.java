@@ -12,6 +12,7 @@ import org.sentei.engine.recipe.Nearest;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.recipe.RecipeText;
 import org.sentei.format.Storage;
+import org.sentei.kernel.SoftHistogram;
 import org.sentei.method.Prior;
 
 /**
@@ -94,7 +95,8 @@ public record TrainingRecipe(
     }
 
     /** How the loss is lowered; see {@link PmpSettings}. */
-    public record Training(int steps, double learningRate, double gain, double dropout, double decay) {}
+    public record Training(
+            int steps, double learningRate, Schedule schedule, double gain, double dropout, double decay) {}
 
     /** The way to the budget; see {@link PmpSettings}. */
     public record Step(
@@ -106,6 +108,7 @@ public record TrainingRecipe(
             double tuning,
             double strength,
             int bins,
+            SoftHistogram.Mass mass,
             double sharpness,
             double lastSharpness,
             boolean connected) {
@@ -155,6 +158,7 @@ public record TrainingRecipe(
                 step.tuning(),
                 step.strength(),
                 step.bins(),
+                step.mass(),
                 step.sharpness(),
                 step.lastSharpness(),
                 step.connected());
@@ -178,8 +182,10 @@ public record TrainingRecipe(
                 training.steps(),
                 step.tuning(),
                 training.learningRate(),
+                training.schedule(),
                 step.strength(),
                 step.bins(),
+                step.mass(),
                 step.sharpness(),
                 step.lastSharpness(),
                 training.gain(),

@@ -47,6 +47,7 @@ class GraphTrainingTest {
         "0.55, prior-ot",
         "0.8, dynamic-quantile",
         "0.9, prior-kl",
+        "0.9, budget-loss",
         "0.95, magnitude",
         "0.98, prior-kl",
         "0.99, prior-ot"
@@ -208,10 +209,10 @@ class GraphTrainingTest {
         return """
                 seed: 3
                 network: {hidden: 8}
-                training: {steps: %d, learning_rate: %s, gain: 3, dropout: 0.1, decay: 0}
+                training: {steps: %d, learning_rate: %s, schedule: constant, gain: 3, dropout: 0.1, decay: 0}
                 steps:
-                  - {method: pmp, rate: %s, from_rate: %s, budget: %s, prior: gaussian, tuning: 0.3, strength: 10, bins: 64, sharpness: 1,
-                     last_sharpness: 30, connected: false}
+                  - {method: pmp, rate: %s, from_rate: %s, budget: %s, prior: gaussian, tuning: 0.3, strength: 10, bins: 64,
+                     mass: bumps, sharpness: 1, last_sharpness: 30, connected: false}
                 baseline: true
                 storage: %s
                 """.formatted(steps, learningRate, rate, rate, budget, steps % 2 == 0 ? "dense" : "bitmask");

@@ -70,7 +70,7 @@ class SkeletonTrainingTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"0.55, prior-ot", "0.98, dynamic-quantile"})
+    @CsvSource({"0.55, prior-ot", "0.98, dynamic-quantile", "0.9, budget-loss"})
     void theFolderHoldsTheNetworkOfTheReport(String rate, String budget) {
         TrainingReport report = run(recipe(rate, budget, 20).replace("baseline: true", "baseline: false"), SYNTHETIC);
         NetworkFolder.Content content = NetworkFolder.read(folder.resolve("out"));
