@@ -20,7 +20,6 @@ import org.sentei.engine.CompressionRequest;
 import org.sentei.engine.recipe.Nearest;
 import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.RecipeException;
-import org.sentei.engine.recipe.Recipes;
 import org.sentei.format.FormatException;
 import org.sentei.format.JsonFault;
 import org.sentei.format.Sha256;
@@ -142,7 +141,7 @@ record BatchJob(int line, String id, Map<String, String> fields, Long seed, Stri
 
     /** The request that {@code compress} would make of it, on any device; recipe before model, as there. */
     CompressionRequest request() {
-        Recipe loaded = Recipes.load(field("recipe"));
+        Recipe loaded = RecipeArgument.load(field("recipe"));
         return new CompressionRequest(
                 ModelArgument.locate(model()),
                 seed == null ? loaded : loaded.withSeed(seed),
@@ -157,7 +156,7 @@ record BatchJob(int line, String id, Map<String, String> fields, Long seed, Stri
     /** Hash of what the recipe says now; empty where it says nothing valid, which running the job will tell. */
     String recipeSha256() {
         try {
-            Recipe said = Recipes.load(field("recipe"));
+            Recipe said = RecipeArgument.load(field("recipe"));
             Recipe plain = new Recipe(
                     said.seed(),
                     said.steps(),

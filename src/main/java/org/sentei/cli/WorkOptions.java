@@ -4,7 +4,6 @@ import java.nio.file.Path;
 import java.util.Optional;
 import org.sentei.engine.CompressionRequest;
 import org.sentei.engine.recipe.Recipe;
-import org.sentei.engine.recipe.Recipes;
 import org.sentei.kernel.Backend;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -68,7 +67,7 @@ final class WorkOptions {
             throw new ParameterException(command.commandLine(), "--seed " + seed + ": give 0 or more");
         }
         compute.check();
-        Recipe loaded = Recipes.load(recipe);
+        Recipe loaded = RecipeArgument.load(recipe);
         return new CompressionRequest(
                 model.locate(),
                 seed == null ? loaded : loaded.withSeed(seed),

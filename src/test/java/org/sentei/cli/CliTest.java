@@ -133,6 +133,9 @@ class CliTest {
         assertThat(sentei("recipes").out().lines())
                 .hasSize(Recipes.builtIn().size() + TrainingRecipe.builtIn().size());
         sentei("recipes", "stade-5").refuses(ExitCode.INPUT, "the nearest is stade-50");
+        sentei("plan", LLAMA, "--recipe", "pmp-90").refuses(ExitCode.INPUT, "sentei train --recipe pmp-90");
+        sentei("train", "--recipe", "stade-50", "--data", ".", "--out", "none")
+                .refuses(ExitCode.INPUT, "sentei compress MODEL --recipe stade-50");
     }
 
     @Test

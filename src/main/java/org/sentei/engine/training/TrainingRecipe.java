@@ -11,6 +11,7 @@ import java.util.Set;
 import org.sentei.engine.recipe.Nearest;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.recipe.RecipeText;
+import org.sentei.engine.recipe.Recipes;
 import org.sentei.format.Storage;
 import org.sentei.kernel.SoftHistogram;
 import org.sentei.method.Prior;
@@ -220,6 +221,10 @@ public record TrainingRecipe(
     }
 
     private static RecipeException unknown(String nameOrPath) {
+        if (Recipes.builtIn().contains(nameOrPath)) {
+            return new RecipeException("recipe " + nameOrPath + ": it compresses a model and trains none; use sentei"
+                    + " compress MODEL --recipe " + nameOrPath + " --out DIR");
+        }
         return new RecipeException("recipe " + nameOrPath + ": is neither a file nor a built-in training recipe; the"
                 + " nearest is " + Nearest.to(nameOrPath, BUILT_IN) + " (of " + String.join(", ", BUILT_IN) + ")");
     }
