@@ -264,8 +264,23 @@ public final class OnnxFile implements TensorSource, AutoCloseable {
      * @throws UncheckedIOException when writing fails; the target is as it was
      */
     public void write(Path target, LayerGraph graph) {
+        write(target, layersOf(), graph);
+    }
+
+    /**
+     * Writes a graph that was not read from a file.
+     *
+     * @param target a new file, which appears complete or not at all
+     * @throws FormatException when the weights are too large for one file
+     * @throws UncheckedIOException when writing fails; the target is as it was
+     */
+    public static void create(Path target, LayerGraph graph) {
+        write(target, OnnxLayers.empty(target), graph);
+    }
+
+    private static void write(Path target, OnnxLayers form, LayerGraph graph) {
         try (PendingFile pending = new PendingFile(target)) {
-            OnnxWire.write(layersOf().write(graph), _ -> ByteBuffer.allocate(0), pending.channel());
+            OnnxWire.write(form.write(graph), _ -> ByteBuffer.allocate(0), pending.channel());
             pending.force();
             pending.publish();
         } catch (IOException e) {

@@ -24,6 +24,7 @@ import org.sentei.format.onnx.proto.NodeProto;
 import org.sentei.format.onnx.proto.OperatorSetIdProto;
 import org.sentei.format.onnx.proto.StringStringEntryProto;
 import org.sentei.format.onnx.proto.TensorProto;
+import org.sentei.format.onnx.proto.TensorShapeProto;
 import org.sentei.format.onnx.proto.TypeProto;
 import org.sentei.format.onnx.proto.ValueInfoProto;
 import org.sentei.model.GraphModel;
@@ -46,6 +47,12 @@ final class OnnxLayers {
         this.source = source;
         this.model = model;
         this.tensors = tensors;
+    }
+
+    /** For a graph that no file holds yet. */
+    static OnnxLayers empty(Path target) {
+        return new OnnxLayers(
+                target, ModelProto.newBuilder().setProducerName("sentei").build(), null);
     }
 
     // ---- reading
@@ -242,12 +249,22 @@ final class OnnxLayers {
         return written;
     }
 
-    /** As the file has it; of a part's own inputs, which a runtime wants the type of, at least that. */
+    /** As the file has it; of other ports, such as a part's own inputs, what is known of type and sizes. */
     private static ValueInfoProto value(Map<String, ValueInfoProto> known, LayerGraph.Port port) {
         ValueInfoProto.Builder value = ValueInfoProto.newBuilder().setName(port.name());
         if (port.dtype() != null) {
-            value.setType(TypeProto.newBuilder()
-                    .setTensorType(TypeProto.Tensor.newBuilder().setElemType(OnnxTensors.number(port.dtype()))));
+            TypeProto.Tensor.Builder type = TypeProto.Tensor.newBuilder().setElemType(OnnxTensors.number(port.dtype()));
+            for (int i = 0; i < port.dimensions().size(); i++) {
+                OptionalLong size = port.dimensions().get(i);
+                TensorShapeProto.Dimension.Builder dimension =
+                        type.getShapeBuilder().addDimBuilder();
+                if (size.isPresent()) {
+                    dimension.setDimValue(size.getAsLong());
+                } else {
+                    dimension.setDimParam(i == 0 ? "batch" : port.name() + "." + i);
+                }
+            }
+            value.setType(TypeProto.newBuilder().setTensorType(type));
         }
         return known.getOrDefault(port.name(), value.build());
     }

@@ -51,7 +51,8 @@ public final class Torch {
         engine();
     }
 
-    private static Engine engine() {
+    /** PyTorch, with one thread. */
+    static Engine engine() {
         try {
             return Loaded.ENGINE;
         } catch (ExceptionInInitializerError | NoClassDefFoundError e) {

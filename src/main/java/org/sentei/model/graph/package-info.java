@@ -1,2 +1,2 @@
-/** Graphs of typed layers, of any operators: what quantization reads and rewrites. Files are read and written in {@code format}. */
+/** Graphs of typed layers, of any operators: what quantization reads and rewrites, and training. Files are read and written in {@code format}. */
 package org.sentei.model.graph;
