@@ -520,6 +520,32 @@ static void test_graphs(int cols) {
     release(x), release(y);
 }
 
+static void test_state_counts(int units, int inner) {
+    const int stride = units * inner + 1;
+    struct block x = random_matrix(ROWS * stride), states = make(4 * units, 8), expected = make(4 * units, 8);
+    float *xs = x.data;
+    int64_t *counts = states.data, *right = expected.data;
+    const float special[] = {0.0f, -0.0f, 1e-42f, -1e-42f, INFINITY, -INFINITY, NAN, 1, -1};
+    for (int i = 0; i < ROWS * stride; i++) {
+        if (random_bits() % 2) {
+            xs[i] = special[random_bits() % (sizeof special / sizeof *special)];
+        }
+    }
+    for (int i = 0; i < 4 * units; i++) {
+        counts[i] = right[i] = i;
+    }
+    for (int r = 0; r < ROWS; r++) {
+        for (int c = 0; c < units * inner; c++) {
+            const float v = xs[r * stride + c];
+            right[(isnan(v) ? 3 : v > 0 ? 0 : v < 0 ? 1 : 2) * units + c / inner]++;
+        }
+    }
+    OK(sentei_state_counts_f32(xs, stride, units, inner, 0, 1, counts));
+    OK(sentei_state_counts_f32(xs, stride, units, inner, 1, ROWS, counts));
+    EXPECT(memcmp(counts, right, (size_t)units * 32) == 0, "states of %d units of %d", units, inner);
+    release(x), release(states), release(expected);
+}
+
 static void test_band_stop(int cols) {
     const int stride = cols + 1;
     struct block v = random_matrix(ROWS * stride), w = make(ROWS * stride, 4), d = make(ROWS * stride, 4);
@@ -1081,6 +1107,8 @@ int main(void) {
             test_convolution(1 + i % 6, widths[i], 3, 2);
             test_convolution(1, 1, widths[i], 1 + i % 2);
             test_graphs(widths[i]);
+            test_state_counts(widths[i], 1);
+            test_state_counts(1 + i, widths[i]);
             test_band_stop(widths[i]);
             for (int shares = 0; shares < 2; shares++) {
                 test_soft_histogram(widths[i], 9, 0.25f, shares);

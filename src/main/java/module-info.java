@@ -24,6 +24,7 @@ module org.sentei {
     exports org.sentei.model;
     exports org.sentei.model.graph;
     exports org.sentei.method;
+    exports org.sentei.method.easier;
     exports org.sentei.method.quantize;
     exports org.sentei.format;
     exports org.sentei.engine;

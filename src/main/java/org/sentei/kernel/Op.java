@@ -39,7 +39,8 @@ public sealed interface Op
                 ScoreSelect,
                 SoftHistogram,
                 SoftHistogramGradient,
-                SparseGemv {
+                SparseGemv,
+                StateCounts {
 
     /** The op's stem, shared by kernel files, entries and C symbols: {@code ColumnMoments} is {@code column_moments}. */
     default String name() {

@@ -74,7 +74,8 @@ public final class OpCases {
             new Family(ScoreSelect.class, OpCases::scoreSelect),
             new Family(SoftHistogram.class, OpCases::softHistogram),
             new Family(SoftHistogramGradient.class, OpCases::softHistogramGradient),
-            new Family(SparseGemv.class, OpCases::sparseGemv));
+            new Family(SparseGemv.class, OpCases::sparseGemv),
+            new Family(StateCounts.class, OpCases::stateCounts));
 
     /** All cases, grouped by op. */
     public static List<OpCase> all() {
@@ -150,6 +151,8 @@ public final class OpCases {
         }
         cases.add(sparseGemv(DType.BF16, 11008, 4096, 1, 0.5, false, normal(1)));
         cases.add(sparseGemv(DType.BF16, 11008, 4096, 1, 0.3, false, normal(1)));
+        cases.add(states("64 images of 64 channels of 56x56", 64, 64, 56 * 56, 0, normal(1)));
+        cases.add(states("16384 tokens of 1536", 16384, 1536, 1, 0, normal(1)));
         return cases.stream().map(OpCases::large).toList();
     }
 
@@ -689,6 +692,34 @@ public final class OpCases {
         cases.add(count("denormals are no zeros", 2, 65, uniform(-1e-40, 1e-40)));
         cases.add(count("NaN", 2, 65, nan(normal(1))));
         cases.add(count("many", 70, 1025, sparse(normal(1))));
+    }
+
+    private static void stateCounts(List<OpCase> cases) {
+        for (int units : WIDTHS) {
+            cases.add(states("3 rows of " + units, 3, units, 1, 5, special(sparse(normal(1)))));
+            cases.add(states("3 rows of 5 times " + units, 3, 5, units, 3, special(sparse(normal(1)))));
+        }
+        cases.add(states("denormals are no zeros", 2, 65, 1, 0, uniform(-1e-40, 1e-40)));
+        cases.add(states("denormals are no zeros in channels", 2, 3, 65, 0, uniform(-1e-40, 1e-40)));
+        cases.add(states("all equal", 9, 3, 17, 1, constant(-0.0)));
+        cases.add(states("NaN", 2, 65, 1, 4, nan(normal(1))));
+        cases.add(states("NaN in channels", 2, 3, 65, 4, nan(normal(1))));
+        cases.add(states("one unit", 3, 1, 4099, 0, ties()));
+        cases.add(states("tall", 40000, 3, 1, 1, sparse(normal(1))));
+        cases.add(states("many", 130, 37, 50, 2, sparse(normal(1))));
+        cases.add(states("no rows", 0, 3, 5, 0, normal(1)));
+        cases.add(states("aligned", 5, 8, 64, 0, normal(1)));
+    }
+
+    private static OpCase states(String label, long rows, long units, long inner, long gap, Fill fill) {
+        return new OpCase(
+                StateCounts.class,
+                label,
+                EXACT,
+                List.of(
+                        read("x", DType.F32, rows, units * inner, gap, fill),
+                        new Operand("counts", Role.UPDATE, DType.I64, StateCounts.STATES, units, gap, longs(3))),
+                views -> new StateCounts(views.get(0), views.get(1)));
     }
 
     private static OpCase count(String label, long rows, long cols, Fill fill) {

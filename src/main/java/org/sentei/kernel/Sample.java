@@ -145,7 +145,8 @@ record Sample(OpCase part, List<Pick> picks) {
                     Rotary _,
                     ScoreHistogram _,
                     SoftHistogram _,
-                    SparseGemv _ -> {
+                    SparseGemv _,
+                    StateCounts _ -> {
                 // Sums over everything, or so cheap that the whole can be computed.
             }
         }

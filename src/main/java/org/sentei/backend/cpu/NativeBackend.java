@@ -48,6 +48,7 @@ import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.SoftHistogram;
 import org.sentei.kernel.SoftHistogramGradient;
 import org.sentei.kernel.SparseGemv;
+import org.sentei.kernel.StateCounts;
 import org.sentei.kernel.View;
 import org.sentei.kernel.Window;
 import org.sentei.tensor.DType;
@@ -233,6 +234,7 @@ final class NativeBackend extends HostBackend {
             case SoftHistogram histogram -> softHistogram(histogram);
             case SoftHistogramGradient gradient -> softHistogramGradient(gradient);
             case SparseGemv gemv -> sparseGemv(gemv);
+            case StateCounts counts -> stateCounts(counts);
         }
     }
 
@@ -1401,6 +1403,35 @@ final class NativeBackend extends HostBackend {
     private MemorySegment segment(View view) {
         interceptor.uses(view);
         return HostBuffer.segment(NAME, view);
+    }
+
+    private void stateCounts(StateCounts op) {
+        long x = address(op.x());
+        MemorySegment counts = segment(op.counts());
+        long rows = op.x().rows();
+        long units = op.units();
+        long tile = Math.max(tileRows(op.x(), TILE_ELEMENTS), Math.ceilDiv(rows, REDUCTION_TILES));
+        long tiles = Math.ceilDiv(rows, tile);
+        long size = StateCounts.STATES * units;
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment partials = scratch(arena, ValueLayout.JAVA_LONG, Math.multiplyExact(tiles, size));
+            tiles(op, rows, tile, (from, to) -> (int) library.kernel("state_counts_f32")
+                    .invokeExact(
+                            x,
+                            op.x().stride(),
+                            units,
+                            op.inner(),
+                            from,
+                            to,
+                            partials.address() + from / tile * size * Long.BYTES));
+            for (long i = 0; i < tiles * size; i++) {
+                long place = i % size;
+                add(
+                        counts,
+                        place / units * op.counts().stride() + place % units,
+                        partials.getAtIndex(ValueLayout.JAVA_LONG, i));
+            }
+        }
     }
 
     /** Zeroed memory for what tiles compute before it is merged: the only memory beside views that an op gives to kernels. */

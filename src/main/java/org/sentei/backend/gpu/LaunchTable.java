@@ -42,6 +42,7 @@ import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.SoftHistogram;
 import org.sentei.kernel.SoftHistogramGradient;
 import org.sentei.kernel.SparseGemv;
+import org.sentei.kernel.StateCounts;
 import org.sentei.kernel.View;
 import org.sentei.kernel.Window;
 import org.sentei.tensor.DType;
@@ -64,7 +65,7 @@ final class LaunchTable {
     static final int VECTORS = 4;
     /** Rows of a product up to which it is one with vectors: beyond, tiles of it are filled well enough. */
     private static final int FEW_VECTORS = 8;
-    /** Columns of a group that sums over rows: COLUMNS of {@code column_moments.inc}. */
+    /** Columns of a group that sums over rows: COLUMNS of {@code column_moments.inc} and {@code state_counts.inc}. */
     static final int COLUMNS = 32;
     /** Output pixels and filters of a group: PIXELS and FILTERS of {@code conv2d_int8.inc}. */
     static final int CONV_TILE = 64;
@@ -90,6 +91,8 @@ final class LaunchTable {
     private static final int RANGES = 64;
 
     private static final int RANGE_ROWS = 256;
+    /** Elements of a unit that a group counts the states of at least, where there are that many. */
+    private static final long STATE_ELEMENTS = 512;
     /** Elements that a histogram counts in 32 bits. */
     private static final long COUNTED = 1L << 31;
     /** Rows of a quadratic form whose differences and products are held at once. */
@@ -188,6 +191,7 @@ final class LaunchTable {
             case SoftHistogram histogram -> softHistogram(histogram);
             case SoftHistogramGradient gradient -> softHistogramGradient(gradient);
             case SparseGemv gemv -> sparseGemv(gemv);
+            case StateCounts counts -> stateCounts(counts);
         }
     }
 
@@ -818,6 +822,42 @@ final class LaunchTable {
                 .matrix(op.slope())
                 .matrix(op.gradient())
                 .run(stripes(op.values()));
+    }
+
+    private void stateCounts(StateCounts op) {
+        long rows = op.x().rows();
+        long units = op.units();
+        long inner = op.inner();
+        if (op.x().elements() == 0) {
+            return;
+        }
+        long range = Math.max(tiles(STATE_ELEMENTS, inner), tiles(rows, RANGES));
+        long ranges = tiles(rows, range);
+        View partial = memory.scratch(DType.I64, StateCounts.STATES * ranges, units);
+        if (inner == 1) {
+            kernel("state_counts_columns_f32")
+                    .matrix(op.x())
+                    .integer(rows)
+                    .integer(units)
+                    .integer(range)
+                    .matrix(partial)
+                    .run(ranges * tiles(units, COLUMNS));
+        } else {
+            kernel("state_counts_f32")
+                    .matrix(op.x())
+                    .integer(rows)
+                    .integer(units)
+                    .integer(inner)
+                    .integer(range)
+                    .matrix(partial)
+                    .run(ranges * units);
+        }
+        kernel("state_counts_total_i64")
+                .matrix(partial)
+                .integer(ranges)
+                .integer(units)
+                .matrix(op.counts())
+                .run(StateCounts.STATES * tiles(units, Launch.GROUP));
     }
 
     private static Kernel bins(Kernel kernel, SoftHistogram.Bins bins, SoftHistogram.Mass kind) {

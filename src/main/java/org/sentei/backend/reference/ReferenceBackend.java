@@ -43,6 +43,7 @@ import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.SoftHistogram;
 import org.sentei.kernel.SoftHistogramGradient;
 import org.sentei.kernel.SparseGemv;
+import org.sentei.kernel.StateCounts;
 import org.sentei.kernel.View;
 import org.sentei.kernel.Window;
 import org.sentei.tensor.BitMask;
@@ -102,6 +103,7 @@ final class ReferenceBackend extends HostBackend {
             case SoftHistogram histogram -> softHistogram(histogram);
             case SoftHistogramGradient gradient -> softHistogramGradient(gradient);
             case SparseGemv gemv -> sparseGemv(gemv);
+            case StateCounts counts -> stateCounts(counts);
         }
     }
 
@@ -1022,6 +1024,26 @@ final class ReferenceBackend extends HostBackend {
                 throw op.broken(NAME);
             }
             multiply(i, j -> weights[(int) j], op.x(), op.bias(), op.y());
+        }
+    }
+
+    private static void stateCounts(StateCounts op) {
+        Matrix x = new Matrix(op.x());
+        Matrix counts = new Matrix(op.counts());
+        for (long i = 0; i < x.rows(); i++) {
+            for (long j = 0; j < x.cols(); j++) {
+                double value = x.get(i, j);
+                int state = StateCounts.NAN;
+                if (value > 0) {
+                    state = StateCounts.ON;
+                } else if (value < 0) {
+                    state = StateCounts.OFF;
+                } else if (value == 0) {
+                    state = StateCounts.ZERO;
+                }
+                long unit = j / op.inner();
+                counts.setLong(state, unit, counts.getLong(state, unit) + 1);
+            }
         }
     }
 }

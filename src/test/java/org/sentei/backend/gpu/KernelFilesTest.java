@@ -126,7 +126,9 @@ class KernelFilesTest {
         for (String file : List.of("gemv", "sparse_gemv")) {
             assertThat(constants("common/" + file + ".inc")).containsEntry("VECTORS", LaunchTable.VECTORS);
         }
-        assertThat(constants("common/column_moments.inc")).containsEntry("COLUMNS", LaunchTable.COLUMNS);
+        for (String file : List.of("column_moments", "state_counts")) {
+            assertThat(constants("common/" + file + ".inc")).containsEntry("COLUMNS", LaunchTable.COLUMNS);
+        }
         assertThat(constants("common/attention.inc")).containsEntry("QUERIES", LaunchTable.QUERIES);
         assertThat(constants("common/conv2d_int8.inc"))
                 .containsEntry("PIXELS", LaunchTable.CONV_TILE)

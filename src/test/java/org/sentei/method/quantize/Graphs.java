@@ -15,17 +15,17 @@ import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
 /** Small graphs for tests: layers one behind the other, from x on, with seeded constants. */
-final class Graphs {
+public final class Graphs {
     private final Random random = new Random(5);
     private final List<Layer> layers = new ArrayList<>();
     private final Map<String, Tensor> constants = new LinkedHashMap<>();
     private String last = "x";
 
-    static Graphs of() {
+    public static Graphs of() {
         return new Graphs();
     }
 
-    Graphs conv(int outputs, int inputs, int size, int groups, long pad) {
+    public Graphs conv(int outputs, int inputs, int size, int groups, long pad) {
         String name = "conv" + layers.size();
         constant(name + ".w", Shape.of(outputs, inputs / groups, size, size), 0.5f);
         constant(name + ".b", Shape.of(outputs), 0.5f);
@@ -40,7 +40,7 @@ final class Graphs {
                         new Attribute.Wholes(List.of(pad, pad, pad, pad))));
     }
 
-    Graphs norm(int channels) {
+    public Graphs norm(int channels) {
         String name = "norm" + layers.size();
         for (String part : List.of(".gamma", ".beta", ".mean")) {
             constant(name + part, Shape.of(channels), 1);
@@ -57,7 +57,7 @@ final class Graphs {
                 Map.of());
     }
 
-    Graphs then(String operator, float... scalars) {
+    public Graphs then(String operator, float... scalars) {
         String name = operator + layers.size();
         List<String> inputs = new ArrayList<>(List.of(last));
         for (int i = 0; i < scalars.length; i++) {
@@ -67,17 +67,17 @@ final class Graphs {
         return layer(name, operator, inputs, Map.of());
     }
 
-    Graphs layer(String name, String operator, List<String> inputs, Map<String, Attribute> attributes) {
+    public Graphs layer(String name, String operator, List<String> inputs, Map<String, Attribute> attributes) {
         layers.add(Layer.of(name, operator, inputs, name + ".y", attributes));
         last = name + ".y";
         return this;
     }
 
-    String last() {
+    public String last() {
         return last;
     }
 
-    Graphs constant(String name, Shape shape, float... values) {
+    public Graphs constant(String name, Shape shape, float... values) {
         float[] all = new float[(int) shape.elements()];
         if (values.length == all.length) {
             System.arraycopy(values, 0, all, 0, all.length);
@@ -90,7 +90,7 @@ final class Graphs {
         return this;
     }
 
-    LayerGraph build(int channels, int size) {
+    public LayerGraph build(int channels, int size) {
         return new LayerGraph(
                 "test",
                 14,

@@ -24,12 +24,12 @@ import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
 /** Runs test graphs in ONNX Runtime on seeded samples. */
-final class OrtGraphs implements GraphRunner, AutoCloseable {
+public final class OrtGraphs implements GraphRunner, AutoCloseable {
     private final Path shell;
     private final OnnxFile file;
     private final List<Tensor> samples = new ArrayList<>();
 
-    OrtGraphs(LayerGraph graph, int count, long... shape) {
+    public OrtGraphs(LayerGraph graph, int count, long... shape) {
         this.shell = shell(graph);
         this.file = OnnxFile.open(shell);
         Random random = new Random(11);
@@ -83,11 +83,11 @@ final class OrtGraphs implements GraphRunner, AutoCloseable {
     }
 
     /** What a graph gives for all samples, one behind the other. */
-    float[] outputs(LayerGraph graph) {
+    public float[] outputs(LayerGraph graph) {
         return values(graph, graph.outputs().getFirst().name());
     }
 
-    float[] values(LayerGraph graph, String value) {
+    public float[] values(LayerGraph graph, String value) {
         List<float[]> parts = new ArrayList<>();
         run(
                 List.of(new Tapped(graph.upTo(List.of(value)), List.of(value))),
@@ -103,7 +103,7 @@ final class OrtGraphs implements GraphRunner, AutoCloseable {
         return all;
     }
 
-    static double largestDifference(float[] a, float[] b) {
+    public static double largestDifference(float[] a, float[] b) {
         double largest = a.length == b.length ? 0 : Double.NaN;
         for (int i = 0; i < Math.min(a.length, b.length); i++) {
             double difference = Math.abs((double) a[i] - b[i]);
