@@ -160,6 +160,7 @@ record BatchJob(int line, String id, Map<String, String> fields, Long seed, Stri
             Recipe plain = new Recipe(
                     said.seed(),
                     said.steps(),
+                    said.easier(),
                     said.quantize(),
                     said.calibration(),
                     said.images(),

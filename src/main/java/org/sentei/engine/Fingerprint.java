@@ -35,6 +35,7 @@ public record Fingerprint(Map<String, String> fields) {
         fields.put("sentei", Version.current());
         fields.put("recipe.seed", Long.toString(recipe.seed()));
         fields.put("recipe.steps", recipe.steps().toString());
+        fields.put("recipe.easier", recipe.easier().toString());
         fields.put("recipe.quantize", recipe.quantize().toString());
         fields.put("recipe.images", recipe.images().toString());
         fields.put("recipe.calibration", recipe.calibration().toString());

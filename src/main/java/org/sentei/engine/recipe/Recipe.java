@@ -15,8 +15,9 @@ import org.sentei.method.quantize.Quantization;
  * from YAML or JSON.
  *
  * @param seed seed of everything that draws
- * @param steps prune; none where the recipe only quantizes
- * @param quantize what is quantized behind the steps
+ * @param steps prune; none where the recipe has other steps alone
+ * @param easier what makes the network shallower behind the steps
+ * @param quantize what is quantized behind that
  * @param images how images become inputs
  * @param quality gates that the result must pass
  * @param text the recipe as its author wrote it, comments included; what the output folder gets as {@code recipe.yaml}
@@ -24,6 +25,7 @@ import org.sentei.method.quantize.Quantization;
 public record Recipe(
         long seed,
         List<Step> steps,
+        Optional<Easier> easier,
         Optional<Quantizing> quantize,
         Calibration calibration,
         Images images,
@@ -36,7 +38,7 @@ public record Recipe(
 
     /** Copies the steps; a {@link RecipeException} says what contradicts itself. */
     public Recipe {
-        if (steps.isEmpty() && quantize.isEmpty()) {
+        if (steps.isEmpty() && easier.isEmpty() && quantize.isEmpty()) {
             throw new RecipeException("recipe: steps is empty; give at least one step, for example - method: stade");
         }
         steps = List.copyOf(steps);

@@ -23,6 +23,8 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.sentei.format.JsonFault;
 import org.sentei.format.Storage;
+import org.sentei.method.easier.Entropy;
+import org.sentei.method.easier.Linearization;
 import org.sentei.method.quantize.Quantization;
 
 /**
@@ -76,11 +78,17 @@ final class RecipeReader {
             "first",
             "last",
             "format");
+    /** Keys of method easier for training. */
+    private static final List<String> TUNING_KEYS =
+            List.of("delta", "zero_entropy_all", "epochs", "learning_rate", "momentum", "decay", "schedule");
+
+    private static final List<String> EASIER_KEYS = Stream.concat(
+                    Stream.of(
+                            "method", "mode", "layers", "targets", "ignore", "linearise", "entropy", "merge", "batch"),
+                    TUNING_KEYS.stream())
+            .toList();
     private static final List<String> IMAGES_KEYS =
             List.of("height", "width", "order", "fit", "scale", "mean", "deviation");
-    /** Methods of the recipe language that this version does not carry out. */
-    private static final List<String> LATER_METHODS = List.of("easier", "pmp");
-
     private static final Pattern YAML_PLACE = Pattern.compile("^ in .* line (\\d+), column \\d+");
 
     private final String source;
@@ -214,16 +222,23 @@ final class RecipeReader {
             throw at(top.line(), "steps is missing or not a list; give at least one step, for example - method: stade");
         }
         List<Recipe.Step> steps = new ArrayList<>();
+        Optional<Easier> easier = Optional.empty();
         Optional<Recipe.Quantizing> quantize = Optional.empty();
         for (Value item : items.values()) {
             if (quantize.isPresent()) {
                 throw at(item.line(), "nothing can follow the step that quantizes: put it last, and once");
             }
-            if (item instanceof Mapping step
-                    && step.values().get("method") instanceof Scalar(String name, int line)
-                    && name.equals(Recipe.Quantizing.KEY)) {
+            if (item instanceof Mapping step && isOf(step, Recipe.Quantizing.KEY)) {
                 known(step, QUANTIZE_KEYS);
-                quantize = Optional.of(quantizing(step, line));
+                quantize = Optional.of(quantizing(step, step.line()));
+            } else if (easier.isPresent()) {
+                throw at(
+                        item.line(),
+                        "only a step that quantizes can follow method easier, which is there once: put those that"
+                                + " prune before it");
+            } else if (item instanceof Mapping step && isOf(step, Easier.KEY)) {
+                known(step, EASIER_KEYS);
+                easier = Optional.of(easier(step));
             } else {
                 steps.add(step(item, steps.size() + 1));
             }
@@ -231,12 +246,67 @@ final class RecipeReader {
         return new Recipe(
                 integer(top, "seed", 0, 0, Long.MAX_VALUE),
                 steps,
+                easier,
                 quantize,
                 calibration(top),
                 images(top),
                 choice(top, "storage", Storage.class, Storage.DENSE),
                 quality(top),
                 text);
+    }
+
+    private static boolean isOf(Mapping step, String key) {
+        return step.values().get("method") instanceof Scalar(String name, int _) && name.equals(key);
+    }
+
+    private Easier easier(Mapping step) {
+        Easier.Mode mode = choice(step, "mode", Easier.Mode.class, Easier.Mode.FINE_TUNE);
+        boolean tuned = mode == Easier.Mode.FINE_TUNE;
+        for (String key : TUNING_KEYS) {
+            belongs(step, key, tuned, "mode: fine-tune");
+        }
+        if (!tuned && !step.values().containsKey("layers")) {
+            throw at(
+                    step.line(),
+                    step.path() + " has no layers; give how many activations mode one-shot makes linear, for example"
+                            + " layers: 2");
+        }
+        Entropy.Rule rule = choice(step, "entropy", Entropy.Rule.class, Entropy.Rule.DEFAULT);
+        belongs(step, "batch", tuned || rule == Entropy.Rule.EASIER_REPO, "mode: fine-tune or entropy: easier-repo");
+        Easier.Tuning usual = Easier.Tuning.DEFAULT;
+        try {
+            return new Easier(
+                    mode,
+                    (int) integer(step, "layers", Integer.MAX_VALUE, tuned ? 1 : 0, Integer.MAX_VALUE),
+                    decimal(step, "delta").map(BigDecimal::doubleValue).orElse(0.01),
+                    patterns(step, "targets"),
+                    patterns(step, "ignore"),
+                    choice(
+                            step,
+                            "linearise",
+                            Linearization.Form.class,
+                            tuned ? Linearization.Form.IDENTITY : Linearization.Form.AFFINE),
+                    rule,
+                    choice(step, "merge", Easier.Merging.class, Easier.Merging.AUTO),
+                    truth(step, "zero_entropy_all").orElse(false),
+                    (int) integer(step, "batch", 128, 1, 1_000_000),
+                    new Easier.Tuning(
+                            (int) integer(step, "epochs", usual.epochs(), 1, 1_000_000),
+                            decimal(step, "learning_rate")
+                                    .map(BigDecimal::doubleValue)
+                                    .orElse(usual.learningRate()),
+                            decimal(step, "momentum")
+                                    .map(BigDecimal::doubleValue)
+                                    .orElse(usual.momentum()),
+                            decimal(step, "decay").map(BigDecimal::doubleValue).orElse(usual.decay()),
+                            choice(step, "schedule", Easier.Schedule.class, usual.schedule())));
+        } catch (RecipeException refused) {
+            throw refused.getMessage().startsWith(source)
+                    ? refused
+                    : new RecipeException(
+                            source + " line " + step.line() + ": " + step.path() + ": " + refused.getMessage(),
+                            refused);
+        }
     }
 
     private Recipe.Step step(Value value, int number) {
@@ -430,16 +500,11 @@ final class RecipeReader {
 
     private Recipe.Method method(Mapping step, int number) {
         List<String> names = Stream.concat(
-                        Stream.of(Recipe.Method.values()).map(Recipe.Method::key), Stream.of(Recipe.Quantizing.KEY))
+                        Stream.of(Recipe.Method.values()).map(Recipe.Method::key),
+                        Stream.of(Easier.KEY, Recipe.Quantizing.KEY))
                 .toList();
         if (!(step.values().get("method") instanceof Scalar(String name, int line))) {
             throw at(step.line(), "step " + number + " has no method; give one of " + String.join(", ", names));
-        }
-        if (LATER_METHODS.contains(name)) {
-            throw at(
-                    line,
-                    step.path() + ".method: this version does not have " + name + " yet; it has "
-                            + String.join(", ", names));
         }
         if (!names.contains(name)) {
             throw at(

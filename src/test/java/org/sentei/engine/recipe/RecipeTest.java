@@ -16,6 +16,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.method.SparseGpt;
+import org.sentei.method.easier.Entropy;
+import org.sentei.method.easier.Linearization;
 import org.sentei.method.quantize.Quantization;
 
 class RecipeTest {
@@ -36,6 +38,34 @@ class RecipeTest {
             storage: dense
             quality: {max_perplexity_increase: 0.1}
             """;
+
+    @Test
+    void anEasierStepSaysHowANetworkGetsShallower() {
+        Easier tuned = Recipes.parse("steps: [{method: easier}]").easier().orElseThrow();
+        assertThat(tuned.mode()).isEqualTo(Easier.Mode.FINE_TUNE);
+        assertThat(tuned.linearise()).isEqualTo(Linearization.Form.IDENTITY);
+        assertThat(tuned.delta()).isEqualTo(0.01);
+        assertThat(tuned.merge()).isEqualTo(Easier.Merging.AUTO);
+        assertThat(tuned.tuning()).isEqualTo(Easier.Tuning.DEFAULT);
+
+        Easier once = Recipes.parse("steps: [{method: easier, mode: one-shot, layers: 2, ignore: [\"a*\"],"
+                        + " linearise: sign, entropy: easier-repo, batch: 4, merge: pad-first},"
+                        + " {method: quantize}]")
+                .easier()
+                .orElseThrow();
+        assertThat(once.layers()).isEqualTo(2);
+        assertThat(once.linearise()).isEqualTo(Linearization.Form.SIGN);
+        assertThat(once.entropy()).isEqualTo(Entropy.Rule.EASIER_REPO);
+        assertThat(once.batch()).isEqualTo(4);
+        assertThat(once.merge()).isEqualTo(Easier.Merging.PAD_FIRST);
+        assertThat(once.takes("act1")).isFalse();
+        assertThat(once.takes("relu1")).isTrue();
+        assertThat(Recipes.parse("steps: [{method: easier, mode: one-shot, layers: 1}]")
+                        .easier()
+                        .orElseThrow()
+                        .linearise())
+                .isEqualTo(Linearization.Form.AFFINE);
+    }
 
     @Test
     void readsEveryKeyAndKeepsTheText() {
@@ -170,7 +200,21 @@ class RecipeTest {
                 "quality: {max_perplexity: 3}|nearest is max_perplexity_increase",
                 "steps: [{method: wnda, sparsity: 0.5}]|there is no method wnda; the nearest is wanda",
                 "steps: [{sparsity: 0.5}]|step 1 has no method",
-                "steps: [{method: easier}]|this version does not have easier",
+                "steps: [{method: pmp}]|there is no method pmp; the nearest is",
+                "steps: [{method: easier, mode: one-shot}]|steps[1] has no layers",
+                "steps: [{method: easier, layers: 0}]|layers is a whole number from 1",
+                "steps: [{method: easier, mode: one-shot, layers: 1.5}]|layers is a whole number from 0",
+                "steps: [{method: easier, delta: -0.01}]|delta -0.01 is outside [0, 1]",
+                "steps: [{method: easier, delta: 1.5}]|delta 1.5 is outside [0, 1]",
+                "steps: [{method: easier, mode: one-shot, layers: 1, delta: 0}]|delta belongs to mode: fine-tune",
+                "steps: [{method: easier, mode: one-shot, layers: 1, batch: 4}]|batch belongs to mode: fine-tune or entropy",
+                "steps: [{method: easier, mode: oneshot}]|mode cannot be oneshot; the nearest is one-shot",
+                "steps: [{method: easier, learning_rate: 0}]|learning_rate 0.0 is outside (0, 10]",
+                "steps: [{method: easier, momentum: 1}]|momentum 1.0 is outside [0, 1)",
+                "steps: [{method: easier, decay: -1}]|decay -1.0 is outside [0, 1]",
+                "steps: [{method: easier, sparsity: 0.5}]|unknown key steps[1].sparsity",
+                "steps: [{method: easier}, {method: easier}]|only a step that quantizes can follow method easier",
+                "steps: [{method: easier}, {method: magnitude, sparsity: 0.5}]|only a step that quantizes can follow",
                 "steps: [{method: quantize, weights: rows}]|weights cannot be rows; the nearest is tensor",
                 "steps: [{method: quantize, sparsity: 0.5}]|unknown key steps[1].sparsity",
                 "steps: [{method: quantize, percentile: 101}]|outside (50, 100]",
