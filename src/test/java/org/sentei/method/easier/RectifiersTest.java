@@ -61,7 +61,7 @@ class RectifiersTest {
         halved.then("Mul", 0.5f);
         String half = halved.last();
         halved.layer("scaled", "Mul", List.of(y, "root"), Map.of())
-                .constant("root", Shape.of(), 0.70710678f)
+                .constant("root", Shape.of(), (float) Math.sqrt(0.5))
                 .then("Erf")
                 .then("Add", 1);
         halved.layer("gated", "Mul", List.of(half, halved.last()), Map.of());
@@ -72,7 +72,7 @@ class RectifiersTest {
         String z = tanh.last();
         tanh.then("Pow", 3).then("Mul", 0.044715f);
         tanh.layer("cubic", "Add", List.of(z, tanh.last()), Map.of())
-                .then("Mul", 0.79788456f)
+                .then("Mul", (float) Math.sqrt(2 / Math.PI))
                 .then("Tanh")
                 .then("Add", 1);
         tanh.layer("gated", "Mul", List.of(z, tanh.last()), Map.of()).then("Mul", 0.5f);
