@@ -3,6 +3,7 @@ package org.sentei.cli;
 import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.recipe.Recipes;
+import org.sentei.engine.training.ImageRecipe;
 import org.sentei.engine.training.TrainingRecipe;
 
 /** A recipe as commands that compress take it. */
@@ -15,7 +16,8 @@ final class RecipeArgument {
      * @throws RecipeException when there is none, when it is not valid, or when it is one of {@code sentei train}
      */
     static Recipe load(String nameOrPath) {
-        if (TrainingRecipe.builtIn().contains(nameOrPath)) {
+        if (TrainingRecipe.builtIn().contains(nameOrPath)
+                || ImageRecipe.builtIn().contains(nameOrPath)) {
             throw new RecipeException(
                     "recipe " + nameOrPath + ": it trains a network and takes no model; use sentei train" + " --recipe "
                             + nameOrPath + " --data DIR --out DIR");

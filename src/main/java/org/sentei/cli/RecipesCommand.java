@@ -4,6 +4,7 @@ import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.stream.Stream;
 import org.sentei.engine.recipe.Recipes;
+import org.sentei.engine.training.ImageRecipe;
 import org.sentei.engine.training.TrainingRecipe;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -49,7 +50,7 @@ final class RecipesCommand implements Callable<Integer> {
                             : entry(name));
         } else if (name == null) {
             names().map(RecipesCommand::entry)
-                    .forEach(entry -> terminal.out().printf("%-16s %s%n", entry.name(), entry.description()));
+                    .forEach(entry -> terminal.out().printf("%-18s %s%n", entry.name(), entry.description()));
         } else {
             terminal.out().print(text(name));
         }
@@ -57,10 +58,14 @@ final class RecipesCommand implements Callable<Integer> {
     }
 
     private static Stream<String> names() {
-        return Stream.concat(Recipes.builtIn().stream(), TrainingRecipe.builtIn().stream());
+        return Stream.of(Recipes.builtIn(), TrainingRecipe.builtIn(), ImageRecipe.builtIn())
+                .flatMap(List::stream);
     }
 
     private static String text(String name) {
+        if (ImageRecipe.isOne(name)) {
+            return ImageRecipe.load(name).text();
+        }
         return TrainingRecipe.builtIn().contains(name)
                 ? TrainingRecipe.load(name).text()
                 : Recipes.load(name).text();

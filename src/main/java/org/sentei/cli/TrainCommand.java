@@ -8,6 +8,9 @@ import java.util.concurrent.Callable;
 import java.util.function.BooleanSupplier;
 import org.sentei.engine.Journaling;
 import org.sentei.engine.training.GraphTraining;
+import org.sentei.engine.training.ImageRecipe;
+import org.sentei.engine.training.ImageReport;
+import org.sentei.engine.training.ImageTraining;
 import org.sentei.engine.training.RateSweep;
 import org.sentei.engine.training.TrainingRecipe;
 import org.sentei.engine.training.TrainingReport;
@@ -18,23 +21,29 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
-/** {@code sentei train}: trains a network to an exact budget. */
+/** {@code sentei train}: trains a network to an exact budget, or one of images. */
 @Command(
         name = "train",
-        description =
-                "Trains a graph network until exactly the share of its weights that the recipe asks for is zero:"
-                        + " model.safetensors, model.onnx, config.json, recipe.yaml, report.json and curves.svg in a new folder.",
+        description = "Trains a graph network until exactly the share of its weights that the recipe asks for is zero:"
+                + " model.safetensors, model.onnx, config.json, recipe.yaml, report.json and curves.svg in a new folder."
+                + " Or trains a network of images, dense, as a start for the recipe easier: model.onnx, recipe.yaml,"
+                + " report.json and curves.svg.",
         footer = {
             "",
             "Example: nine of ten weights go, magnitude pruning beside it for comparison",
             "  sentei train --recipe pmp-90 --data cora/ --out cora-90/",
             "Example: accuracy over rate, from three seeds",
             "  sentei train --recipe pmp-90 --data cora/ --out sweep/ --rates 0.8,0.9,0.95,0.99",
+            "Example: a network of images to begin with",
+            "  sentei train --recipe vgg-small --data /usr/share/datasets/fashion-mnist --out vgg/",
             "",
             "DATA is a graph, a folder with nodes.csv (node,label,split), edges.csv (source,target) and features.csv or",
             "features.csv.gz (node,feature); or sequences of skeletons, a CSV file of sequence,frame,joint,x,y,z,label",
             "or a folder of the SBU Interaction data; or the name synthetic-skeletons, for drawn ones. Built-in recipes:",
-            "pmp-90, pmp-95, pmp-99 for graphs, pmp-skeletons-90, pmp-skeletons-95, pmp-skeletons-99 for skeletons."
+            "pmp-90, pmp-95, pmp-99 for graphs, pmp-skeletons-90, pmp-skeletons-95, pmp-skeletons-99 for skeletons.",
+            "For vgg-small, resnet18-small, mobilenetv2-small and vit-small it is a folder of idx files (train-images-idx3-ubyte",
+            "and t10k-images-idx3-ubyte, their labels beside them, gzipped or not), or of images: with the folders train and test,",
+            "or with a folder for every class."
         })
 final class TrainCommand implements Callable<Integer> {
     private static final List<Long> SEEDS = List.of(1L, 2L, 3L);
@@ -100,6 +109,9 @@ final class TrainCommand implements Callable<Integer> {
             throw new ParameterException(
                     command.commandLine(), "--seed is for one training: --rates takes its seeds from --seeds");
         }
+        if (ImageRecipe.isOne(recipe)) {
+            return images();
+        }
         TrainingRecipe asked = TrainingRecipe.load(recipe);
         TrainingRecipe settings = seed == null ? asked : asked.withSeed(seed);
         compute.warn(terminal);
@@ -139,6 +151,50 @@ final class TrainCommand implements Callable<Integer> {
             TrainingReport.Accuracy other = report.baseline().accuracy();
             table.row("magnitude", other.train(), other.valid(), other.test());
         }
+        table.print(terminal.out());
+        terminal.out().println("report: " + out.resolve("report.json"));
+        return ExitCode.OK;
+    }
+
+    private int images() {
+        if (rates != null) {
+            throw new ParameterException(
+                    command.commandLine(),
+                    "--rates is for recipes with a budget: a network of images is trained dense");
+        }
+        ImageRecipe asked = ImageRecipe.load(recipe);
+        ImageReport report;
+        ProgressBar progress = new ProgressBar(terminal, cancelled, "steps trained");
+        try (progress) {
+            report = ImageTraining.run(
+                    seed == null ? asked : asked.withSeed(seed),
+                    data,
+                    out,
+                    resume ? Journaling.RESUME : Journaling.ON,
+                    progress);
+        } catch (RuntimeException failure) {
+            throw progress.withRemains(failure);
+        }
+        report.warnings().forEach(warning -> terminal.err().println("warning: " + warning));
+        if (common.json) {
+            terminal.out().print(report.json());
+            return ExitCode.OK;
+        }
+        terminal.out()
+                .printf(
+                        Locale.ROOT,
+                        "%s: %s of %,d parameters, %,d images, %.1f s%n",
+                        out,
+                        report.model().architecture(),
+                        report.model().parameters(),
+                        report.data().train(),
+                        report.seconds());
+        Table table = new Table("lrrr", "accuracy", "train", "valid", "test");
+        table.row(
+                report.model().architecture(),
+                report.accuracy().train(),
+                report.accuracy().valid(),
+                report.accuracy().test());
         table.print(terminal.out());
         terminal.out().println("report: " + out.resolve("report.json"));
         return ExitCode.OK;

@@ -28,7 +28,7 @@ import org.sentei.tensor.Tensor;
  * Images and, where they are known, their labels: a folder with a {@code labels.csv} (file,label), one with a sub-folder for
  * every class, one of images alone, or an idx file with its twin of labels beside it. Images are decoded when they are asked for.
  */
-final class ImageData implements SampleRunner.Samples {
+public final class ImageData implements SampleRunner.Samples {
     private static final String LABELS = "labels.csv";
 
     private final Path source;
@@ -81,7 +81,7 @@ final class ImageData implements SampleRunner.Samples {
      * @throws FormatException when there are none, or a list is damaged
      * @throws ModelException when they do not fit the input
      */
-    static ImageData read(Path source, Images how, LayerGraph.Port input, int most) {
+    public static ImageData read(Path source, Images how, LayerGraph.Port input, int most) {
         List<Item> items;
         try {
             items = Files.isDirectory(source) ? folder(source) : idx(source);
@@ -203,11 +203,13 @@ final class ImageData implements SampleRunner.Samples {
         return items.stream().allMatch(item -> item.label() != null);
     }
 
-    String label(int sample) {
+    /** The label of an image; null where it is not known. */
+    public String label(int sample) {
         return items.get(sample).label();
     }
 
-    Path source() {
+    /** Where they are. */
+    public Path source() {
         return source;
     }
 

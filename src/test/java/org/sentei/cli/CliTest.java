@@ -19,6 +19,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.engine.recipe.Recipes;
+import org.sentei.engine.training.ImageRecipe;
 import org.sentei.engine.training.TrainingRecipe;
 import org.sentei.kernel.AvailableBackends;
 
@@ -131,7 +132,9 @@ class CliTest {
         assertThat(sentei("recipes", "pmp-90").out())
                 .isEqualTo(TrainingRecipe.load("pmp-90").text());
         assertThat(sentei("recipes").out().lines())
-                .hasSize(Recipes.builtIn().size() + TrainingRecipe.builtIn().size());
+                .hasSize(Recipes.builtIn().size()
+                        + TrainingRecipe.builtIn().size()
+                        + ImageRecipe.builtIn().size());
         sentei("recipes", "stade-5").refuses(ExitCode.INPUT, "the nearest is stade-50");
         sentei("plan", LLAMA, "--recipe", "pmp-90").refuses(ExitCode.INPUT, "sentei train --recipe pmp-90");
         sentei("train", "--recipe", "stade-50", "--data", ".", "--out", "none")
@@ -142,7 +145,9 @@ class CliTest {
     void printsRecipesAsOneDocument() {
         JsonNode all = sentei("recipes", "--json").document().get("recipes");
         assertThat(all)
-                .hasSize(Recipes.builtIn().size() + TrainingRecipe.builtIn().size());
+                .hasSize(Recipes.builtIn().size()
+                        + TrainingRecipe.builtIn().size()
+                        + ImageRecipe.builtIn().size());
         assertThat(all.get(0).get("description").asText()).isNotEmpty();
         assertThat(sentei("recipes", "wanda-50", "--json")
                         .document()

@@ -102,6 +102,8 @@ public final class RecipeText {
         return switch (broken) {
             case JacksonException refused
             when refused.getCause() instanceof IllegalArgumentException wrong -> wrong.getMessage();
+            case JacksonException refused
+            when refused.getCause() instanceof RecipeException wrong -> wrong.getMessage();
             case InvalidFormatException value -> {
                 int accepted = said.lastIndexOf('[');
                 String given = String.valueOf(value.getValue());

@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.stream.Stream;
 
 /** Adam (1412.6980) on arrays; a step per array is deterministic, and what it remembers can be kept. */
-final class Adam {
+final class Adam implements Optimizer {
     private static final double FIRST_DECAY = 0.9;
     private static final double SECOND_DECAY = 0.999;
     private static final double TINY = 1e-8;
@@ -20,17 +20,14 @@ final class Adam {
         }
     }
 
-    /** What it remembers: means of the gradients, then of their squares. */
-    List<float[]> moments() {
+    /** Means of the gradients, then of their squares. */
+    @Override
+    public List<float[]> moments() {
         return Stream.concat(first.stream(), second.stream()).toList();
     }
 
-    /**
-     * Moves the values against their gradients, all by about the rate.
-     *
-     * @param done steps before this one
-     */
-    void step(int done, List<float[]> values, List<float[]> gradients, double rate) {
+    @Override
+    public void step(int done, List<float[]> values, List<float[]> gradients, double rate) {
         double firstScale = 1 / (1 - Math.pow(FIRST_DECAY, done + 1.0));
         double secondScale = 1 / (1 - Math.pow(SECOND_DECAY, done + 1.0));
         for (int i = 0; i < values.size(); i++) {

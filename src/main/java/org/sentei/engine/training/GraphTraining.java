@@ -77,12 +77,7 @@ public final class GraphTraining {
             Backend.Options options,
             Progress progress) {
         Stopwatch watch = Stopwatch.start();
-        try {
-            Torch.load();
-        } catch (TrainingException missing) {
-            throw new DeviceException(
-                    "pytorch", "training", missing.getMessage(), DeviceException.Kind.UNSUPPORTED, missing);
-        }
+        requireTorch();
         TrainingData data = TrainingData.read(source);
         try (Differentiable examples = data.with(recipe.network());
                 Backend device = Backends.find(backend).open(options);
@@ -130,6 +125,16 @@ public final class GraphTraining {
             throw new RunException(
                     "output " + out + " cannot be written (" + failed + "); free space, or give another folder",
                     failed);
+        }
+    }
+
+    /** Refuses to begin where nothing can be trained. */
+    static void requireTorch() {
+        try {
+            Torch.load();
+        } catch (TrainingException missing) {
+            throw new DeviceException(
+                    "pytorch", "training", missing.getMessage(), DeviceException.Kind.UNSUPPORTED, missing);
         }
     }
 

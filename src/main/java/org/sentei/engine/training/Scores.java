@@ -19,16 +19,26 @@ final class Scores {
         int classes = scores.length / chosen.length;
         int right = 0;
         for (int i = 0; i < chosen.length; i++) {
-            int best = 0;
-            for (int c = 0; c < classes; c++) {
-                float score = scores[i * classes + c];
-                if (!Float.isFinite(score)) {
-                    throw new RunException("example " + chosen[i] + " has a score of " + score + " " + context);
-                }
-                best = score > scores[i * classes + best] ? c : best;
-            }
+            int best = best(scores, i, classes, "example " + chosen[i], context);
             right += best == examples.label(chosen[i]) ? 1 : 0;
         }
         return (double) right / chosen.length;
+    }
+
+    /**
+     * The class of the largest score of a row, the first of equal ones.
+     *
+     * @param subject what the error names whose score is not finite
+     */
+    static int best(float[] scores, int row, int classes, String subject, String context) {
+        int best = 0;
+        for (int c = 0; c < classes; c++) {
+            float score = scores[row * classes + c];
+            if (!Float.isFinite(score)) {
+                throw new RunException(subject + " has a score of " + score + " " + context);
+            }
+            best = score > scores[row * classes + best] ? c : best;
+        }
+        return best;
     }
 }

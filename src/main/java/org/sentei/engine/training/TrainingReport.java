@@ -131,8 +131,13 @@ public record TrainingReport(
 
     /** As a JSON document. */
     public String json() {
+        return json(this);
+    }
+
+    /** A report as a JSON document. */
+    static String json(Record report) {
         try {
-            return MAPPER.writeValueAsString(this) + "\n";
+            return MAPPER.writeValueAsString(report) + "\n";
         } catch (IOException failed) {
             throw new UncheckedIOException("the report cannot be written as JSON", failed);
         }
