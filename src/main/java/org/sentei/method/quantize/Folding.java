@@ -22,8 +22,13 @@ import org.sentei.tensor.Tensor;
  * ({@code W' = W g / sqrt(v + eps)}, {@code b' = beta + (b - mu) g / sqrt(v + eps)}), and sums and products with constants.
  * Reshaped constants become constants first, for exporters reshape biases in the graph.
  */
-final class Folding {
+public final class Folding {
     private Folding() {}
+
+    /** The graph with everything folded that can be. */
+    public static LayerGraph fold(LayerGraph graph) {
+        return fold(FloatGraph.of(graph)).graph();
+    }
 
     static FloatGraph fold(FloatGraph given) {
         FloatGraph folded = given.with(foldConstants(given.graph()));

@@ -9,8 +9,10 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.Random;
 import java.util.function.Consumer;
+import java.util.function.ToDoubleFunction;
 import org.sentei.format.OnnxFile;
 import org.sentei.format.OnnxGraphs;
 import org.sentei.format.onnx.proto.GraphProto;
@@ -30,13 +32,22 @@ public final class OrtGraphs implements GraphRunner, AutoCloseable {
     private final List<Tensor> samples = new ArrayList<>();
 
     public OrtGraphs(LayerGraph graph, int count, long... shape) {
+        this(graph, Random::nextGaussian, count, shape);
+    }
+
+    /** On whole numbers: sums of their products with others are exact. */
+    public static OrtGraphs ofWholeNumbers(LayerGraph graph, int count, long... shape) {
+        return new OrtGraphs(graph, random -> random.nextInt(9) - 4, count, shape);
+    }
+
+    private OrtGraphs(LayerGraph graph, ToDoubleFunction<Random> drawn, int count, long... shape) {
         this.shell = shell(graph);
         this.file = OnnxFile.open(shell);
         Random random = new Random(11);
         for (int i = 0; i < count; i++) {
             float[] values = new float[(int) Shape.of(shape).elements()];
             for (int k = 0; k < values.length; k++) {
-                values[k] = (float) random.nextGaussian();
+                values[k] = (float) drawn.applyAsDouble(random);
             }
             samples.add(new Tensor("x", DType.F32, Shape.of(shape), MemorySegment.ofArray(values)));
         }
@@ -79,6 +90,29 @@ public final class OrtGraphs implements GraphRunner, AutoCloseable {
                 batch.accept(results);
             }
             sessions.forEach(OnnxSession::close);
+        }
+    }
+
+    /** Of a sample. */
+    public Shape shape() {
+        return samples.getFirst().shape();
+    }
+
+    /** What a part of a graph gives for seeded numbers at its only input. */
+    public float[] piece(LayerGraph piece) {
+        LayerGraph.Port port = piece.inputs().getFirst();
+        Shape shape = Shape.of(
+                port.dimensions().stream().mapToLong(OptionalLong::getAsLong).toArray());
+        float[] values = new float[(int) shape.elements()];
+        Random random = new Random(13);
+        for (int i = 0; i < values.length; i++) {
+            values[i] = random.nextInt(9) - 4;
+        }
+        String output = piece.outputs().getFirst().name();
+        try (Arena arena = Arena.ofConfined();
+                OnnxSession session = OnnxSession.open(file.runnable(piece, List.of(output), arena), 1)) {
+            Tensor fed = new Tensor(port.name(), DType.F32, shape, MemorySegment.ofArray(values));
+            return Floats.toArray(session.run(List.of(fed), List.of(output)).get(output));
         }
     }
 
