@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.IntToDoubleFunction;
 import org.sentei.model.graph.Attribute;
 import org.sentei.model.graph.Layer;
 import org.sentei.model.graph.LayerGraph;
@@ -114,14 +115,14 @@ final class ProductMerge {
         }
     }
 
-    /** A number a column to multiply with and one to add; one of the two is null. */
-    private record Line(float[] factors, float[] terms) {
+    /** A number a column to multiply with and one to add. */
+    private record Line(IntToDoubleFunction scales, IntToDoubleFunction shifts) {
         double scale(int column) {
-            return factors == null ? 1 : factors[factors.length == 1 ? 0 : column];
+            return scales.applyAsDouble(column);
         }
 
         double shift(int column) {
-            return terms == null ? 0 : terms[terms.length == 1 ? 0 : column];
+            return shifts.applyAsDouble(column);
         }
     }
 
@@ -276,9 +277,10 @@ final class ProductMerge {
             return Optional.empty();
         }
         float[] numbers = Floats.toArray(constant);
+        IntToDoubleFunction number = column -> numbers[numbers.length == 1 ? 0 : column];
         return switch (kind) {
-            case ADD -> Optional.of(new Line(null, numbers));
-            case MUL -> Optional.of(new Line(numbers, null));
+            case ADD -> Optional.of(new Line(_ -> 1, number));
+            case MUL -> Optional.of(new Line(number, _ -> 0));
             case SUB, DIV -> Optional.empty();
         };
     }
