@@ -37,7 +37,7 @@ class KernelTest {
         for (long axis : size) {
             taps *= axis;
         }
-        float[] weights = new float[(int) (outputs * (inputs / groups) * taps)];
+        float[] weights = new float[Math.toIntExact(taps * outputs * (inputs / groups))];
         for (int i = 0; i < weights.length; i++) {
             weights[i] = weight * (float) random.nextGaussian();
         }
