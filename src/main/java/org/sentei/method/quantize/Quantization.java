@@ -10,6 +10,7 @@ import java.util.List;
  * @param relu6 takes away the upper bounds of activations
  * @param equalize equalizes the ranges of successive layers
  * @param absorb moves high biases into the next layer; needs what folding learns
+ * @param smooth gives channels of activations like ranges; where weights have a scale an output
  * @param weights which weights share a scale
  * @param weightRange how a weight's scale is found
  * @param weightCorrection restores mean and spread of rounded weights; not for layers with zeros
@@ -28,6 +29,7 @@ public record Quantization(
         boolean relu6,
         boolean equalize,
         boolean absorb,
+        boolean smooth,
         Weights weights,
         WeightRange weightRange,
         boolean weightCorrection,
@@ -60,6 +62,7 @@ public record Quantization(
             true,
             true,
             true,
+            true,
             Weights.CHANNEL,
             WeightRange.MAX,
             false,
@@ -75,8 +78,8 @@ public record Quantization(
     /** Which passes stay. */
     public enum Keep {
         /**
-         * Those that do not lower the outputs' signal to noise on held-out samples: taking bounds away, equalizing and absorbing,
-         * all together. A correction of biases stays: it takes away what all samples have in common, which weighs more in
+         * Those that do not lower the outputs' signal to noise on held-out samples: taking bounds away and equalizing together,
+         * absorbing, smoothing. A correction of biases stays: it takes away what all samples have in common, which weighs more in
          * predictions than in that figure.
          */
         HELPFUL,

@@ -1,6 +1,7 @@
 package org.sentei.method.quantize;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -18,6 +19,7 @@ import org.sentei.model.graph.LayerGraph;
 import org.sentei.model.graph.Operation;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Floats;
+import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
 /**
@@ -29,7 +31,7 @@ public final class Quantize {
     /** Rounds of equalization that real networks settle in. */
     private static final int ROUNDS = 20;
     /** Samples that mean errors of outputs rest on. */
-    private static final int CORRECTING = 32;
+    private static final int CORRECTING = 128;
     /** Samples that passes are judged by. */
     private static final int JUDGING = 64;
 
@@ -137,12 +139,12 @@ public final class Quantize {
         FloatGraph current = FloatGraph.of(Opsets.raise(original));
         Quantization plain = plain();
         stages.add(new Stage("float", Double.POSITIVE_INFINITY, score.apply(original)));
-        judge("rounded as it is", current, plain);
+        double worth = judge("rounded as it is", current, plain);
         if (how.fold()) {
             current = Folding.fold(Activations.recognize(current));
-            judge("fold", current, plain);
+            worth = judge("fold", current, plain);
         }
-        current = rescaled(current, plain);
+        current = rescaled(current, worth, plain);
         Quantization weighted =
                 with(plain, how.weightRange(), how.weightCorrection(), plain.activationRange(), List.of());
         if (how.weightRange() != Quantization.WeightRange.MAX || how.weightCorrection()) {
@@ -165,33 +167,82 @@ public final class Quantize {
         return result(model);
     }
 
-    /** Bounds go for the sake of equalization, and it makes the biases that are absorbed: they stay or go together. */
-    private FloatGraph rescaled(FloatGraph folded, Quantization plain) {
-        double before = stages.getLast().signalToNoise();
-        FloatGraph current = folded;
+    /**
+     * Passes that give channels other scales, each where it helps.
+     *
+     * @param worth of the folded graph
+     */
+    private FloatGraph rescaled(FloatGraph folded, double worth, Quantization plain) {
+        Rescaling best = new Rescaling(folded, worth);
+        // Bounds go for the sake of equalization: they stay or go together.
+        FloatGraph unbound = how.relu6() ? Activations.unbound(folded) : folded;
         if (how.relu6()) {
-            current = Activations.unbound(current);
-            judge("relu6", current, plain);
+            Rescaling after = new Rescaling(unbound, judge("relu6", unbound, plain));
+            best = how.equalize() ? best : better(best, "relu6", after);
         }
         if (how.equalize()) {
-            current = Equalization.equalize(current, ROUNDS);
-            judge("equalize", current, plain);
+            FloatGraph equal = Equalization.equalize(unbound, ROUNDS);
+            best = better(best, "relu6 and equalize", new Rescaling(equal, judge("equalize", equal, plain)));
         }
         if (how.absorb()) {
-            current = Equalization.absorb(current);
-            judge("absorb", current, plain);
+            FloatGraph absorbed = Equalization.absorb(best.graph());
+            best = better(best, "absorb", new Rescaling(absorbed, judge("absorb", absorbed, plain)));
         }
-        double after = stages.getLast().signalToNoise();
-        if (how.keep() == Quantization.Keep.ALL || after >= before) {
-            return current;
+        if (how.smooth() && how.weights() == Quantization.Weights.CHANNEL) {
+            LayerGraph graph = best.graph().graph();
+            FloatGraph smooth = Smoothing.smooth(best.graph(), channelRanges(graph, Smoothing.values(graph)));
+            best = better(best, "smooth", new Rescaling(smooth, judge("smooth", smooth, plain)));
+        }
+        return best.graph();
+    }
+
+    /**
+     * A graph among several.
+     *
+     * @param worth signal to noise of its outputs
+     */
+    private record Rescaling(FloatGraph graph, double worth) {}
+
+    private Rescaling better(Rescaling before, String what, Rescaling after) {
+        if (how.keep() == Quantization.Keep.ALL || after.worth() >= before.worth()) {
+            return after;
         }
         notes.add(String.format(
                 Locale.ROOT,
-                "relu6, equalize and absorb are left out: with them the outputs' signal to noise on held-out samples goes"
-                        + " from %.2f to %.2f dB",
-                before,
-                after));
-        return folded;
+                "%s left out: the outputs' signal to noise on held-out samples would go from %.2f to %.2f dB%s",
+                what,
+                before.worth(),
+                after.worth(),
+                how.biasCorrection() == Quantization.BiasCorrection.OFF
+                        ? ""
+                        : ", what all samples have in common aside"));
+        return before;
+    }
+
+    /** Largest magnitude of every channel, of some values. */
+    private Map<String, float[]> channelRanges(LayerGraph graph, Map<String, Boolean> values) {
+        Map<String, float[]> ranges = new HashMap<>();
+        if (values.isEmpty()) {
+            return ranges;
+        }
+        List<String> names = List.copyOf(values.keySet());
+        runner.run(
+                List.of(new GraphRunner.Tapped(graph.upTo(names), names)),
+                0,
+                fitting,
+                batch -> batch.getFirst().forEach((value, tensor) -> {
+                    boolean image = values.get(value);
+                    int axis = image ? 1 : tensor.shape().rank() - 1;
+                    int channels = Math.toIntExact(tensor.shape().dimension(axis));
+                    float[] range = ranges.computeIfAbsent(value, _ -> new float[channels]);
+                    float[] seen = numbers(tensor);
+                    int area = image ? seen.length / channels : 1;
+                    for (int i = 0; i < seen.length; i++) {
+                        int channel = i / area % channels;
+                        range[channel] = Math.max(range[channel], Math.abs(seen[i]));
+                    }
+                }));
+        return ranges;
     }
 
     /** The recipe's scheme with the simplest choices everywhere else. */
@@ -211,6 +262,7 @@ public final class Quantize {
                 how.relu6(),
                 how.equalize(),
                 how.absorb(),
+                how.smooth(),
                 how.weights(),
                 weightRange,
                 correction,
@@ -447,28 +499,32 @@ public final class Quantize {
 
     // ---- judging
 
-    private void judge(String pass, FloatGraph current, Quantization choice) {
+    /** Adds a stage; returns what the passes are weighed by. */
+    private double judge(String pass, FloatGraph current, Quantization choice) {
         progress.accept(pass);
-        judge(pass, rounded(current, choice));
+        return judge(pass, rounded(current, choice));
     }
 
-    private void judge(String pass, QuantizedModel model) {
-        stages.add(stage(pass, model));
+    private double judge(String pass, QuantizedModel model) {
+        Noise noise = noise(model);
+        stages.add(new Stage(pass, noise.decibels(), score.apply(model.export(how.form()))));
+        return how.biasCorrection() == Quantization.BiasCorrection.OFF ? noise.decibels() : noise.decibelsAround();
     }
 
-    private Stage stage(String pass, QuantizedModel model) {
-        return new Stage(pass, signalToNoise(model), score.apply(model.export(how.form())));
-    }
-
-    private double signalToNoise(QuantizedModel model) {
+    private Noise noise(QuantizedModel model) {
         List<String> outputs = original.outputs().stream()
                 .filter(port -> port.dtype() == DType.F32)
                 .map(port -> scores(port.name()))
                 .distinct()
                 .toList();
         Noise all = new Noise();
-        compare(original, model.export(how.form()), outputs, Function.identity(), (_, a, b) -> all.add(a, b));
-        return all.decibels();
+        compare(
+                original,
+                model.export(how.form()),
+                outputs,
+                Function.identity(),
+                (_, a, b, shape) -> all.add(a, b, shape));
+        return all;
     }
 
     /** What a softmax at the end makes an output of: its shares are nearly always 0 or 1 and tell little. */
@@ -485,7 +541,7 @@ public final class Quantize {
     }
 
     private interface Compared {
-        void values(String name, float[] dense, float[] rounded);
+        void values(String name, float[] dense, float[] rounded, Shape shape);
     }
 
     private void compare(
@@ -504,34 +560,55 @@ public final class Quantize {
                 Math.min(runner.samples(), from + JUDGING),
                 batch -> {
                     for (int i = 0; i < values.size(); i++) {
-                        compared.values(
-                                values.get(i),
-                                numbers(batch.get(0).get(values.get(i))),
-                                numbers(batch.get(1).get(others.get(i))));
+                        Tensor before = batch.get(0).get(values.get(i));
+                        Tensor after = batch.get(1).get(others.get(i));
+                        compared.values(values.get(i), numbers(before), numbers(after), before.shape());
                     }
                 });
     }
 
+    /** What rounding does to some values, of all samples together. */
     private static final class Noise {
         /** What reports print for no noise at all, and the other way round. */
         private static final double MOST = 200;
 
         private double signal;
         private double noise;
+        /** Sums of the errors of every channel. */
+        private double[] sums = {};
 
-        void add(float[] dense, float[] rounded) {
+        private long counted;
+
+        /** @param shape of both; axis 1 of images counts channels, else the last does */
+        void add(float[] dense, float[] rounded, Shape shape) {
+            boolean image = shape.rank() == 4;
+            int channels = shape.rank() == 0 ? 1 : Math.toIntExact(shape.dimension(image ? 1 : shape.rank() - 1));
+            int area = image ? dense.length / channels : 1;
+            sums = sums.length == 0 ? new double[channels] : sums;
             for (int i = 0; i < dense.length; i++) {
                 double off = (double) dense[i] - rounded[i];
                 signal += (double) dense[i] * dense[i];
                 noise += off * off;
+                sums[i / area % channels % sums.length] += off;
             }
+            counted += dense.length / sums.length;
         }
 
         double decibels() {
-            if (!(noise > 0) || !(signal > 0)) {
-                return noise == 0 ? MOST : -MOST;
+            return decibels(noise);
+        }
+
+        /** The same without what all samples have in common, which a correction of biases takes away. */
+        double decibelsAround() {
+            double common = Arrays.stream(sums).map(sum -> sum * sum / counted).sum();
+            return decibels(Math.max(0, noise - common));
+        }
+
+        private double decibels(double left) {
+            if (!(left > 0) || !(signal > 0)) {
+                return left == 0 ? MOST : -MOST;
             }
-            return Math.clamp(10 * Math.log10(signal / noise), -MOST, MOST);
+            return Math.clamp(10 * Math.log10(signal / left), -MOST, MOST);
         }
     }
 
@@ -552,7 +629,7 @@ public final class Quantize {
                     model.export(unfused()),
                     ends,
                     QuantizedModel::dequantized,
-                    (value, a, b) -> noises.get(value).add(a, b));
+                    (value, a, b, shape) -> noises.get(value).add(a, b, shape));
         }
         List<LayerResult> layers = new ArrayList<>();
         for (RoundedWeights rounded : model.weights().values()) {

@@ -8,6 +8,7 @@ import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.sentei.model.graph.Layer;
 import org.sentei.model.graph.LayerGraph;
+import org.sentei.tensor.Floats;
 import org.sentei.tensor.Shape;
 
 /** Passes over the float graph: what they rewrite computes what it did, in ONNX Runtime. */
@@ -167,6 +168,85 @@ class FloatPassesTest {
                 .build(2, 4);
         FloatGraph foldedPadded = Folding.fold(FloatGraph.of(padded));
         assertThat(Equalization.absorb(foldedPadded).graph()).isSameAs(foldedPadded.graph());
+    }
+
+    @Test
+    void smoothedChannelsHaveLikeRangesAndTheSameFunction() {
+        Graphs builder = Graphs.of()
+                .conv(8, 4, 1, 1, 0)
+                .then("Relu")
+                .conv(8, 8, 3, 8, 1)
+                .then("HardSwish")
+                .then("Mul", 1.5f)
+                .then("Add", 0.25f)
+                .conv(6, 8, 1, 1, 0);
+        LayerGraph graph = stressed(builder.build(4, 7));
+        Map<String, Boolean> values = Smoothing.values(graph);
+        assertThat(values).containsOnlyKeys("Relu1.y", "Add5.y").containsValue(true);
+        Map<String, float[]> before =
+                Map.of("Relu1.y", ranges(graph, "Relu1.y", 4, 7, 8), "Add5.y", ranges(graph, "Add5.y", 4, 7, 8));
+        LayerGraph smooth = Smoothing.smooth(FloatGraph.of(graph), before).graph();
+
+        double scale = 0;
+        for (float value : outputs(graph, 4, 7)) {
+            scale = Math.max(scale, Math.abs(value));
+        }
+        assertThat(difference(graph, smooth, 4, 7)).isLessThan(1e-5 * scale);
+        // depthwise: exactly alike
+        float[] relu = ranges(smooth, "Relu1.y", 4, 7, 8);
+        for (int c = 0; c < 8; c++) {
+            assertThat(relu[c] / relu[0]).isEqualTo(1, offset(1e-4f));
+        }
+        // dense: activations and weights meet in the middle
+        float[] sum = ranges(smooth, "Add5.y", 4, 7, 8);
+        float[] read = weights(smooth, "conv6").inputRanges();
+        for (int c = 0; c < 8; c++) {
+            assertThat(sum[c] / read[c]).isEqualTo(sum[0] / read[0], offset(1e-3f * sum[0] / read[0]));
+        }
+    }
+
+    @Test
+    void nothingIsSmoothedThatOthersReadOrThatOnlyAnActivationMakes() {
+        LayerGraph activation = Graphs.of()
+                .conv(8, 4, 1, 1, 0)
+                .then("HardSwish")
+                .conv(5, 8, 1, 1, 0)
+                .build(4, 3);
+        assertThat(Smoothing.values(activation)).isEmpty();
+        Graphs builder = Graphs.of().conv(8, 4, 1, 1, 0).then("Relu");
+        String shared = builder.last();
+        builder.conv(8, 8, 1, 1, 0);
+        LayerGraph added = builder.layer("sum", "Add", List.of(builder.last(), shared), Map.of())
+                .build(4, 3);
+        assertThat(Smoothing.values(added)).isEmpty();
+    }
+
+    @Test
+    void aChannelThatWasNeverSeenStaysFinite() {
+        Graphs builder = Graphs.of().conv(2, 1, 1, 1, 0).then("Relu").conv(2, 2, 1, 1, 0);
+        builder.constant("conv0.w", Shape.of(2, 1, 1, 1), 0, 4);
+        LayerGraph graph = builder.build(1, 3);
+        LayerGraph smooth = Smoothing.smooth(FloatGraph.of(graph), Map.of("Relu1.y", new float[] {0, 3}))
+                .graph();
+        assertSame(graph, smooth, 1, 3);
+        LayerGraph dead = Smoothing.smooth(FloatGraph.of(graph), Map.of("Relu1.y", new float[2]))
+                .graph();
+        assertSame(graph, dead, 1, 3);
+    }
+
+    /** Largest magnitude of every channel of a value. */
+    private static float[] ranges(LayerGraph graph, String value, int inputs, int size, int channels) {
+        float[] ranges = new float[channels];
+        try (OrtGraphs runner = new OrtGraphs(graph, 3, 1, inputs, size, size)) {
+            runner.run(List.of(new GraphRunner.Tapped(graph.upTo(List.of(value)), List.of(value))), 0, 3, batch -> {
+                float[] seen = Floats.toArray(batch.getFirst().get(value));
+                for (int i = 0; i < seen.length; i++) {
+                    int channel = i / (seen.length / channels);
+                    ranges[channel] = Math.max(ranges[channel], Math.abs(seen[i]));
+                }
+            });
+        }
+        return ranges;
     }
 
     private static WeightMatrix weights(LayerGraph graph, String layer) {

@@ -108,6 +108,7 @@ class QuantizeTest {
                     false,
                     false,
                     false,
+                    false,
                     Weights.TENSOR,
                     WeightRange.PERCENTILE,
                     false,
@@ -151,6 +152,7 @@ class QuantizeTest {
         try (OrtGraphs runner = new OrtGraphs(pruned, 8, 1, 4, 8, 8)) {
             Quantization all = new Quantization(
                     Keep.ALL,
+                    true,
                     true,
                     true,
                     true,
@@ -237,7 +239,7 @@ class QuantizeTest {
                 .build(4, 8);
         try (OrtGraphs runner = new OrtGraphs(graph, 8, 1, 4, 8, 8)) {
             Quantize.Result kept = run(graph, Quantization.RECOMMENDED, runner, _ -> true);
-            assertThat(kept.notes()).anyMatch(note -> note.startsWith("relu6, equalize and absorb are left out"));
+            assertThat(kept.notes()).anyMatch(note -> note.startsWith("relu6 and equalize left out: "));
             assertThat(kept.graph().layers()).extracting(Layer::operator).contains("Clip");
             assertThat(kept.stages()).extracting(Quantize.Stage::pass).contains("relu6", "equalize");
         }
@@ -274,6 +276,7 @@ class QuantizeTest {
                     false,
                     false,
                     false,
+                    false,
                     Weights.CHANNEL,
                     WeightRange.MAX,
                     false,
@@ -299,6 +302,7 @@ class QuantizeTest {
     private static Quantization how(Form form, ActivationRange range, BiasCorrection correction) {
         return new Quantization(
                 Keep.ALL,
+                true,
                 true,
                 true,
                 true,

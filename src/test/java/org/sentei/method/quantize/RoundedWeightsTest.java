@@ -145,6 +145,7 @@ class RoundedWeightsTest {
                 true,
                 true,
                 true,
+                true,
                 weights,
                 range,
                 correction,
