@@ -22,6 +22,7 @@ import java.util.stream.Stream;
 import org.sentei.engine.Compressor.BiasFate;
 import org.sentei.engine.Compressor.GroupOutcome;
 import org.sentei.engine.Compressor.Outcome;
+import org.sentei.engine.recipe.Easier;
 import org.sentei.engine.recipe.Recipe.Step;
 import org.sentei.engine.report.Report;
 import org.sentei.format.FormatException;
@@ -352,11 +353,13 @@ final class Journal implements AutoCloseable, AttentionPruning.Checkpoints {
         }
     }
 
-    /** Number of entries; nothing else but a descent is in the folder. */
+    /** Number of entries; nothing else but a descent and the rounds of EASIER is in the folder. */
     private int count() {
         Set<Path> files;
         try (Stream<Path> content = Files.list(output.journal())) {
-            files = content.filter(file -> !file.equals(descent())).collect(Collectors.toSet());
+            files = content.filter(file -> !file.equals(descent())
+                            && !file.equals(output.journal().resolve(Easier.KEY)))
+                    .collect(Collectors.toSet());
         } catch (IOException e) {
             throw new FormatException("journal " + output.journal() + " cannot be read: " + e.getMessage(), e);
         }

@@ -28,6 +28,7 @@ import java.util.function.Function;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.sentei.engine.recipe.Easier;
 import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.Recipe.Step;
 import org.sentei.engine.recipe.RecipeException;
@@ -63,6 +64,7 @@ import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
+import org.sentei.kernel.StateCounts;
 import org.sentei.kernel.View;
 import org.sentei.model.AttentionPair;
 import org.sentei.model.Edit;
@@ -113,11 +115,15 @@ public final class Plan implements AutoCloseable {
         this.recipe = request.recipe();
         this.backend = session.backend();
         this.model = model;
-        if (recipe.easier().isPresent()) {
-            throw new RecipeException("method easier is not carried out by this version yet; leave the step out");
-        }
         recipe.quantize().ifPresent(model::checkQuantizing);
         this.images = model.takesImages();
+        if (recipe.easier().isPresent()) {
+            if (recipe.easier().get().mode() == Easier.Mode.ONE_SHOT) {
+                throw new RecipeException(
+                        "method easier is not carried out in mode one-shot by this version yet; leave the step out");
+            }
+            DepthRun.check(request, images);
+        }
         this.calibration = request.calibration().filter(_ -> !images).map(text -> {
             FutureTask<Calibration> windows = new FutureTask<>(() -> calibration(TextData.read(text)));
             Thread.ofPlatform().daemon().start(windows);
@@ -349,6 +355,9 @@ public final class Plan implements AutoCloseable {
             ops.add(ColumnMoments.class);
             ops.add(Gemm.class);
             ops.addAll(model.ops());
+        }
+        if (recipe.easier().isPresent()) {
+            ops.add(StateCounts.class);
         }
         if (images && recipe.quantize().isPresent() && request.data().isPresent()) {
             ops.addAll(List.of(Conv2dInt8.class, CombineInt8.class, MaxPoolInt8.class, Lookup.class));
@@ -620,7 +629,7 @@ public final class Plan implements AutoCloseable {
                 if (journaling == Journaling.RESUME && !journal.beginsInside()) {
                     progress.resumed(journal.decided().size());
                 }
-                return run(folder, output, journal, progress, data, weights);
+                return run(folder, output, journal, journaling, progress, data, weights);
             } catch (IOException | RuntimeException | Error e) {
                 aside.shutdownNow(); // nobody waits for a large model's hash
                 throw e;
@@ -637,6 +646,7 @@ public final class Plan implements AutoCloseable {
             Path folder,
             OutputFolder output,
             Journal journal,
+            Journaling journaling,
             Progress progress,
             Optional<TextData> data,
             Supplier<String> weights)
@@ -653,13 +663,19 @@ public final class Plan implements AutoCloseable {
         outcomes.forEach(outcome -> outcome.warning().ifPresent(said::add));
         List<Edit> edits = outcomes.stream().map(Compressor.Outcome::edit).toList();
         said.addAll(model.write(output, edits, recipe.storage()));
+        Path written = Files.isDirectory(request.model())
+                ? output.path()
+                : output.path().resolve(request.model().getFileName());
         List<Report.Measure> measured = new ArrayList<>();
         long bytesAfter;
         Report.Storage storage;
         List<Report.Weights> histograms;
-        Path written = Files.isDirectory(request.model())
-                ? output.path()
-                : output.path().resolve(request.model().getFileName());
+        if (recipe.easier().isPresent()) {
+            DepthRun.Outcome shallow = new DepthRun(request, backend, progress)
+                    .run(written, output, weights.get(), journaling, journal.watch());
+            measured.addAll(shallow.measures());
+            said.addAll(shallow.warnings());
+        }
         try (OpenModel compressed = OpenModel.open(written, request.options().threads())) {
             bytesAfter = compressed.bytes();
             storage = compressed.storage();

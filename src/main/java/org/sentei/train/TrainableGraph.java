@@ -13,6 +13,7 @@ import ai.djl.training.GradientCollector;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
@@ -20,6 +21,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Consumer;
 import org.sentei.model.ModelException;
 import org.sentei.model.graph.Layer;
 import org.sentei.model.graph.LayerGraph;
@@ -87,11 +89,7 @@ public final class TrainableGraph implements AutoCloseable {
             throw new ModelException(whole.name() + " has no output to train; export it again");
         }
         graph = whole.upTo(List.of(whole.outputs().getFirst().name()));
-        String output = graph.outputs().getFirst().name();
-        scores = graph.producer(output)
-                .filter(layer -> layer.is("Softmax"))
-                .map(layer -> layer.input(0))
-                .orElse(output);
+        scores = scores(graph);
         LayerSteps maker = new LayerSteps(graph);
         Set<String> trained = new LinkedHashSet<>();
         Set<String> moved = new LinkedHashSet<>();
@@ -113,6 +111,16 @@ public final class TrainableGraph implements AutoCloseable {
                     + ": a batch normalization shares its running statistics with a weight; export it again");
         }
         memory = Torch.engine().newBaseManager();
+    }
+
+    private static String scores(LayerGraph graph) {
+        String output = graph.outputs().getFirst().name();
+        Optional<Layer> end = graph.producer(output);
+        while (end.filter(layer -> layer.is("Identity")).isPresent()) {
+            output = end.get().input(0);
+            end = graph.producer(output);
+        }
+        return end.isPresent() && end.get().is("Softmax") ? end.get().input(0) : output;
     }
 
     private List<String> trained(Layer layer) {
@@ -272,6 +280,28 @@ public final class TrainableGraph implements AutoCloseable {
         }
     }
 
+    /**
+     * Values of a batch, with batch normalizations in evaluation mode.
+     *
+     * @param wanted names of fp32 values
+     * @param use gets them, by name
+     * @throws ModelException when a layer cannot run on such inputs
+     */
+    public void values(
+            Weights weights, List<Tensor> inputs, Collection<String> wanted, Consumer<Map<String, Tensor>> use) {
+        try (NDManager step = memory.newSubManager()) {
+            Map<String, PtNDArray> all = all(step, constants(step, weights), inputs, false);
+            Map<String, Tensor> chosen = new HashMap<>();
+            for (String name : wanted) {
+                PtNDArray array = all.get(name);
+                org.sentei.tensor.Shape shape =
+                        org.sentei.tensor.Shape.of(array.getShape().getShape());
+                chosen.put(name, new Tensor(name, DType.F32, shape, MemorySegment.ofArray(array.toFloatArray())));
+            }
+            use.accept(chosen);
+        }
+    }
+
     private Map<String, PtNDArray> constants(NDManager step, Weights weights) {
         Map<String, float[]> named = named(weights);
         Map<String, PtNDArray> arrays = new HashMap<>();
@@ -304,6 +334,17 @@ public final class TrainableGraph implements AutoCloseable {
 
     /** Runs all layers; the result is examples x classes. */
     private NDArray run(NDManager step, Map<String, PtNDArray> constants, List<Tensor> inputs, boolean training) {
+        PtNDArray logits = all(step, constants, inputs, training).get(scores);
+        long[] shape = logits.getShape().getShape();
+        if (shape.length < 2) {
+            throw new ModelException(
+                    graph.name() + ": its output is no matrix of examples x classes; give a classifier");
+        }
+        return shape.length == 2 ? logits : logits.reshape(shape[0], -1);
+    }
+
+    private Map<String, PtNDArray> all(
+            NDManager step, Map<String, PtNDArray> constants, List<Tensor> inputs, boolean training) {
         Map<String, PtNDArray> values = new HashMap<>(constants);
         inputs.forEach(input -> values.put(input.name(), array(step, input)));
         for (LayerGraph.Port port : graph.inputs()) {
@@ -326,13 +367,7 @@ public final class TrainableGraph implements AutoCloseable {
                         failed);
             }
         }
-        PtNDArray logits = values.get(scores);
-        long[] shape = logits.getShape().getShape();
-        if (shape.length < 2) {
-            throw new ModelException(
-                    graph.name() + ": its output is no matrix of examples x classes; give a classifier");
-        }
-        return shape.length == 2 ? logits : logits.reshape(shape[0], -1);
+        return values;
     }
 
     private static String firstLine(RuntimeException failed) {

@@ -266,13 +266,14 @@ class TrainableGraphTest {
     @Test
     void aFinalSoftmaxIsLeftToTheLoss() {
         LayerGraph graph = graph(net -> net.conv(3, 2, 3, 1, Map.of()), 2, 6, 6);
-        Layer last = Layer.of("probabilities", "Softmax", List.of("scores"), "shares", Map.of());
+        Layer softmax = Layer.of("probabilities", "Softmax", List.of("scores"), "probabilities.y", Map.of());
+        Layer last = Layer.of("named", "Identity", List.of("probabilities.y"), "shares", Map.of());
         LayerGraph other = new LayerGraph(
                 "probabilities",
                 graph.opset(),
                 graph.inputs(),
                 List.of(new LayerGraph.Port("shares", DType.F32, List.of())),
-                Stream.concat(graph.layers().stream(), Stream.of(last)).toList(),
+                Stream.concat(graph.layers().stream(), Stream.of(softmax, last)).toList(),
                 graph.constants());
         Tensor image = image(2, 6, 6).tensor();
         assertThat(loss(other, image)).isEqualTo(loss(graph, image));

@@ -16,6 +16,7 @@ import org.sentei.method.easier.Linearization;
  * @param linearise what takes an activation's place
  * @param entropy which counts decide
  * @param merge what happens to layers that become neighbours
+ * @param order which activation is next
  * @param zeroEntropyAll whether a round makes all activations of entropy 0 linear, as the authors' code does
  * @param batch samples of a mini-batch
  * @param tuning how the network is trained in between
@@ -29,6 +30,7 @@ public record Easier(
         Linearization.Form linearise,
         Entropy.Rule entropy,
         Merging merge,
+        Order order,
         boolean zeroEntropyAll,
         int batch,
         Tuning tuning) {
@@ -41,6 +43,16 @@ public record Easier(
         ONE_SHOT,
         /** After every round, which makes one activation linear. */
         FINE_TUNE
+    }
+
+    /** Which activation becomes linear next. */
+    public enum Order {
+        /** That of the lowest entropy. */
+        LOWEST,
+        /** That of the highest, to see what the order is worth. */
+        HIGHEST,
+        /** Any, to see what the order is worth. */
+        RANDOM
     }
 
     /** What happens to layers that become neighbours. */
@@ -56,28 +68,31 @@ public record Easier(
         OFF
     }
 
-    /** How the learning rate falls within a round. */
-    public enum Schedule {
-        /** Not at all. */
-        CONSTANT,
-        /** To a tenth at half and again at three quarters of the epochs. */
-        STEP,
-        /** Along half a cosine to 0. */
-        COSINE
-    }
-
     /**
      * Training of a round, by stochastic gradient descent.
      *
-     * @param epochs passes over the data
+     * @param epochs passes over the data in a round
      * @param learningRate at the start of a round
      * @param momentum of the descent
      * @param decay of the weights
-     * @param schedule of the learning rate
+     * @param schedule of the learning rate, begun again in every round
+     * @param shift pixels that images are moved by at most
+     * @param flip whether images are mirrored left to right every other time
+     * @param samples images that are learned and counted, at most
+     * @param valid images that are held out and decide when to stop
      */
-    public record Tuning(int epochs, double learningRate, double momentum, double decay, Schedule schedule) {
+    public record Tuning(
+            int epochs,
+            double learningRate,
+            double momentum,
+            double decay,
+            Schedule schedule,
+            int shift,
+            boolean flip,
+            int samples,
+            int valid) {
         /** What a step without the keys gets. */
-        public static final Tuning DEFAULT = new Tuning(3, 0.01, 0.9, 1e-4, Schedule.STEP);
+        public static final Tuning DEFAULT = new Tuning(3, 0.01, 0.9, 1e-4, Schedule.STEP, 2, true, 60_000, 5_000);
 
         /** Refuses what is out of range with a {@link RecipeException}. */
         public Tuning {
@@ -103,6 +118,22 @@ public record Easier(
                     "delta " + delta
                             + " is outside [0, 1]: give the share of accuracy that may be lost, for example 0.01 for one point");
         }
+    }
+
+    /** The same with another learning rate. */
+    public Easier withLearningRate(double rate) {
+        Tuning other = new Tuning(
+                tuning.epochs,
+                rate,
+                tuning.momentum,
+                tuning.decay,
+                tuning.schedule,
+                tuning.shift,
+                tuning.flip,
+                tuning.samples,
+                tuning.valid);
+        return new Easier(
+                mode, layers, delta, targets, ignore, linearise, entropy, merge, order, zeroEntropyAll, batch, other);
     }
 
     /** Whether an activation may be made linear. */

@@ -80,8 +80,19 @@ final class RecipeReader {
             "last",
             "format");
     /** Keys of method easier for training. */
-    private static final List<String> TUNING_KEYS =
-            List.of("delta", "zero_entropy_all", "epochs", "learning_rate", "momentum", "decay", "schedule");
+    private static final List<String> TUNING_KEYS = List.of(
+            "delta",
+            "order",
+            "zero_entropy_all",
+            "epochs",
+            "learning_rate",
+            "momentum",
+            "decay",
+            "schedule",
+            "shift",
+            "flip",
+            "samples",
+            "valid");
 
     private static final List<String> EASIER_KEYS = Stream.concat(
                     Stream.of(
@@ -289,8 +300,9 @@ final class RecipeReader {
                             tuned ? Linearization.Form.IDENTITY : Linearization.Form.AFFINE),
                     rule,
                     choice(step, "merge", Easier.Merging.class, Easier.Merging.AUTO),
+                    choice(step, "order", Easier.Order.class, Easier.Order.LOWEST),
                     truth(step, "zero_entropy_all").orElse(false),
-                    (int) integer(step, "batch", 128, 1, 1_000_000),
+                    (int) integer(step, "batch", 128, tuned ? 2 : 1, 1_000_000),
                     new Easier.Tuning(
                             (int) integer(step, "epochs", usual.epochs(), 1, 1_000_000),
                             decimal(step, "learning_rate")
@@ -300,7 +312,11 @@ final class RecipeReader {
                                     .map(BigDecimal::doubleValue)
                                     .orElse(usual.momentum()),
                             decimal(step, "decay").map(BigDecimal::doubleValue).orElse(usual.decay()),
-                            choice(step, "schedule", Easier.Schedule.class, usual.schedule())));
+                            choice(step, "schedule", Schedule.class, usual.schedule()),
+                            (int) integer(step, "shift", usual.shift(), 0, 64),
+                            truth(step, "flip").orElse(usual.flip()),
+                            (int) integer(step, "samples", usual.samples(), 1, Integer.MAX_VALUE),
+                            (int) integer(step, "valid", usual.valid(), 1, Integer.MAX_VALUE)));
         } catch (RecipeException refused) {
             throw refused.getMessage().startsWith(source)
                     ? refused

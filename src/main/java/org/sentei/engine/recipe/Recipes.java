@@ -21,7 +21,8 @@ public final class Recipes {
             "attention-50",
             "attention-2of4",
             "int8",
-            "magnitude-30-int8");
+            "magnitude-30-int8",
+            "easier");
 
     private Recipes() {}
 

@@ -224,7 +224,8 @@ public record Report(
         public static Totals of(List<SiteResult> sites, long bytesBefore, long bytesAfter) {
             long parameters = sites.stream().mapToLong(SiteResult::parameters).sum();
             long zeros = sites.stream().mapToLong(SiteResult::zeros).sum();
-            return new Totals(parameters, zeros, (double) zeros / parameters, bytesBefore, bytesAfter);
+            return new Totals(
+                    parameters, zeros, parameters == 0 ? 0 : (double) zeros / parameters, bytesBefore, bytesAfter);
         }
     }
 

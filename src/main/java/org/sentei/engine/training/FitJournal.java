@@ -30,6 +30,7 @@ final class FitJournal {
     private static final String FILE = "fit.safetensors";
 
     private final OutputFolder output;
+    private final Path folder;
     private final Fingerprint fingerprint;
     private final double learningRate;
     private final Progress progress;
@@ -71,11 +72,19 @@ final class FitJournal {
     /**
      * Reads what an earlier run has left, if anything.
      *
+     * @param folder in the journal of the output, or that itself
      * @param fingerprint what the result depends on, but for the learning rate
      * @throws FormatException when the journal is of a run with another fingerprint, or damaged
      */
-    FitJournal(OutputFolder output, Fingerprint fingerprint, double learningRate, Stopwatch watch, Progress progress) {
+    FitJournal(
+            OutputFolder output,
+            Path folder,
+            Fingerprint fingerprint,
+            double learningRate,
+            Stopwatch watch,
+            Progress progress) {
         this.output = output;
+        this.folder = folder;
         this.fingerprint = fingerprint;
         this.learningRate = learningRate;
         this.progress = progress;
@@ -110,6 +119,11 @@ final class FitJournal {
         } catch (DateTimeException e) {
             throw output.damagedJournal(file(), e);
         }
+    }
+
+    /** What the result depends on. */
+    Map<String, String> fingerprint() {
+        return fingerprint.fields();
     }
 
     /** The time of this run and, until their last entries, of the earlier ones. */
@@ -200,6 +214,6 @@ final class FitJournal {
     }
 
     private Path file() {
-        return output.journal().resolve(FILE);
+        return folder.resolve(FILE);
     }
 }

@@ -2,6 +2,7 @@ package org.sentei.engine.training;
 
 import java.util.List;
 import org.sentei.engine.recipe.RecipeException;
+import org.sentei.engine.recipe.Schedule;
 
 /**
  * How the loss of a network on images is lowered.

@@ -51,7 +51,12 @@ public final class ImageTraining {
                         journaling == Journaling.RESUME ? OutputFolder.resume(out) : OutputFolder.create(out);
                 TrainableGraph net = new TrainableGraph(graph)) {
             FitJournal journal = new FitJournal(
-                    output, fingerprint(recipe, images), recipe.training().learningRate(), watch, progress);
+                    output,
+                    output.journal(),
+                    fingerprint(recipe, images),
+                    recipe.training().learningRate(),
+                    watch,
+                    progress);
             if (journaling == Journaling.RESUME) {
                 progress.resumed(journal.steps());
             }

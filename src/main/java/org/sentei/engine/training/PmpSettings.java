@@ -5,6 +5,7 @@ import java.math.BigDecimal;
 import java.math.RoundingMode;
 import java.util.Locale;
 import org.sentei.engine.recipe.RecipeException;
+import org.sentei.engine.recipe.Schedule;
 import org.sentei.kernel.SoftHistogram;
 import org.sentei.method.Prior;
 import org.sentei.model.GraphNetwork;

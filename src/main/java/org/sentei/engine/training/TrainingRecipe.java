@@ -12,6 +12,7 @@ import org.sentei.engine.recipe.Nearest;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.recipe.RecipeText;
 import org.sentei.engine.recipe.Recipes;
+import org.sentei.engine.recipe.Schedule;
 import org.sentei.format.Storage;
 import org.sentei.kernel.SoftHistogram;
 import org.sentei.method.Prior;

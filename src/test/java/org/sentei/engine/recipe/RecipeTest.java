@@ -155,6 +155,8 @@ class RecipeTest {
             assertThat(recipe.text()).as(name).startsWith("# ");
             if (recipe.quantize().isPresent()) {
                 assertThat(recipe.quantize().get().how()).as(name).isEqualTo(Quantization.RECOMMENDED);
+            } else if (recipe.easier().isPresent()) {
+                assertThat(recipe.easier().get().mode()).as(name).isEqualTo(Easier.Mode.FINE_TUNE);
             } else {
                 assertThat(recipe.steps()).as(name).hasSize(1);
                 assertThat(recipe.steps().getFirst().countPerRow(8)).as(name).isEqualTo(4);

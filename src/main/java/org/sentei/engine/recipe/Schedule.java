@@ -1,4 +1,4 @@
-package org.sentei.engine.training;
+package org.sentei.engine.recipe;
 
 /** How a learning rate goes down while a training runs. */
 public enum Schedule {

@@ -1,4 +1,4 @@
-package org.sentei.engine.training;
+package org.sentei.engine.recipe;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
