@@ -100,6 +100,24 @@ final class CompressCommand implements Callable<Integer> {
                         100 * totals.sparsity(),
                         report.sites().size(),
                         report.seconds());
+        Report.Depth depth = report.depth();
+        if (depth != null) {
+            terminal.out()
+                    .printf(
+                            Locale.ROOT,
+                            "%d of %d activations are linear, %d merges; depth %d, was %d; a run takes %.3f ms, took %.3f ms%n",
+                            depth.activations().stream()
+                                    .filter(Report.Activation::linear)
+                                    .count(),
+                            depth.activations().size(),
+                            depth.merges().stream()
+                                    .filter(Report.LayerMerge::made)
+                                    .count(),
+                            depth.after().depth(),
+                            depth.before().depth(),
+                            1e3 * depth.after().seconds(),
+                            1e3 * depth.before().seconds());
+        }
         if (!report.quality().isEmpty()) {
             Table table = new Table("lrr", "quality", "before", "after");
             report.quality().forEach(measure -> table.row(measure.metric(), measure.before(), measure.after()));

@@ -13,6 +13,7 @@ import java.util.Set;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
+import org.sentei.engine.recipe.Easier;
 import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.report.Report;
@@ -115,7 +116,12 @@ final class OnnxModel implements OpenModel {
 
     @Override
     public boolean takesImages() {
-        return QuantizationRun.takesImages(file.layers());
+        return GraphSamples.takesImages(file.layers());
+    }
+
+    @Override
+    public void checkEasier(Easier step) {
+        EasierRun.check(step, file.layers());
     }
 
     @Override

@@ -10,6 +10,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
+import org.sentei.engine.recipe.Easier;
 import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.report.Report;
@@ -89,6 +90,13 @@ sealed interface OpenModel extends AutoCloseable permits TransformerModel, OnnxM
 
     /** Whether it takes images instead of tokens. */
     boolean takesImages();
+
+    /**
+     * Refuses what cannot make it shallower.
+     *
+     * @throws RecipeException when no step can, or the step asks for activations that it does not have
+     */
+    void checkEasier(Easier step);
 
     /**
      * Refuses what it cannot be quantized by.

@@ -118,11 +118,10 @@ public final class Plan implements AutoCloseable {
         recipe.quantize().ifPresent(model::checkQuantizing);
         this.images = model.takesImages();
         if (recipe.easier().isPresent()) {
-            if (recipe.easier().get().mode() == Easier.Mode.ONE_SHOT) {
-                throw new RecipeException(
-                        "method easier is not carried out in mode one-shot by this version yet; leave the step out");
+            model.checkEasier(recipe.easier().get());
+            if (isTuned()) {
+                DepthRun.check(request, images);
             }
-            DepthRun.check(request, images);
         }
         this.calibration = request.calibration().filter(_ -> !images).map(text -> {
             FutureTask<Calibration> windows = new FutureTask<>(() -> calibration(TextData.read(text)));
@@ -362,7 +361,7 @@ public final class Plan implements AutoCloseable {
         if (images && recipe.quantize().isPresent() && request.data().isPresent()) {
             ops.addAll(List.of(Conv2dInt8.class, CombineInt8.class, MaxPoolInt8.class, Lookup.class));
         }
-        if (observed() || recipe.quantize().isPresent()) {
+        if (observed() || recipe.easier().isPresent() || recipe.quantize().isPresent()) {
             model.graphRuntime().ifPresent(bindings::add);
         }
         if (steps.values().stream().anyMatch(step -> step.scope() != Recipe.Scope.ROW)) {
@@ -590,6 +589,11 @@ public final class Plan implements AutoCloseable {
             throw new RecipeException("the recipe's methods look at activations, but there is no calibration text;"
                     + " name one with --calibration FILE");
         }
+        if (recipe.easier().isPresent() && !isTuned() && request.calibration().isEmpty()) {
+            throw new RecipeException(
+                    "easier measures activations on samples, but there are none; name a folder of images,"
+                            + " an idx file or a text with --calibration");
+        }
         if (recipe.quantize().isPresent() && request.calibration().isEmpty()) {
             throw new RecipeException(
                     "quantize finds ranges on samples, but there are none; name a folder of images, an"
@@ -670,11 +674,11 @@ public final class Plan implements AutoCloseable {
         long bytesAfter;
         Report.Storage storage;
         List<Report.Weights> histograms;
-        if (recipe.easier().isPresent()) {
-            DepthRun.Outcome shallow = new DepthRun(request, backend, progress)
+        if (isTuned()) {
+            DepthRun.Outcome trained = new DepthRun(request, backend, progress)
                     .run(written, output, weights.get(), journaling, journal.watch());
-            measured.addAll(shallow.measures());
-            said.addAll(shallow.warnings());
+            measured.addAll(trained.measures());
+            said.addAll(trained.warnings());
         }
         try (OpenModel compressed = OpenModel.open(written, request.options().threads())) {
             bytesAfter = compressed.bytes();
@@ -688,8 +692,20 @@ public final class Plan implements AutoCloseable {
                 said.add("no weight has zeros enough to get smaller by storage: "
                         + recipe.storage().key() + "; all are stored " + storage.format());
             }
-            if (recipe.quantize().isEmpty()) {
+            if (recipe.easier().isEmpty() && recipe.quantize().isEmpty()) {
                 quality.ifPresent(check -> measured.addAll(check.after(compressed)));
+            }
+        }
+        Optional<EasierRun.Outcome> shallow = recipe.easier()
+                .map(_ -> new EasierRun(request, backend, progress).run(written, calibration.orElse(null)));
+        if (shallow.isPresent()) {
+            said.addAll(shallow.get().warnings());
+            try (OpenModel linear = OpenModel.open(written, request.options().threads())) {
+                bytesAfter = linear.bytes();
+                if (recipe.quantize().isEmpty()) {
+                    measured.addAll(shallow.get().measures());
+                    quality.ifPresent(check -> measured.addAll(check.after(linear)));
+                }
             }
         }
         Optional<QuantizationRun.Outcome> quantized = recipe.quantize()
@@ -722,6 +738,7 @@ public final class Plan implements AutoCloseable {
                         .map(Supplier::get)
                         .map(Calibration::reported)
                         .or(() -> statistics.map(Statistics::reported))
+                        .or(() -> shallow.flatMap(EasierRun.Outcome::calibration))
                         .or(() -> quantized.flatMap(QuantizationRun.Outcome::calibration))
                         .orElse(null),
                 bindings,
@@ -729,6 +746,7 @@ public final class Plan implements AutoCloseable {
                 Report.Totals.of(results, model.bytes(), bytesAfter),
                 storage,
                 measured,
+                shallow.map(EasierRun.Outcome::told).orElse(null),
                 quantized.map(QuantizationRun.Outcome::told).orElse(null),
                 histograms,
                 outcomes.stream()
@@ -743,6 +761,13 @@ public final class Plan implements AutoCloseable {
         }
         output.commit();
         return report;
+    }
+
+    /** Whether the network is trained with fewer activations. */
+    private boolean isTuned() {
+        return recipe.easier()
+                .filter(step -> step.mode() == Easier.Mode.FINE_TUNE)
+                .isPresent();
     }
 
     private Fingerprint fingerprint(Optional<TextData> data, String weights) {

@@ -18,6 +18,7 @@ import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.sentei.engine.recipe.Easier;
 import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.report.Report;
@@ -156,6 +157,12 @@ final class TransformerModel implements OpenModel {
     @Override
     public boolean takesImages() {
         return false;
+    }
+
+    @Override
+    public void checkEasier(Easier step) {
+        throw new RecipeException("easier: " + path()
+                + " is a Hugging Face folder, but only ONNX graphs get shallower; export it to ONNX first");
     }
 
     @Override

@@ -48,7 +48,7 @@ class DepthRunTest {
                 images: {order: gray, mean: [0.5], deviation: [0.25]}
                 steps:
                   - {method: easier, mode: fine-tune, batch: 16, epochs: 2, learning_rate: 0.02, samples: 240, valid: 60,
-                     shift: 1, flip: false, schedule: cosine, %s}
+                     shift: 1, flip: false, schedule: cosine, merge: off, %s}
                 """.formatted(keys);
     }
 
@@ -106,6 +106,30 @@ class DepthRunTest {
         assertThat(rectifiers(model)).isEqualTo(8);
         assertThat(report.quality()).contains(new Report.Measure("activations", 8, 5));
         assertThat(out.resolve("rounds.svg")).content().startsWith("<svg");
+    }
+
+    @Test
+    void whatBecameNeighboursIsMergedBehindTheTraining() {
+        Path out = out();
+        Report report = run(
+                recipe("layers: 1, delta: 1, epochs: 1")
+                        .replace("merge: off", "merge: auto")
+                        .replace("epochs: 2, ", ""),
+                out,
+                Journaling.ON,
+                Progress.NONE);
+        assertThat(report.depth().before().activations()).isEqualTo(8);
+        assertThat(report.depth().activations()).hasSize(7);
+        assertThat(report.depth().merges())
+                .isNotEmpty()
+                .allSatisfy(merge -> assertThat(merge.reason()).isNotEmpty());
+        long made =
+                report.depth().merges().stream().filter(Report.LayerMerge::made).count();
+        assertThat(report.depth().after().depth())
+                .isBetween(
+                        report.depth().before().depth() - made,
+                        report.depth().before().depth());
+        assertThat(rectifiers(out.resolve("model.onnx"))).isEqualTo(7);
     }
 
     @Test
@@ -210,7 +234,7 @@ class DepthRunTest {
                 .hasMessageContaining("give it a recipe of its own");
         assertThatThrownBy(() -> run(recipe("targets: [nothing*]"), out(), Journaling.ON, Progress.NONE))
                 .isInstanceOf(RecipeException.class)
-                .hasMessageContaining("has no activation that can become linear");
+                .hasMessageContaining("nothing* matches no activation of the model; there are stage0.0.relu");
     }
 
     private static Progress cancelAfter(int calls) {

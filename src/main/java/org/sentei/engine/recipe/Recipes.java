@@ -20,6 +20,7 @@ public final class Recipes {
             "sparsegpt-50",
             "attention-50",
             "attention-2of4",
+            "easier-one-shot",
             "int8",
             "magnitude-30-int8",
             "easier");

@@ -13,6 +13,7 @@ import java.util.stream.LongStream;
  * @param seconds wall time of the whole run
  * @param calibration null when no method needed data
  * @param quality what was measured before and after, empty when nothing was
+ * @param depth null when nothing became shallower
  * @param quantization null when nothing was quantized
  * @param weights how the weights of the edited sites are distributed
  * @param attention layers whose attention matrices were looked at, empty where method attention has none
@@ -29,6 +30,7 @@ public record Report(
         Totals totals,
         Storage storage,
         List<Measure> quality,
+        Depth depth,
         Quantization quantization,
         List<Weights> weights,
         List<Attention> attention,
@@ -224,8 +226,8 @@ public record Report(
         public static Totals of(List<SiteResult> sites, long bytesBefore, long bytesAfter) {
             long parameters = sites.stream().mapToLong(SiteResult::parameters).sum();
             long zeros = sites.stream().mapToLong(SiteResult::zeros).sum();
-            return new Totals(
-                    parameters, zeros, parameters == 0 ? 0 : (double) zeros / parameters, bytesBefore, bytesAfter);
+            double sparsity = parameters == 0 ? 0 : (double) zeros / parameters;
+            return new Totals(parameters, zeros, sparsity, bytesBefore, bytesAfter);
         }
     }
 
@@ -253,6 +255,96 @@ public record Report(
 
     /** A tool, and what it makes of the files. */
     public record Reader(String tool, String reads) {}
+
+    /**
+     * How a network got shallower.
+     *
+     * @param mode one-shot or fine-tune
+     * @param linearise identity, sign or affine
+     * @param entropy the rule: default or easier-repo
+     * @param activations in the order they run
+     * @param merges what was made of layers that became neighbours, and what not
+     * @param before the model that went in
+     * @param after the one that came out
+     * @param linearSeconds of a run with lines and nothing merged
+     */
+    public record Depth(
+            String mode,
+            String linearise,
+            String entropy,
+            List<Activation> activations,
+            List<LayerMerge> merges,
+            Size before,
+            Size after,
+            double linearSeconds) {
+        /** Copies the lists. */
+        public Depth {
+            activations = List.copyOf(activations);
+            merges = List.copyOf(merges);
+            finite("depth", "linear_seconds", linearSeconds);
+        }
+    }
+
+    /**
+     * A measured activation.
+     *
+     * @param function for example relu6
+     * @param entropy mean over its units, in bits
+     * @param on elements above zero
+     * @param off elements below zero
+     * @param zero elements at zero
+     * @param linear whether it is linear now
+     */
+    public record Activation(
+            String name, String function, long units, double entropy, long on, long off, long zero, boolean linear) {
+        public Activation {
+            finite(name, "entropy", entropy);
+        }
+    }
+
+    /**
+     * Layers that could become one.
+     *
+     * @param layers their names
+     * @param border how outputs near the border of images are kept right; null where there was no way
+     * @param separate multiplications of the separate layers for a sample
+     * @param merged multiplications of the merged one
+     * @param separateSeconds median of a run in ONNX Runtime; null where it was not timed
+     * @param mergedSeconds of the merged one, in the same rounds
+     * @param made whether they are one now
+     * @param reason why, in words
+     */
+    public record LayerMerge(
+            String layers,
+            @JsonInclude(JsonInclude.Include.NON_NULL) String border,
+            long separate,
+            long merged,
+            @JsonInclude(JsonInclude.Include.NON_NULL) Double separateSeconds,
+            @JsonInclude(JsonInclude.Include.NON_NULL) Double mergedSeconds,
+            boolean made,
+            String reason) {
+        public LayerMerge {
+            for (Double seconds : new Double[] {separateSeconds, mergedSeconds}) {
+                if (seconds != null) {
+                    finite(layers, "seconds", seconds);
+                }
+            }
+        }
+    }
+
+    /**
+     * Size of a network.
+     *
+     * @param depth layers with weights on the longest path
+     * @param activations rectifiers on the path with most of them
+     * @param multiplications for one sample
+     * @param seconds median of a run in ONNX Runtime, one sample
+     */
+    public record Size(long depth, long activations, long parameters, long multiplications, double seconds) {
+        public Size {
+            finite("size", "seconds", seconds);
+        }
+    }
 
     /**
      * What quantization did, and what each of its passes was worth.

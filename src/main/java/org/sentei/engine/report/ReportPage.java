@@ -69,6 +69,7 @@ final class ReportPage {
         cards();
         warnings();
         quality();
+        html.append(DepthSection.render(report.depth()));
         quantization();
         layers();
         html.append(AttentionSection.render(report.attention()));
@@ -103,10 +104,15 @@ final class ReportPage {
     private String summary() {
         Report.Totals totals = report.totals();
         StringBuilder text = new StringBuilder();
-        text.append("<b>")
-                .append(percent(totals.sparsity()))
-                .append("</b> of the weights in the edited layers are zero, ");
-        text.append(percent(share())).append(" of the whole model. ");
+        if (!report.sites().isEmpty()) {
+            text.append("<b>")
+                    .append(percent(totals.sparsity()))
+                    .append("</b> of the weights in the edited layers are zero, ");
+            text.append(percent(share())).append(" of the whole model. ");
+        }
+        if (report.depth() != null) {
+            text.append(DepthSection.summary(report.depth()));
+        }
         if (report.quality().isEmpty()) {
             text.append("Its quality was not measured: the run had no data for that. ");
         } else {
@@ -702,7 +708,7 @@ final class ReportPage {
         return String.format(Locale.ROOT, "%.1f\u00a0%%", 100 * share);
     }
 
-    private static String grouped(long count) {
+    static String grouped(long count) {
         return String.format(Locale.ROOT, "%,d", count);
     }
 

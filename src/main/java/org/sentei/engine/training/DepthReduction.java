@@ -181,6 +181,11 @@ public final class DepthReduction {
                 .run(model, output, fingerprint, journaling, watch);
     }
 
+    /** Where the images are that are learned, of data that have others for testing. */
+    public static Path learned(Path data) {
+        return LabelledImages.learned(data);
+    }
+
     /** With the sizes of the model where the recipe gives none. */
     private static Images sized(Images how, LayerGraph.Port input) {
         return new Images(

@@ -74,6 +74,11 @@ record LabelledImages(
     /** How many images are for what. */
     record Sizes(int train, int valid) {}
 
+    /** Where the images are that are learned. */
+    static Path learned(Path source) {
+        return part(source, "train").orElse(source);
+    }
+
     /**
      * Reads and decodes images.
      *
@@ -98,7 +103,7 @@ record LabelledImages(
                         OptionalLong.of(form.channels()),
                         OptionalLong.of(form.rows()),
                         OptionalLong.of(form.columns())));
-        Path learned = part(source, "train").orElse(source);
+        Path learned = learned(source);
         Optional<Path> judged = part(source, "test").or(() -> part(source, "t10k"));
         ImageData images = ImageData.read(learned, how, input, Integer.MAX_VALUE);
         checkFolders(learned);

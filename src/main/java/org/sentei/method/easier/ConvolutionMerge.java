@@ -239,7 +239,7 @@ final class ConvolutionMerge {
                         separate,
                         total.multiplications(size.pixels()),
                         edit,
-                        original -> moved ? paddedFirst(original, part, padded) : original);
+                        original -> moved ? paddedFirst(original, part, padded, flat) : original);
     }
 
     private boolean isFlat(String value) {
@@ -255,7 +255,7 @@ final class ConvolutionMerge {
     }
 
     /** The graph with all zeros of a chain in front of its first layer. */
-    private static LayerGraph paddedFirst(LayerGraph graph, List<Link> part, Kernel total) {
+    private static LayerGraph paddedFirst(LayerGraph graph, List<Link> part, Kernel total, boolean flat) {
         LayerGraph.Editor edit = graph.edit();
         for (Link link : part) {
             boolean first = link.equals(part.getFirst());
@@ -269,23 +269,21 @@ final class ConvolutionMerge {
                                 total.width().end());
                 edit.replace(
                         link.layer(),
-                        convolution(edit, link.layer().name(), link.input(), kernel, true, false, link.output()));
+                        convolution(edit, link.layer().name(), link.input(), kernel, true, flat, link.output()));
             } else if (link.layer().is("Conv")) {
                 Axis none = Axis.POINT;
                 edit.replace(
                         link.layer(),
-                        padded(link.layer(), first ? total.height() : none, first ? total.width() : none));
+                        padded(link.layer(), first ? total.height() : none, first ? total.width() : none, flat));
             }
         }
         return edit.build();
     }
 
     /** The same convolution with other zeros around its input. */
-    private static Layer padded(Layer layer, Axis height, Axis width) {
+    private static Layer padded(Layer layer, Axis height, Axis width, boolean flat) {
         Map<String, Attribute> attributes = new LinkedHashMap<>(layer.attributes());
         attributes.remove("auto_pad");
-        boolean flat =
-                layer.wholes("pads").size() == 2 || layer.wholes("kernel_shape").size() == 1;
         attributes.put(
                 "pads",
                 new Attribute.Wholes(
@@ -454,8 +452,9 @@ final class ConvolutionMerge {
                 int[] vertical = down.zeros().get(i);
                 int[] horizontal = across.zeros().get(i);
                 Kernel kernel = link.kernel().padded(vertical[0], vertical[1], horizontal[0], horizontal[1]);
-                Layer layer =
-                        link.layer().is("Conv") ? padded(link.layer(), kernel.height(), kernel.width()) : link.layer();
+                Layer layer = link.layer().is("Conv")
+                        ? padded(link.layer(), kernel.height(), kernel.width(), flat)
+                        : link.layer();
                 String output = edit.fresh(link.output() + ".border");
                 layers.add(new Layer(
                                 edit.fresh(layer.name() + ".border"),

@@ -29,8 +29,12 @@ final class ProductMerge {
     private final Merge.Terms terms;
     private final List<Merge.Candidate> candidates;
 
+    /** Layers of activations that are spelled out, which runtimes know how to run as a whole. */
+    private final Set<Layer> activations = new HashSet<>();
+
     ProductMerge(LayerGraph graph, Merge.Terms terms, List<Merge.Candidate> candidates) {
         this.graph = graph;
+        Rectifiers.of(graph).all().forEach(rectifier -> activations.addAll(rectifier.layers()));
         this.terms = terms;
         this.candidates = candidates;
     }
@@ -267,6 +271,7 @@ final class ProductMerge {
     /** What a layer does to the columns of a value; empty where it does something else. */
     private Optional<Line> line(Layer layer, String value, int columns) {
         if (!layer.captures().isEmpty()
+                || activations.contains(layer)
                 || !(Operation.of(graph, layer) instanceof Operation.Arithmetic(Kind kind))
                 || variable(layer).filter(value::equals).isEmpty()) {
             return Optional.empty();

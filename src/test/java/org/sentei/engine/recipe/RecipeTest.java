@@ -156,7 +156,7 @@ class RecipeTest {
             if (recipe.quantize().isPresent()) {
                 assertThat(recipe.quantize().get().how()).as(name).isEqualTo(Quantization.RECOMMENDED);
             } else if (recipe.easier().isPresent()) {
-                assertThat(recipe.easier().get().mode()).as(name).isEqualTo(Easier.Mode.FINE_TUNE);
+                assertThat(recipe.easier().get().merge()).as(name).isEqualTo(Easier.Merging.AUTO);
             } else {
                 assertThat(recipe.steps()).as(name).hasSize(1);
                 assertThat(recipe.steps().getFirst().countPerRow(8)).as(name).isEqualTo(4);

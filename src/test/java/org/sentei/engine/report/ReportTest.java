@@ -53,8 +53,8 @@ class ReportTest {
         return new Report.Weights(name, limit, total - 22, total - 11, before, after);
     }
 
-    /** Figures of the one layer below: error and density, and two matrices. */
-    private static final int OF_ATTENTION = 4;
+    /** Those of attention and of entropies. */
+    private static final int OTHER_FIGURES = 5;
 
     private static Report.Attention attention(String text) {
         return new Report.Attention(
@@ -84,6 +84,19 @@ class ReportTest {
                 new Report.Totals(22_713_216, 5_308_416, 5_308_416.0 / 22_713_216, 90_868_864, 90_868_864),
                 new Report.Storage("dense", 0, 0, 0, 90_868_864, List.of(new Report.Reader(text, text))),
                 List.of(new Report.Measure("mrr", 0.515, 0.49), new Report.Measure(text, 1, 0.97)),
+                new Report.Depth(
+                        "one-shot",
+                        "affine",
+                        "default",
+                        List.of(
+                                new Report.Activation(text, "relu", 8, 0.25, 10, 90, 0, true),
+                                new Report.Activation("second", "gelu", 8, 0.75, 50, 40, 10, false)),
+                        List.of(
+                                new Report.LayerMerge(text, "bias-map", 100, 60, 2e-3, 1e-3, true, text),
+                                new Report.LayerMerge("b", null, 0, 0, null, null, false, "no way")),
+                        new Report.Size(5, 2, 1000, 2000, 3e-3),
+                        new Report.Size(4, 1, 900, 1800, 2e-3),
+                        2.9e-3),
                 new Report.Quantization(
                         "qdq",
                         List.of(new Report.QuantizedLayer(text, "Conv", 8, 27, 3, 5, 31.5)),
@@ -114,6 +127,7 @@ class ReportTest {
                         "totals",
                         "storage",
                         "quality",
+                        "depth",
                         "quantization",
                         "weights",
                         "attention",
@@ -185,6 +199,9 @@ class ReportTest {
                 .containsExactly(
                         "One warning",
                         "Quality before and after",
+                        "Depth",
+                        "Entropy of the activations",
+                        "Merged layers",
                         "What every pass is worth",
                         "Layers in integers",
                         "Layers, kind by kind",
@@ -197,7 +214,7 @@ class ReportTest {
         assertThat(html.lines().filter(line -> line.startsWith("<h3")).map(line -> line.replaceAll("<[^>]*>", "")))
                 .containsExactly("q", "k", "m", "Head 1 of m");
         // each kind: error, zeros, weights
-        assertThat(html.split("<figure>", -1)).hasSize(1 + 2 * 3 + OF_ATTENTION);
+        assertThat(html.split("<figure>", -1)).hasSize(1 + 2 * 3 + OTHER_FIGURES);
         assertThat(html.split("role=\"img\" aria-label=\"[^\"]", -1).length)
                 .isEqualTo(html.split("role=\"img\"", -1).length)
                 .isGreaterThan(6);
@@ -213,7 +230,7 @@ class ReportTest {
             }
         }
         String html = ReportPage.render(report("m", sites), Recipes.load("stade-50"));
-        assertThat(html.split("<figure>", -1)).hasSize(1 + 5 * 3 + OF_ATTENTION);
+        assertThat(html.split("<figure>", -1)).hasSize(1 + 5 * 3 + OTHER_FIGURES);
         assertThat(html).contains("block 199").hasSizeLessThan(1_000_000);
 
         List<Report.SiteResult> motley = new ArrayList<>();
@@ -222,7 +239,7 @@ class ReportTest {
         }
         assertThat(ReportPage.render(report("m", motley), Recipes.load("stade-50"))
                         .split("<figure>", -1))
-                .hasSize(1 + 3 + OF_ATTENTION);
+                .hasSize(1 + 3 + OTHER_FIGURES);
     }
 
     /** Every figure of the table is that of report.json, rounded to the digits that are shown. */
@@ -309,6 +326,7 @@ class ReportTest {
                 full.totals(),
                 full.storage(),
                 List.of(),
+                null,
                 null,
                 List.of(),
                 List.of(),

@@ -263,6 +263,22 @@ class MergeTest {
     }
 
     @Test
+    void aNormalizationOverOneAxisMergesForwardsToo() {
+        Graphs graphs = Graphs.of().norm(4).constant("w", Shape.of(3, 4, 3), 1);
+        graphs.layer(
+                "conv", "Conv", List.of(graphs.last(), "w"), Map.of("pads", new Attribute.Wholes(List.of(1L, 1L))));
+        LayerGraph graph = graphs.build(4, 1);
+        try (OrtGraphs run = new OrtGraphs(graph, 2, 1, 4, 13)) {
+            for (boolean padFirst : new boolean[] {false, true}) {
+                assertSame(
+                        run,
+                        only(Merge.propose(graph, terms(run, graph, padFirst)).candidates(), "norm0 + conv"),
+                        RELATIVE);
+            }
+        }
+    }
+
+    @Test
     void productsMergeWithWhatIsAroundThem() {
         Graphs graphs = Graphs.of()
                 .constant("gain", Shape.of(6), 1)

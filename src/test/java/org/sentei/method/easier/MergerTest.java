@@ -23,7 +23,14 @@ class MergerTest {
         return new Merger.Trial() {
             @Override
             public Times time(Merge.Pieces pieces) {
-                return new Times(work(pieces.separate()), work(pieces.merged()));
+                return timeWhole(pieces.separate(), pieces.merged());
+            }
+
+            @Override
+            public Times timeWhole(LayerGraph separate, LayerGraph merged) {
+                double before = work(separate);
+                double after = work(merged);
+                return new Times(before, after, after < before ? 1 : 0);
             }
 
             @Override
@@ -78,7 +85,8 @@ class MergerTest {
         Merger.Result result = merged(basic, 0);
         assertThat(result.graph()).isSameAs(basic);
         assertThat(result.decisions()).hasSize(1);
-        assertThat(result.decisions().getFirst().reason()).contains("times as fast; a merge must gain 1.03");
+        assertThat(result.decisions().getFirst().reason())
+                .contains("times as fast, faster in 0 % of the rounds; a merge must gain 1.03");
         assertThat(result.decisions().getFirst().times()).isPresent();
     }
 
@@ -90,8 +98,34 @@ class MergerTest {
             assertThat(result.graph()).isSameAs(graph);
             assertThat(result.decisions()).noneMatch(Decision::isMade);
             assertThat(result.decisions())
-                    .anyMatch(decision -> decision.reason().contains("but outputs differ by"));
+                    .anyMatch(decision -> decision.reason().contains("of the largest, beyond"));
         }
+    }
+
+    @Test
+    void aMergeThatSlowsTheWholeModelDownIsRefused() {
+        LayerGraph graph = invertedResidual();
+        Map<String, Shape> shapes = new HashMap<>(SHAPES);
+        graph.layers().forEach(layer -> shapes.put(layer.output(), Shape.of(1, 24, 14, 14)));
+        Merger.Trial pieces = trial(0);
+        Merger.Result result = Merger.run(graph, new Merge.Terms(shapes, true, false), new Merger.Trial() {
+            @Override
+            public Times time(Merge.Pieces alone) {
+                return pieces.time(alone);
+            }
+
+            @Override
+            public Times timeWhole(LayerGraph separate, LayerGraph merged) {
+                return new Times(1, 1.1, 0);
+            }
+
+            @Override
+            public double difference(LayerGraph changed, LayerGraph reference) {
+                return 0;
+            }
+        });
+        assertThat(result.graph()).isSameAs(graph);
+        assertThat(result.decisions()).anyMatch(decision -> decision.reason().contains("the whole model 0.91 times"));
     }
 
     @Test
