@@ -394,7 +394,7 @@ final class RecipeReader {
                             truth(step, "relu6").orElse(usual.relu6()),
                             truth(step, "equalize").orElse(usual.equalize()),
                             truth(step, "absorb").orElse(usual.absorb()),
-                            truth(step, "smooth").orElse(usual.smooth()),
+                            choice(step, "smooth", Quantization.Smooth.class, usual.smooth()),
                             choice(step, "weights", Quantization.Weights.class, usual.weights()),
                             choice(step, "weight_range", Quantization.WeightRange.class, usual.weightRange()),
                             truth(step, "weight_correction").orElse(usual.weightCorrection()),

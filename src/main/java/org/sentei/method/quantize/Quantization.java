@@ -10,7 +10,7 @@ import java.util.List;
  * @param relu6 takes away the upper bounds of activations
  * @param equalize equalizes the ranges of successive layers
  * @param absorb moves high biases into the next layer; needs what folding learns
- * @param smooth gives channels of activations like ranges; where weights have a scale an output
+ * @param smooth where channels of activations get like ranges; takes weights with a scale an output
  * @param weights which weights share a scale
  * @param weightRange how a weight's scale is found
  * @param weightCorrection restores mean and spread of rounded weights; not for layers with zeros
@@ -29,7 +29,7 @@ public record Quantization(
         boolean relu6,
         boolean equalize,
         boolean absorb,
-        boolean smooth,
+        Smooth smooth,
         Weights weights,
         WeightRange weightRange,
         boolean weightCorrection,
@@ -62,7 +62,7 @@ public record Quantization(
             true,
             true,
             true,
-            true,
+            Smooth.FOLDED,
             Weights.CHANNEL,
             WeightRange.MAX,
             false,
@@ -85,6 +85,16 @@ public record Quantization(
         HELPFUL,
         /** All that are asked for. */
         ALL
+    }
+
+    /** Where channels of activations are divided by what evens their ranges. */
+    public enum Smooth {
+        /** Nowhere. */
+        OFF,
+        /** Where weights or constants take the division. */
+        FOLDED,
+        /** There, and everywhere else by a product of its own, which costs time. */
+        INSERTED
     }
 
     /** Which weights share a scale. */

@@ -188,9 +188,10 @@ public final class Quantize {
             FloatGraph absorbed = Equalization.absorb(best.graph());
             best = better(best, "absorb", new Rescaling(absorbed, judge("absorb", absorbed, plain)));
         }
-        if (how.smooth() && how.weights() == Quantization.Weights.CHANNEL) {
+        if (how.smooth() != Quantization.Smooth.OFF && how.weights() == Quantization.Weights.CHANNEL) {
             LayerGraph graph = best.graph().graph();
-            FloatGraph smooth = Smoothing.smooth(best.graph(), channelRanges(graph, Smoothing.values(graph)));
+            Smoothing smoothing = new Smoothing(how.smooth() == Quantization.Smooth.INSERTED);
+            FloatGraph smooth = smoothing.smooth(best.graph(), channelRanges(graph, smoothing.values(graph)));
             best = better(best, "smooth", new Rescaling(smooth, judge("smooth", smooth, plain)));
         }
         return best.graph();
@@ -219,9 +220,8 @@ public final class Quantize {
         return before;
     }
 
-    /** Largest magnitude of every channel, of some values. */
-    private Map<String, float[]> channelRanges(LayerGraph graph, Map<String, Boolean> values) {
-        Map<String, float[]> ranges = new HashMap<>();
+    private Map<String, ChannelRanges> channelRanges(LayerGraph graph, Map<String, Boolean> values) {
+        Map<String, ChannelRanges> ranges = new HashMap<>();
         if (values.isEmpty()) {
             return ranges;
         }
@@ -230,18 +230,10 @@ public final class Quantize {
                 List.of(new GraphRunner.Tapped(graph.upTo(names), names)),
                 0,
                 fitting,
-                batch -> batch.getFirst().forEach((value, tensor) -> {
-                    boolean image = values.get(value);
-                    int axis = image ? 1 : tensor.shape().rank() - 1;
-                    int channels = Math.toIntExact(tensor.shape().dimension(axis));
-                    float[] range = ranges.computeIfAbsent(value, _ -> new float[channels]);
-                    float[] seen = numbers(tensor);
-                    int area = image ? seen.length / channels : 1;
-                    for (int i = 0; i < seen.length; i++) {
-                        int channel = i / area % channels;
-                        range[channel] = Math.max(range[channel], Math.abs(seen[i]));
-                    }
-                }));
+                batch -> batch.getFirst()
+                        .forEach((value, tensor) -> ranges.computeIfAbsent(
+                                        value, _ -> new ChannelRanges(values.get(value)))
+                                .add(numbers(tensor), tensor.shape())));
         return ranges;
     }
 

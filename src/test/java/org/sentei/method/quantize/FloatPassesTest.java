@@ -3,6 +3,7 @@ package org.sentei.method.quantize;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.data.Offset.offset;
 
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -181,70 +182,109 @@ class FloatPassesTest {
                 .then("Add", 0.25f)
                 .conv(6, 8, 1, 1, 0);
         LayerGraph graph = stressed(builder.build(4, 7));
-        Map<String, Boolean> values = Smoothing.values(graph);
-        assertThat(values).containsOnlyKeys("Relu1.y", "Add5.y").containsValue(true);
-        Map<String, float[]> before =
-                Map.of("Relu1.y", ranges(graph, "Relu1.y", 4, 7, 8), "Add5.y", ranges(graph, "Add5.y", 4, 7, 8));
-        LayerGraph smooth = Smoothing.smooth(FloatGraph.of(graph), before).graph();
+        Smoothing smoothing = new Smoothing(false);
+        assertThat(smoothing.values(graph))
+                .containsOnlyKeys("Relu1.y", "Add5.y")
+                .containsValue(true);
+        Map<String, ChannelRanges> before = ranges(graph, smoothing.values(graph), 4, 7);
+        LayerGraph smooth = smoothing.smooth(FloatGraph.of(graph), before).graph();
 
         double scale = 0;
         for (float value : outputs(graph, 4, 7)) {
             scale = Math.max(scale, Math.abs(value));
         }
         assertThat(difference(graph, smooth, 4, 7)).isLessThan(1e-5 * scale);
-        // depthwise: exactly alike
-        float[] relu = ranges(smooth, "Relu1.y", 4, 7, 8);
+        Map<String, ChannelRanges> after = ranges(smooth, smoothing.values(graph), 4, 7);
+        // before depthwise weights, which have a scale a channel, exactly alike
+        ChannelRanges relu = after.get("Relu1.y");
         for (int c = 0; c < 8; c++) {
-            assertThat(relu[c] / relu[0]).isEqualTo(1, offset(1e-4f));
+            assertThat(relu.range(c) / relu.range(0)).isEqualTo(1, offset(1e-4));
         }
-        // dense: activations and weights meet in the middle
-        float[] sum = ranges(smooth, "Add5.y", 4, 7, 8);
-        float[] read = weights(smooth, "conv6").inputRanges();
-        for (int c = 0; c < 8; c++) {
-            assertThat(sum[c] / read[c]).isEqualTo(sum[0] / read[0], offset(1e-3f * sum[0] / read[0]));
+        assertThat(spread(after.get("Add5.y"), 8)).isLessThan(spread(before.get("Add5.y"), 8) / 2);
+    }
+
+    private static double spread(ChannelRanges ranges, int channels) {
+        double least = Double.POSITIVE_INFINITY;
+        for (int c = 0; c < channels; c++) {
+            least = Math.min(least, ranges.range(c));
+        }
+        return ranges.largest() / least;
+    }
+
+    @Test
+    void whatIsEvenAlreadyOrNeverSeenStaysAsItIs() {
+        Graphs builder = Graphs.of().conv(2, 1, 1, 1, 0).then("Relu").conv(2, 2, 1, 1, 0);
+        builder.constant("conv0.w", Shape.of(2, 1, 1, 1), 0, 4).constant("conv0.b", Shape.of(2), 0, 0);
+        LayerGraph graph = builder.build(1, 3);
+        ChannelRanges halfSeen = new ChannelRanges(true);
+        halfSeen.add(new float[] {0, 3}, Shape.of(1, 2, 1, 1));
+        Smoothing smoothing = new Smoothing(true);
+        assertSame(
+                graph,
+                smoothing
+                        .smooth(FloatGraph.of(graph), Map.of("Relu1.y", halfSeen))
+                        .graph(),
+                1,
+                3);
+        for (float value : new float[] {0, 3}) {
+            ChannelRanges even = new ChannelRanges(true);
+            even.add(new float[] {value, value}, Shape.of(1, 2, 1, 1));
+            LayerGraph alike = Graphs.of()
+                    .conv(2, 1, 1, 1, 0)
+                    .then("Relu")
+                    .conv(2, 2, 1, 1, 0)
+                    .constant("conv2.w", Shape.of(2, 2, 1, 1), 1, 1, 1, 1)
+                    .build(1, 3);
+            assertThat(smoothing
+                            .smooth(FloatGraph.of(alike), Map.of("Relu1.y", even))
+                            .graph())
+                    .isSameAs(alike);
         }
     }
 
     @Test
-    void nothingIsSmoothedThatOthersReadOrThatOnlyAnActivationMakes() {
-        LayerGraph activation = Graphs.of()
+    void whatOthersReadOrOnlyAnActivationMakesIsSmoothedByAProductOfItsOwn() {
+        LayerGraph activation = stressed(Graphs.of()
                 .conv(8, 4, 1, 1, 0)
                 .then("HardSwish")
                 .conv(5, 8, 1, 1, 0)
-                .build(4, 3);
-        assertThat(Smoothing.values(activation)).isEmpty();
+                .build(4, 3));
+        assertThat(new Smoothing(false).values(activation)).isEmpty();
+        Smoothing inserting = new Smoothing(true);
+        Map<String, Boolean> values = inserting.values(activation);
+        assertThat(values).containsOnlyKeys("HardSwish1.y");
+        LayerGraph inserted = inserting
+                .smooth(FloatGraph.of(activation), ranges(activation, values, 4, 3))
+                .graph();
+        assertThat(inserted.layers()).extracting(Layer::operator).containsExactly("Conv", "HardSwish", "Mul", "Conv");
+        assertSame(activation, inserted, 4, 3);
+
         Graphs builder = Graphs.of().conv(8, 4, 1, 1, 0).then("Relu");
         String shared = builder.last();
         builder.conv(8, 8, 1, 1, 0);
-        LayerGraph added = builder.layer("sum", "Add", List.of(builder.last(), shared), Map.of())
-                .build(4, 3);
-        assertThat(Smoothing.values(added)).isEmpty();
+        LayerGraph added = stressed(builder.layer("sum", "Add", List.of(builder.last(), shared), Map.of())
+                .build(4, 3));
+        assertThat(new Smoothing(false).values(added)).isEmpty();
+        LayerGraph apart = inserting
+                .smooth(FloatGraph.of(added), ranges(added, inserting.values(added), 4, 3))
+                .graph();
+        assertThat(apart.layers()).extracting(Layer::operator).containsExactly("Conv", "Relu", "Mul", "Conv", "Add");
+        assertSame(added, apart, 4, 3);
     }
 
-    @Test
-    void aChannelThatWasNeverSeenStaysFinite() {
-        Graphs builder = Graphs.of().conv(2, 1, 1, 1, 0).then("Relu").conv(2, 2, 1, 1, 0);
-        builder.constant("conv0.w", Shape.of(2, 1, 1, 1), 0, 4);
-        LayerGraph graph = builder.build(1, 3);
-        LayerGraph smooth = Smoothing.smooth(FloatGraph.of(graph), Map.of("Relu1.y", new float[] {0, 3}))
-                .graph();
-        assertSame(graph, smooth, 1, 3);
-        LayerGraph dead = Smoothing.smooth(FloatGraph.of(graph), Map.of("Relu1.y", new float[2]))
-                .graph();
-        assertSame(graph, dead, 1, 3);
-    }
-
-    /** Largest magnitude of every channel of a value. */
-    private static float[] ranges(LayerGraph graph, String value, int inputs, int size, int channels) {
-        float[] ranges = new float[channels];
+    private static Map<String, ChannelRanges> ranges(
+            LayerGraph graph, Map<String, Boolean> values, int inputs, int size) {
+        Map<String, ChannelRanges> ranges = new HashMap<>();
+        List<String> names = List.copyOf(values.keySet());
         try (OrtGraphs runner = new OrtGraphs(graph, 3, 1, inputs, size, size)) {
-            runner.run(List.of(new GraphRunner.Tapped(graph.upTo(List.of(value)), List.of(value))), 0, 3, batch -> {
-                float[] seen = Floats.toArray(batch.getFirst().get(value));
-                for (int i = 0; i < seen.length; i++) {
-                    int channel = i / (seen.length / channels);
-                    ranges[channel] = Math.max(ranges[channel], Math.abs(seen[i]));
-                }
-            });
+            runner.run(
+                    List.of(new GraphRunner.Tapped(graph.upTo(names), names)),
+                    0,
+                    3,
+                    batch -> batch.getFirst()
+                            .forEach((value, tensor) -> ranges.computeIfAbsent(
+                                            value, _ -> new ChannelRanges(values.get(value)))
+                                    .add(Floats.toArray(tensor), tensor.shape())));
         }
         return ranges;
     }

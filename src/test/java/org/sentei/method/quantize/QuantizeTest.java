@@ -16,6 +16,7 @@ import org.sentei.method.quantize.Quantization.ActivationRange;
 import org.sentei.method.quantize.Quantization.BiasCorrection;
 import org.sentei.method.quantize.Quantization.Form;
 import org.sentei.method.quantize.Quantization.Keep;
+import org.sentei.method.quantize.Quantization.Smooth;
 import org.sentei.method.quantize.Quantization.Unify;
 import org.sentei.method.quantize.Quantization.WeightRange;
 import org.sentei.method.quantize.Quantization.Weights;
@@ -108,7 +109,7 @@ class QuantizeTest {
                     false,
                     false,
                     false,
-                    false,
+                    Smooth.OFF,
                     Weights.TENSOR,
                     WeightRange.PERCENTILE,
                     false,
@@ -156,7 +157,7 @@ class QuantizeTest {
                     true,
                     true,
                     true,
-                    true,
+                    Smooth.INSERTED,
                     Weights.CHANNEL,
                     WeightRange.MSE,
                     true,
@@ -276,7 +277,7 @@ class QuantizeTest {
                     false,
                     false,
                     false,
-                    false,
+                    Smooth.OFF,
                     Weights.CHANNEL,
                     WeightRange.MAX,
                     false,
@@ -306,7 +307,7 @@ class QuantizeTest {
                 true,
                 true,
                 true,
-                true,
+                Smooth.INSERTED,
                 Weights.CHANNEL,
                 WeightRange.MAX,
                 false,

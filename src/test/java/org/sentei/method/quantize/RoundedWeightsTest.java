@@ -145,7 +145,7 @@ class RoundedWeightsTest {
                 true,
                 true,
                 true,
-                true,
+                Quantization.Smooth.INSERTED,
                 weights,
                 range,
                 correction,
