@@ -4,11 +4,13 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG_UNALIGNED;
 
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import org.sentei.method.easier.Kernel.Axis;
+import org.sentei.method.easier.Kernel.Outline;
 import org.sentei.method.easier.Merge.Border;
 import org.sentei.model.graph.Attribute;
 import org.sentei.model.graph.Layer;
@@ -25,6 +27,7 @@ final class ConvolutionMerge {
     private final Merge.Terms terms;
     private final List<Merge.Candidate> candidates;
     private final Map<String, String> refused;
+    private final Map<Layer, Optional<Link>> links = new HashMap<>();
 
     ConvolutionMerge(
             LayerGraph graph, Merge.Terms terms, List<Merge.Candidate> candidates, Map<String, String> refused) {
@@ -50,8 +53,8 @@ final class ConvolutionMerge {
 
     /** Sizes of an image. */
     private record Size(int height, int width) {
-        Size behind(Kernel kernel) {
-            return new Size(kernel.height().outputs(height), kernel.width().outputs(width));
+        Size behind(Outline outline) {
+            return new Size(outline.height().outputs(height), outline.width().outputs(width));
         }
 
         long pixels() {
@@ -80,9 +83,11 @@ final class ConvolutionMerge {
     }
 
     private Optional<Link> link(Layer layer) {
-        return layer.captures().isEmpty() && layer.outputs().size() == 1
-                ? Kernel.of(graph, layer).map(kernel -> new Link(layer, kernel))
-                : Optional.empty();
+        return links.computeIfAbsent(
+                layer,
+                _ -> layer.captures().isEmpty() && layer.outputs().size() == 1
+                        ? Kernel.of(graph, layer).map(kernel -> new Link(layer, kernel))
+                        : Optional.empty());
     }
 
     /** The link behind a link, if it is all that reads it. */
@@ -157,26 +162,25 @@ final class ConvolutionMerge {
     private Merge.Candidate merged(String name, List<Link> part, Optional<Shortcut> shortcut) throws NotMerged {
         Link first = part.getFirst();
         Size image = size(first.input());
-        Kernel total = first.kernel();
-        double[] map = null;
+        Outline total = first.kernel().outline();
         Border border = Border.NONE;
+        boolean biased = first.kernel().hasBias();
         Size size = image.behind(total);
         long separate = total.multiplications(size.pixels());
         for (Link link : part.subList(1, part.size())) {
-            Kernel next = link.kernel();
+            Outline next = link.kernel().outline();
             if (!total.canPrecede(next)) {
                 throw new NotMerged("the merged layer would have too many weights");
             }
             if (next.isPadded() && !total.isPoint()) {
-                if (terms.padFirst() && map != null) {
+                if (terms.padFirst() && border == Border.BIAS_MAP) {
                     throw new NotMerged("zeros cannot be moved across a bias that has an own value for every pixel");
                 }
                 border = terms.padFirst() ? Border.PAD_FIRST : Border.RING;
-                map = null;
-            } else if (border != Border.RING && (map != null || (next.isPadded() && total.hasBias()))) {
+            } else if (border == Border.NONE && next.isPadded() && biased) {
                 border = Border.BIAS_MAP;
-                map = next.apply(map == null ? constant(total, size) : map, size.height(), size.width());
             }
+            biased |= link.kernel().hasBias();
             total = total.then(next);
             size = size.behind(next);
             separate += next.multiplications(size.pixels());
@@ -197,17 +201,45 @@ final class ConvolutionMerge {
         }
         if (shortcut.isPresent()) {
             Optional<Link> beside = shortcut.get().beside();
-            Optional<Kernel> sum = beside.isPresent() ? total.plus(beside.get().kernel()) : total.plusInput();
-            if (sum.isEmpty()) {
-                throw new NotMerged("what is added to it has another stride or size, or reads other pixels");
-            }
+            total = (beside.isPresent() ? total.plus(beside.get().kernel().outline()) : total.plusInput())
+                    .orElseThrow(() ->
+                            new NotMerged("what is added to it has another stride or size, or reads other pixels"));
             if (beside.isPresent()) {
-                separate += beside.get().kernel().multiplications(size.pixels());
+                separate += beside.get().kernel().outline().multiplications(size.pixels());
             }
+        }
+        Border kept = border;
+        Size made = size;
+        return new Merge.Candidate(
+                name,
+                border,
+                separate,
+                total.multiplications(size.pixels()),
+                () -> built(part, shortcut, kept, image, made));
+    }
+
+    /** Composes the numbers. */
+    private Merge.Built built(List<Link> part, Optional<Shortcut> shortcut, Border border, Size image, Size made) {
+        Link first = part.getFirst();
+        Kernel total = first.kernel();
+        double[] map = null;
+        Size size = image.behind(total.outline());
+        for (Link link : part.subList(1, part.size())) {
+            Kernel next = link.kernel();
+            if (border == Border.BIAS_MAP) {
+                map = next.apply(map == null ? constant(total, size) : map, size.height(), size.width());
+            }
+            total = total.then(next);
+            size = size.behind(next.outline());
+        }
+        if (shortcut.isPresent()) {
+            Optional<Link> beside = shortcut.get().beside();
+            Kernel sum = (beside.isPresent() ? total.plus(beside.get().kernel()) : total.plusInput()).orElseThrow();
             for (int i = 0; map != null && i < map.length; i++) {
-                map[i] += sum.get().bias((int) (i / size.pixels())) - total.bias((int) (i / size.pixels()));
+                int output = (int) (i / size.pixels());
+                map[i] += sum.bias(output) - total.bias(output);
             }
-            total = sum.get();
+            total = sum;
         }
         List<Layer> from = new ArrayList<>(part.stream().map(Link::layer).toList());
         shortcut.flatMap(Shortcut::beside).ifPresent(beside -> from.add(beside.layer()));
@@ -224,22 +256,19 @@ final class ConvolutionMerge {
             String unbiased = edit.fresh(output + ".unbiased");
             to.add(convolution(edit, own, first.input(), total, false, flat, unbiased));
             long[] shape = flat
-                    ? new long[] {1, total.outputs(), size.width()}
-                    : new long[] {1, total.outputs(), size.height(), size.width()};
+                    ? new long[] {1, total.outputs(), made.width()}
+                    : new long[] {1, total.outputs(), made.height(), made.width()};
             String bias = edit.constant(
                     own + ".bias_map", DType.F32, Shape.of(shape), MemorySegment.ofArray(Kernel.rounded(map)));
             to.add(Layer.of(edit.fresh(own + ".border"), "Add", List.of(unbiased, bias), output, Map.of()));
         }
         Kernel padded = total;
-        boolean moved = border == Border.PAD_FIRST;
-        return new Merge.Change(name, border, from, to, first.input(), output)
+        return new Merge.Change(from, to, first.input(), output)
                 .in(
                         graph,
                         terms,
-                        separate,
-                        total.multiplications(size.pixels()),
                         edit,
-                        original -> moved ? paddedFirst(original, part, padded, flat) : original);
+                        original -> border == Border.PAD_FIRST ? paddedFirst(original, part, padded, flat) : original);
     }
 
     private boolean isFlat(String value) {
@@ -404,26 +433,27 @@ final class ConvolutionMerge {
         }
     }
 
-    /** The part of the graph in the making that computes a rectangle of the outputs. */
+    /** The part of the graph in the making that computes rectangles of the outputs. */
     private final class Rectangles {
-        private final LayerGraph.Editor edit;
+        private final LayerGraph.Editor edit = graph.edit();
         private final List<Link> part;
-        private final Kernel total;
+        private final Outline total;
+        /** Null while all is only counted. */
+        private final Kernel kernel;
+
         private final Size image;
-        private final String weights;
         private final List<Layer> layers = new ArrayList<>();
         private final boolean flat;
         private final String own;
         private long multiplications;
 
-        Rectangles(LayerGraph.Editor edit, List<Link> part, Kernel total, Size image) {
-            this.edit = edit;
+        Rectangles(List<Link> part, Outline total, Kernel kernel, Size image) {
             this.part = part;
             this.total = total;
+            this.kernel = kernel;
             this.image = image;
             this.flat = isFlat(part.getFirst().input());
             this.own = part.getLast().layer().name();
-            this.weights = edit.fresh(own);
         }
 
         String merged(Range rows, Range cols) throws NotMerged {
@@ -431,11 +461,14 @@ final class ConvolutionMerge {
             Reach across = Reach.of(List.of(total.width()), image.width(), cols);
             int[] vertical = down.zeros().getFirst();
             int[] horizontal = across.zeros().getFirst();
-            Kernel kernel = total.padded(vertical[0], vertical[1], horizontal[0], horizontal[1]);
-            String output = edit.fresh(weights + ".inside");
-            layers.add(convolution(
-                    edit, edit.fresh(own + ".inside"), slice(down, across), kernel, kernel.hasBias(), flat, output));
-            multiplications += kernel.multiplications((long) rows.length() * cols.length());
+            String output = edit.fresh(own + ".inside_output");
+            String input = slice(down, across);
+            if (kernel != null) {
+                Kernel padded = kernel.padded(vertical[0], vertical[1], horizontal[0], horizontal[1]);
+                layers.add(
+                        convolution(edit, edit.fresh(own + ".inside"), input, padded, padded.hasBias(), flat, output));
+            }
+            multiplications += total.multiplications((long) rows.length() * cols.length());
             return output;
         }
 
@@ -451,9 +484,9 @@ final class ConvolutionMerge {
                 Link link = part.get(i);
                 int[] vertical = down.zeros().get(i);
                 int[] horizontal = across.zeros().get(i);
-                Kernel kernel = link.kernel().padded(vertical[0], vertical[1], horizontal[0], horizontal[1]);
+                Kernel padded = link.kernel().padded(vertical[0], vertical[1], horizontal[0], horizontal[1]);
                 Layer layer = link.layer().is("Conv")
-                        ? padded(link.layer(), kernel.height(), kernel.width(), flat)
+                        ? ConvolutionMerge.padded(link.layer(), padded.height(), padded.width(), flat)
                         : link.layer();
                 String output = edit.fresh(link.output() + ".border");
                 layers.add(new Layer(
@@ -467,9 +500,9 @@ final class ConvolutionMerge {
                         .withInput(0, value)
                         .withOutput(output));
                 value = output;
-                height = kernel.height().outputs(height);
-                width = kernel.width().outputs(width);
-                multiplications += kernel.multiplications((long) height * width);
+                height = padded.height().outputs(height);
+                width = padded.width().outputs(width);
+                multiplications += padded.outline().multiplications((long) height * width);
             }
             return value;
         }
@@ -519,19 +552,46 @@ final class ConvolutionMerge {
         }
     }
 
-    private Merge.Candidate ring(String name, List<Link> part, Kernel total, Size image, Size outputs, long separate)
+    private Merge.Candidate ring(String name, List<Link> part, Outline total, Size image, Size outputs, long separate)
             throws NotMerged {
         if (graph.opset() < SLICE_OPSET) {
             throw new NotMerged("borders in separate steps need version " + SLICE_OPSET + " of ONNX's operators");
         }
-        Range rows = clean(part.stream().map(link -> link.kernel().height()).toList(), image.height());
-        Range cols = clean(part.stream().map(link -> link.kernel().width()).toList(), image.width());
+        Rectangles counted = new Rectangles(part, total, null, image);
+        boolean clean = drawn(counted, outputs);
+        return new Merge.Candidate(name, clean ? Border.NONE : Border.RING, separate, counted.multiplications, () -> {
+            Kernel kernel = part.getFirst().kernel();
+            for (Link link : part.subList(1, part.size())) {
+                kernel = kernel.then(link.kernel());
+            }
+            Rectangles made = new Rectangles(part, total, kernel, image);
+            try {
+                drawn(made, outputs);
+            } catch (NotMerged e) {
+                throw new IllegalStateException("what was counted can be made", e);
+            }
+            return new Merge.Change(
+                            part.stream().map(Link::layer).toList(),
+                            made.layers,
+                            part.getFirst().input(),
+                            part.getLast().output())
+                    .in(graph, terms, made.edit, original -> original);
+        });
+    }
+
+    /**
+     * Puts rectangles side by side and above each other.
+     *
+     * @return whether there is one alone: the zeros are not read by any output
+     */
+    private static boolean drawn(Rectangles made, Size outputs) throws NotMerged {
+        List<Kernel> kernels = made.part.stream().map(Link::kernel).toList();
+        Range rows = clean(kernels.stream().map(Kernel::height).toList(), made.image.height());
+        Range cols = clean(kernels.stream().map(Kernel::width).toList(), made.image.width());
         if (rows.length() == 0 || cols.length() == 0) {
             throw new NotMerged("all of its outputs are near the border");
         }
-        LayerGraph.Editor edit = graph.edit();
-        Rectangles made = new Rectangles(edit, part, total, image);
-        String output = part.getLast().output();
+        String output = made.part.getLast().output();
         List<String> middle = new ArrayList<>();
         if (cols.from() > 0) {
             middle.add(made.separate(rows, new Range(0, cols.from())));
@@ -541,9 +601,9 @@ final class ConvolutionMerge {
             middle.add(made.separate(rows, new Range(cols.to(), outputs.width())));
         }
         boolean tall = rows.length() < outputs.height();
+        boolean clean = !tall && middle.size() == 1;
         if (middle.size() > 1) {
-            String joined = made.joined(false, middle, tall ? edit.fresh(output + ".middle") : output);
-            middle = List.of(joined);
+            middle = List.of(made.joined(false, middle, tall ? made.edit.fresh(output + ".middle") : output));
         }
         if (tall) {
             Range all = new Range(0, outputs.width());
@@ -557,18 +617,9 @@ final class ConvolutionMerge {
             }
             made.joined(true, stacked, output);
         }
-        boolean exact = !tall && middle.size() == 1 && !middle.getFirst().equals(output);
-        List<Layer> to = new ArrayList<>(made.layers);
-        if (exact) { // the zeros are not read by any output
-            to.add(to.removeLast().withOutput(output));
+        if (clean && made.kernel != null) {
+            made.layers.add(made.layers.removeLast().withOutput(output));
         }
-        return new Merge.Change(
-                        name,
-                        exact ? Border.NONE : Border.RING,
-                        part.stream().map(Link::layer).toList(),
-                        to,
-                        part.getFirst().input(),
-                        output)
-                .in(graph, terms, separate, made.multiplications, edit, original -> original);
+        return clean;
     }
 }

@@ -72,10 +72,83 @@ final class Kernel {
             return new Axis(extent, stride * next.stride, 1, begin + stride * next.begin, end + stride * next.end);
         }
 
+        /** Whether the taps of another one on the same input are taps of this one. */
+        boolean covers(Axis other) {
+            int shift = begin - other.begin;
+            return stride == other.stride
+                    && (dilation == 1 || size == 1)
+                    && shift >= 0
+                    && shift + other.extent() <= size;
+        }
+
         /** With other zeros around. */
         Axis padded(int otherBegin, int otherEnd) {
             return new Axis(size, stride, dilation, otherBegin, otherEnd);
         }
+    }
+
+    /** All of a convolution but its numbers. */
+    record Outline(int outputs, int inputs, int groups, Axis height, Axis width) {
+        boolean isPadded() {
+            return height.isPadded() || width.isPadded();
+        }
+
+        /** Whether it reads single elements and none outside of the input, so that it is its bias there. */
+        boolean isPoint() {
+            return height.isPoint() && width.isPoint();
+        }
+
+        /** Multiplications for an output of so many pixels. */
+        long multiplications(long pixels) {
+            return Math.multiplyExact((long) outputs * (inputs / groups) * height.size * width.size, pixels);
+        }
+
+        /** Whether {@link #then} can be asked for. */
+        boolean canPrecede(Outline next) {
+            return next.inputs == outputs
+                    && height.then(next.height).isShort()
+                    && width.then(next.width).isShort()
+                    && then(next).multiplications(1) <= MOST_WEIGHTS;
+        }
+
+        /** That of {@link Kernel#then}. */
+        Outline then(Outline next) {
+            return new Outline(
+                    next.outputs,
+                    inputs,
+                    common(groups, next.groups),
+                    height.then(next.height),
+                    width.then(next.width));
+        }
+
+        /** That of {@link Kernel#plusInput}. */
+        Optional<Outline> plusInput() {
+            return plus(identity(inputs));
+        }
+
+        /** That of {@link Kernel#plus}. */
+        Optional<Outline> plus(Outline other) {
+            return other.outputs == outputs
+                            && other.inputs == inputs
+                            && height.covers(other.height)
+                            && width.covers(other.width)
+                    ? Optional.of(new Outline(outputs, inputs, common(groups, other.groups), height, width))
+                    : Optional.empty();
+        }
+
+        private static Outline identity(int channels) {
+            return new Outline(channels, channels, channels, Axis.POINT, Axis.POINT);
+        }
+    }
+
+    private Kernel(Outline outline, double[] weights, double[] bias) {
+        this(
+                outline.outputs(),
+                outline.inputs(),
+                outline.groups(),
+                new Axis[] {outline.height(), outline.width()},
+                weights,
+                bias);
     }
 
     private Kernel(int outputs, int inputs, int groups, Axis[] axes, double[] weights, double[] bias) {
@@ -196,36 +269,12 @@ final class Kernel {
         return ((output * (inputs / groups) + inputOfGroup) * axes[0].size + u) * axes[1].size + v;
     }
 
-    boolean isPadded() {
-        return axes[0].isPadded() || axes[1].isPadded();
-    }
-
-    /** Whether it reads single elements and none outside of the input, so that it is its bias there. */
-    boolean isPoint() {
-        return axes[0].isPoint() && axes[1].isPoint();
+    Outline outline() {
+        return new Outline(outputs, inputs, groups, axes[0], axes[1]);
     }
 
     boolean hasBias() {
         return Arrays.stream(bias).anyMatch(value -> value != 0);
-    }
-
-    /** Multiplications for an output of so many pixels. */
-    long multiplications(long pixels) {
-        return Math.multiplyExact((long) weights.length, pixels);
-    }
-
-    /** Multiplications of an output pixel, were {@link #then} asked for. */
-    long weightsOf(Kernel next) {
-        long taps = (long) axes[0].then(next.axes[0]).size * axes[1].then(next.axes[1]).size;
-        return (long) next.outputs * (inputs / common(groups, next.groups)) * taps;
-    }
-
-    /** Whether {@link #then} can be asked for. */
-    boolean canPrecede(Kernel next) {
-        return next.inputs == outputs
-                && axes[0].then(next.axes[0]).isShort()
-                && axes[1].then(next.axes[1]).isShort()
-                && weightsOf(next) <= MOST_WEIGHTS;
     }
 
     private static int common(int a, int b) {
@@ -242,16 +291,15 @@ final class Kernel {
      * </pre>
      */
     Kernel then(Kernel next) {
-        Axis[] both = {axes[0].then(next.axes[0]), axes[1].then(next.axes[1])};
-        int merged = common(groups, next.groups);
-        int own = inputs / merged;
-        double[] sums = new double[next.outputs * own * both[0].size * both[1].size];
+        Outline both = outline().then(next.outline());
+        int own = inputs / both.groups();
+        double[] sums = new double[Math.toIntExact(both.multiplications(1))];
         double[] biases = next.bias.clone();
-        Kernel result = new Kernel(next.outputs, inputs, merged, both, sums, biases);
+        Kernel result = new Kernel(both, sums, biases);
         int between = next.inputs / next.groups;
         for (int o = 0; o < next.outputs; o++) {
             int firstMiddle = o / (next.outputs / next.groups) * between;
-            int firstInput = o / (next.outputs / merged) * own;
+            int firstInput = o / (next.outputs / both.groups()) * own;
             for (int m = 0; m < between; m++) {
                 int middle = firstMiddle + m;
                 int firstOfMiddle = middle / (outputs / groups) * (inputs / groups);
@@ -282,37 +330,23 @@ final class Kernel {
 
     /** With the input added to the output; empty where an output pixel has no tap on the input's pixel. */
     Optional<Kernel> plusInput() {
-        if (inputs != outputs) {
-            return Optional.empty();
-        }
-        double[] ones = new double[outputs];
+        double[] ones = new double[inputs];
         Arrays.fill(ones, 1);
-        return plus(
-                new Kernel(outputs, inputs, outputs, new Axis[] {Axis.POINT, Axis.POINT}, ones, new double[outputs]));
+        return plus(new Kernel(Outline.identity(inputs), ones, new double[inputs]));
     }
 
     /** The sum with another convolution of the same input; empty where the other's taps are none of this one's. */
     Optional<Kernel> plus(Kernel other) {
-        if (other.outputs != outputs || other.inputs != inputs) {
+        Optional<Outline> both = outline().plus(other.outline());
+        if (both.isEmpty()) {
             return Optional.empty();
         }
-        int[] shift = new int[2];
-        for (int i = 0; i < 2; i++) {
-            Axis mine = axes[i];
-            Axis theirs = other.axes[i];
-            shift[i] = mine.begin - theirs.begin;
-            if (mine.stride != theirs.stride
-                    || (mine.dilation != 1 && mine.size > 1)
-                    || shift[i] < 0
-                    || shift[i] + theirs.extent() > mine.size) {
-                return Optional.empty();
-            }
-        }
-        int all = common(groups, other.groups);
+        int[] shift = {axes[0].begin - other.axes[0].begin, axes[1].begin - other.axes[1].begin};
+        int all = both.get().groups();
         int own = inputs / all;
-        double[] sums = new double[outputs * own * axes[0].size * axes[1].size];
+        double[] sums = new double[Math.toIntExact(both.get().multiplications(1))];
         double[] biases = new double[outputs];
-        Kernel sum = new Kernel(outputs, inputs, all, axes, sums, biases);
+        Kernel sum = new Kernel(both.get(), sums, biases);
         for (int o = 0; o < outputs; o++) {
             biases[o] = bias[o] + other.bias[o];
             int first = o / (outputs / all) * own;
@@ -343,11 +377,6 @@ final class Kernel {
                 new Axis[] {axes[0].padded(top, bottom), axes[1].padded(left, right)},
                 weights,
                 bias);
-    }
-
-    /** Without its bias. */
-    Kernel unbiased() {
-        return new Kernel(outputs, inputs, groups, axes, weights, new double[outputs]);
     }
 
     /** What it makes of an image, channel by channel and row by row. */

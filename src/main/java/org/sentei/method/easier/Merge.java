@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
 import org.sentei.model.graph.Layer;
 import org.sentei.model.graph.LayerGraph;
@@ -42,19 +43,24 @@ public final class Merge {
      * @param name of the layers, in their order
      * @param separate multiplications of the separate layers for one sample
      * @param merged multiplications of the merged one
+     * @param composed makes the merged layer, which can take long
+     */
+    public record Candidate(String name, Border border, long separate, long merged, Supplier<Built> composed) {
+        /** The graphs, made anew. */
+        public Built built() {
+            return composed.get();
+        }
+    }
+
+    /**
+     * Graphs with and without a merge.
+     *
      * @param pieces the layers alone, as they are and merged: of the same input, to be timed
      * @param graph all of the model, with the merged layer
      * @param reference all of the model, computing the same with separate layers: the model as it was, but for
      *     {@link Border#PAD_FIRST}
      */
-    public record Candidate(
-            String name,
-            Border border,
-            long separate,
-            long merged,
-            Pieces pieces,
-            LayerGraph graph,
-            LayerGraph reference) {}
+    public record Built(Pieces pieces, LayerGraph graph, LayerGraph reference) {}
 
     /** Two graphs of one input that give the same. */
     public record Pieces(LayerGraph separate, LayerGraph merged) {}
@@ -96,20 +102,14 @@ public final class Merge {
     }
 
     /** A value that layers put in place of others make of one input. */
-    record Change(String name, Border border, List<Layer> from, List<Layer> to, String input, String output) {
+    record Change(List<Layer> from, List<Layer> to, String input, String output) {
         /**
-         * The candidate.
+         * The graphs.
          *
          * @param constants puts what the new layers read into a copy of the graph
          * @param reference changes a copy of the graph to one with the same results and separate layers
          */
-        Candidate in(
-                LayerGraph graph,
-                Terms terms,
-                long separate,
-                long merged,
-                LayerGraph.Editor constants,
-                UnaryOperator<LayerGraph> reference) {
+        Built in(LayerGraph graph, Terms terms, LayerGraph.Editor constants, UnaryOperator<LayerGraph> reference) {
             Layer last = from.getLast();
             from.forEach(constants::replace);
             LayerGraph changed =
@@ -118,14 +118,7 @@ public final class Merge {
             List<Layer> separated = from.stream()
                     .map(layer -> as.layer(layer.name()).orElseThrow())
                     .toList();
-            return new Candidate(
-                    name,
-                    border,
-                    separate,
-                    merged,
-                    new Pieces(piece(as, separated, terms), piece(changed, to, terms)),
-                    changed,
-                    as);
+            return new Built(new Pieces(piece(as, separated, terms), piece(changed, to, terms)), changed, as);
         }
 
         private LayerGraph piece(LayerGraph graph, List<Layer> layers, Terms terms) {

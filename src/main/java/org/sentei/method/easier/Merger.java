@@ -153,7 +153,7 @@ public final class Merger {
                             (double) candidate.merged() / candidate.separate(),
                             MOST_WORK));
         }
-        Times measured = trial.time(candidate.pieces());
+        Times measured = trial.time(candidate.built().pieces());
         if (!(measured.gain() >= LEAST_GAIN && measured.wins() >= LEAST_WINS)) {
             return decision(
                     candidate,
@@ -179,15 +179,16 @@ public final class Merger {
     private void make(Candidate candidate) {
         String key = key(candidate);
         Times measured = times.remove(key);
+        Merge.Built built = candidate.built();
         boolean moves = candidate.border() == Border.PAD_FIRST;
-        double difference = trial.difference(candidate.graph(), moves ? candidate.reference() : reference);
+        double difference = trial.difference(built.graph(), moves ? built.reference() : reference);
         String fast = String.format(
                 Locale.ROOT, "%.2f times as fast; outputs differ by %.1e of the largest", measured.gain(), difference);
         if (!(difference <= TOLERANCE)) {
             decisions.put(key, decision(candidate, Optional.of(measured), false, fast + ", beyond " + TOLERANCE));
             return;
         }
-        Times whole = trial.timeWhole(graph, candidate.graph());
+        Times whole = trial.timeWhole(graph, built.graph());
         boolean pays = whole.gain() >= MOST_LOSS;
         decisions.put(
                 key,
@@ -197,8 +198,8 @@ public final class Merger {
                         pays,
                         fast + String.format(Locale.ROOT, ", the whole model %.2f times as fast", whole.gain())));
         if (pays) {
-            graph = candidate.graph();
-            reference = moves ? candidate.reference() : reference;
+            graph = built.graph();
+            reference = moves ? built.reference() : reference;
         }
     }
 }

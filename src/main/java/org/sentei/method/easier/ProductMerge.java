@@ -298,14 +298,24 @@ final class ProductMerge {
                 || (from.size() == 2 && !gemm && part.getFirst().behind().size() == 1)) {
             return; // as short as it gets
         }
+        Shape shape = terms.shapes().get(part.getFirst().input());
+        long rows = shape == null || shape.rank() == 0 ? 1 : shape.elements() / shape.dimension(shape.rank() - 1);
+        String name = String.join(
+                " + ", part.stream().map(product -> product.layer().name()).toList());
+        long separate = part.stream()
+                .mapToLong(product -> rows * product.rows() * product.cols())
+                .sum();
+        long merged = rows * part.getFirst().rows() * part.getLast().cols();
+        candidates.add(new Merge.Candidate(name, Merge.Border.NONE, separate, merged, () -> built(part, from, gemm)));
+    }
+
+    private Merge.Built built(List<Product> part, List<Layer> from, boolean gemm) {
         Matrix total = weights(part.getFirst());
         for (Product product : part.subList(1, part.size())) {
             total = total.then(weights(product));
         }
         String input = part.getFirst().input();
         String output = part.getLast().output();
-        Shape shape = terms.shapes().get(input);
-        long rows = shape == null || shape.rank() == 0 ? 1 : shape.elements() / shape.dimension(shape.rank() - 1);
         LayerGraph.Editor edit = graph.edit();
         String own = part.getLast().layer().name();
         String weights = edit.constant(
@@ -330,12 +340,6 @@ final class ProductMerge {
                 to.add(Layer.of(edit.fresh(own + ".bias"), "Add", List.of(unbiased, bias), output, Map.of()));
             }
         }
-        String name = String.join(
-                " + ", part.stream().map(product -> product.layer().name()).toList());
-        long separate = part.stream()
-                .mapToLong(product -> rows * product.rows() * product.cols())
-                .sum();
-        candidates.add(new Merge.Change(name, Merge.Border.NONE, from, to, input, output)
-                .in(graph, terms, separate, rows * total.values.length, edit, original -> original));
+        return new Merge.Change(from, to, input, output).in(graph, terms, edit, original -> original);
     }
 }

@@ -109,16 +109,17 @@ class MergeTest {
     }
 
     private static void assertSame(OrtGraphs run, Candidate candidate, double relative) {
-        float[] expected = run.outputs(candidate.reference());
+        float[] expected = run.outputs(candidate.built().reference());
         double scale = 0;
         for (float value : expected) {
             scale = Math.max(scale, Math.abs(value));
         }
-        assertThat(OrtGraphs.largestDifference(run.outputs(candidate.graph()), expected))
+        assertThat(OrtGraphs.largestDifference(run.outputs(candidate.built().graph()), expected))
                 .as(candidate.name())
                 .isLessThanOrEqualTo(relative * scale);
-        float[] alone = run.piece(candidate.pieces().separate());
-        assertThat(OrtGraphs.largestDifference(run.piece(candidate.pieces().merged()), alone))
+        float[] alone = run.piece(candidate.built().pieces().separate());
+        assertThat(OrtGraphs.largestDifference(
+                        run.piece(candidate.built().pieces().merged()), alone))
                 .as("the piece of " + candidate.name())
                 .isLessThanOrEqualTo(relative * 10 * Math.max(1, scale));
     }
@@ -139,7 +140,9 @@ class MergeTest {
             Candidate block =
                     only(Merge.propose(graph, terms(run, graph, false)).candidates(), "conv0 + conv2 + conv4");
             assertThat(block.border()).isEqualTo(Border.BIAS_MAP);
-            assertThat(block.graph().layers()).extracting(Layer::operator).containsExactly("Conv", "Add");
+            assertThat(block.built().graph().layers())
+                    .extracting(Layer::operator)
+                    .containsExactly("Conv", "Add");
             assertThat(block.merged()).isEqualTo(4 * 4 * 9 * 81);
             assertThat(block.separate()).isEqualTo((4 * 24 + 24 * 9 + 24 * 4) * 81);
             assertSame(run, block, RELATIVE);
@@ -217,7 +220,9 @@ class MergeTest {
                 Candidate first =
                         only(Merge.propose(graph, terms(run, graph, true)).candidates(), "conv0 + conv1");
                 assertThat(first.border()).isEqualTo(Border.PAD_FIRST);
-                assertThat(first.graph().layers()).extracting(Layer::operator).containsExactly("Conv");
+                assertThat(first.built().graph().layers())
+                        .extracting(Layer::operator)
+                        .containsExactly("Conv");
                 assertSame(run, first, 0);
                 // 3x3 + 3x3 is 5x5: more work, as the table of C6 says
                 assertThat((double) first.merged() / first.separate()).isGreaterThan(1.3);
@@ -225,7 +230,7 @@ class MergeTest {
                 Merge.Proposals exact = Merge.propose(graph, terms(run, graph, false));
                 Candidate ring = only(exact.candidates(), "conv0 + conv1");
                 assertThat(ring.border()).isEqualTo(Border.RING);
-                assertThat(ring.graph().layers().getLast().operator()).isEqualTo("Add");
+                assertThat(ring.built().graph().layers().getLast().operator()).isEqualTo("Add");
                 assertSame(run, ring, 0);
                 assertThat(exact.refused().values()).anyMatch(reason -> reason.contains("what is added stays apart"));
             }
@@ -302,7 +307,9 @@ class MergeTest {
             assertThat(made.candidates()).extracting(Candidate::name).contains("fc1", "fc1 + fc2");
             made.candidates().forEach(candidate -> assertSame(run, candidate, RELATIVE));
             Candidate block = only(made.candidates(), "fc1 + fc2");
-            assertThat(block.graph().layers()).extracting(Layer::operator).containsExactly("MatMul", "Add", "Add");
+            assertThat(block.built().graph().layers())
+                    .extracting(Layer::operator)
+                    .containsExactly("MatMul", "Add", "Add");
             // d to 4d to d becomes d to d
             assertThat(block.separate()).isEqualTo(8 * block.merged());
         }
@@ -320,7 +327,9 @@ class MergeTest {
         try (OrtGraphs run = new OrtGraphs(graph, 3, 2, 5)) {
             Candidate merged =
                     only(Merge.propose(graph, terms(run, graph, false)).candidates(), "fc1 + fc2");
-            assertThat(merged.graph().layers()).extracting(Layer::operator).containsExactly("Gemm");
+            assertThat(merged.built().graph().layers())
+                    .extracting(Layer::operator)
+                    .containsExactly("Gemm");
             assertSame(run, merged, RELATIVE);
         }
     }
