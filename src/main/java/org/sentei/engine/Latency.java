@@ -15,11 +15,18 @@ import org.sentei.tensor.Tensor;
  * all, and the median of the rounds.
  */
 final class Latency {
-    private static final int ROUNDS = 15;
-    /** A round is so many runs that it takes about as long, within limits. */
-    private static final double ROUND_SECONDS = 4e-3;
+    /** Seconds that all rounds take about, within limits. */
+    private static final double SECONDS = 1;
 
-    private static final int MOST_RUNS = 200;
+    private static final int LEAST_ROUNDS = 15;
+    private static final int MOST_ROUNDS = 201;
+    /**
+     * Seconds of a graph in a round, of so many runs: far less than a busy system lets a process go on at a time, so that what else runs
+     * meets all graphs alike.
+     */
+    private static final double ROUND_SECONDS = 3e-4;
+
+    private static final int MOST_RUNS = 50;
 
     /** By graph and round. */
     private final double[][] seconds;
@@ -30,16 +37,16 @@ final class Latency {
 
     /** Median seconds of a run of a graph. */
     double median(int graph) {
-        return Arrays.stream(seconds[graph]).sorted().toArray()[ROUNDS / 2];
+        return Arrays.stream(seconds[graph]).sorted().toArray()[seconds[graph].length / 2];
     }
 
     /** Share of the rounds in which a graph was faster than another. */
     double wins(int graph, int other) {
         int wins = 0;
-        for (int round = 0; round < ROUNDS; round++) {
+        for (int round = 0; round < seconds[graph].length; round++) {
             wins += seconds[graph][round] < seconds[other][round] ? 1 : 0;
         }
-        return (double) wins / ROUNDS;
+        return (double) wins / seconds[graph].length;
     }
 
     /** A graph that is ready, and what it is fed. */
@@ -84,19 +91,20 @@ final class Latency {
     }
 
     private static double[][] rounds(List<Ready> ready) {
-        double[][] rounds = new double[ready.size()][ROUNDS];
-        int[] runs = new int[ready.size()];
-        for (int i = 0; i < runs.length; i++) {
+        double[] once = new double[ready.size()];
+        for (int i = 0; i < once.length; i++) {
             ready.get(i).seconds(2);
-            runs[i] = (int) Math.clamp(ROUND_SECONDS / ready.get(i).seconds(2), 1, MOST_RUNS);
+            once[i] = ready.get(i).seconds(3);
         }
-        for (int round = 0; round < ROUNDS; round++) {
-            for (int i = 0; i < runs.length; i++) {
-                // there and back, so that none is always first
-                int at = round % 2 == 0 ? i : runs.length - 1 - i;
-                rounds[at][round] = ready.get(at).seconds(runs[at]);
+        double sum = Arrays.stream(once).sum();
+        int runs = (int) Math.clamp(ROUND_SECONDS * once.length / sum, 1, MOST_RUNS);
+        int rounds = (int) Math.clamp(SECONDS / (runs * sum), LEAST_ROUNDS, MOST_ROUNDS);
+        double[][] seconds = new double[once.length][rounds];
+        for (int round = 0; round < rounds; round++) {
+            for (int i = 0; i < once.length; i++) {
+                seconds[i][round] = ready.get(i).seconds(runs);
             }
         }
-        return rounds;
+        return seconds;
     }
 }
