@@ -4,6 +4,7 @@ import org.sentei.engine.recipe.Recipe;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.engine.recipe.Recipes;
 import org.sentei.engine.training.ImageRecipe;
+import org.sentei.engine.training.RoundedRecipe;
 import org.sentei.engine.training.TrainingRecipe;
 
 /** A recipe as commands that compress take it. */
@@ -16,6 +17,10 @@ final class RecipeArgument {
      * @throws RecipeException when there is none, when it is not valid, or when it is one of {@code sentei train}
      */
     static Recipe load(String nameOrPath) {
+        if (RoundedRecipe.builtIn().contains(nameOrPath)) {
+            throw new RecipeException("recipe " + nameOrPath + ": it trains; use sentei train --recipe " + nameOrPath
+                    + " --model MODEL --data DIR --out DIR");
+        }
         if (TrainingRecipe.builtIn().contains(nameOrPath)
                 || ImageRecipe.builtIn().contains(nameOrPath)) {
             throw new RecipeException(

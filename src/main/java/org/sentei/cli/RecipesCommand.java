@@ -5,6 +5,7 @@ import java.util.concurrent.Callable;
 import java.util.stream.Stream;
 import org.sentei.engine.recipe.Recipes;
 import org.sentei.engine.training.ImageRecipe;
+import org.sentei.engine.training.RoundedRecipe;
 import org.sentei.engine.training.TrainingRecipe;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -58,11 +59,14 @@ final class RecipesCommand implements Callable<Integer> {
     }
 
     private static Stream<String> names() {
-        return Stream.of(Recipes.builtIn(), TrainingRecipe.builtIn(), ImageRecipe.builtIn())
+        return Stream.of(Recipes.builtIn(), TrainingRecipe.builtIn(), ImageRecipe.builtIn(), RoundedRecipe.builtIn())
                 .flatMap(List::stream);
     }
 
     private static String text(String name) {
+        if (RoundedRecipe.isOne(name)) {
+            return RoundedRecipe.load(name).text();
+        }
         if (ImageRecipe.isOne(name)) {
             return ImageRecipe.load(name).text();
         }

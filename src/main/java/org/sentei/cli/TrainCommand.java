@@ -12,6 +12,9 @@ import org.sentei.engine.training.ImageRecipe;
 import org.sentei.engine.training.ImageReport;
 import org.sentei.engine.training.ImageTraining;
 import org.sentei.engine.training.RateSweep;
+import org.sentei.engine.training.RoundedRecipe;
+import org.sentei.engine.training.RoundedReport;
+import org.sentei.engine.training.RoundedTraining;
 import org.sentei.engine.training.TrainingRecipe;
 import org.sentei.engine.training.TrainingReport;
 import picocli.CommandLine.Command;
@@ -36,12 +39,14 @@ import picocli.CommandLine.Spec;
             "  sentei train --recipe pmp-90 --data cora/ --out sweep/ --rates 0.8,0.9,0.95,0.99",
             "Example: a network of images to begin with",
             "  sentei train --recipe vgg-small --data /usr/share/datasets/fashion-mnist --out vgg/",
+            "Example: the same for integers of 4 bits",
+            "  sentei train --recipe qat-4 --model vgg/model.onnx --data /usr/share/datasets/fashion-mnist --out vgg-4/",
             "",
             "DATA is a graph, a folder with nodes.csv (node,label,split), edges.csv (source,target) and features.csv or",
             "features.csv.gz (node,feature); or sequences of skeletons, a CSV file of sequence,frame,joint,x,y,z,label",
             "or a folder of the SBU Interaction data; or the name synthetic-skeletons, for drawn ones. Built-in recipes:",
             "pmp-90, pmp-95, pmp-99 for graphs, pmp-skeletons-90, pmp-skeletons-95, pmp-skeletons-99 for skeletons.",
-            "For vgg-small, resnet18-small, mobilenetv2-small and vit-small it is a folder of idx files (train-images-idx3-ubyte",
+            "For vgg-small, resnet18-small, mobilenetv2-small, vit-small, qat-8 and qat-4 it is a folder of idx files (train-images-idx3-ubyte",
             "and t10k-images-idx3-ubyte, their labels beside them, gzipped or not), or of images: with the folders train and test,",
             "or with a folder for every class."
         })
@@ -63,6 +68,12 @@ final class TrainCommand implements Callable<Integer> {
 
     @Option(names = "--data", required = true, paramLabel = "DATA", description = "What to train on.")
     private Path data;
+
+    @Option(
+            names = "--model",
+            paramLabel = "MODEL",
+            description = "The ONNX file that recipes with bits train on: qat-8, qat-4.")
+    private Path model;
 
     @Option(names = "--out", required = true, paramLabel = "DIR", description = "Folder to write; absent or empty.")
     private Path out;
@@ -109,6 +120,13 @@ final class TrainCommand implements Callable<Integer> {
             throw new ParameterException(
                     command.commandLine(), "--seed is for one training: --rates takes its seeds from --seeds");
         }
+        if (RoundedRecipe.isOne(recipe)) {
+            return rounded();
+        }
+        if (model != null) {
+            throw new ParameterException(
+                    command.commandLine(), "--model is for recipes with bits: this one trains a network from nothing");
+        }
         if (ImageRecipe.isOne(recipe)) {
             return images();
         }
@@ -151,6 +169,43 @@ final class TrainCommand implements Callable<Integer> {
             TrainingReport.Accuracy other = report.baseline().accuracy();
             table.row("magnitude", other.train(), other.valid(), other.test());
         }
+        table.print(terminal.out());
+        terminal.out().println("report: " + out.resolve("report.json"));
+        return ExitCode.OK;
+    }
+
+    private int rounded() {
+        if (rates != null) {
+            throw new ParameterException(
+                    command.commandLine(), "--rates is for recipes with a budget: this one has bits");
+        }
+        if (model == null) {
+            throw new ParameterException(
+                    command.commandLine(), "--model is missing: name the ONNX file that is trained for few bits");
+        }
+        RoundedRecipe asked = RoundedRecipe.load(recipe);
+        RoundedReport report;
+        ProgressBar progress = new ProgressBar(terminal, cancelled, "steps trained");
+        try (progress) {
+            report = RoundedTraining.run(
+                    seed == null ? asked : asked.withSeed(seed),
+                    model,
+                    data,
+                    out,
+                    resume ? Journaling.RESUME : Journaling.ON,
+                    progress);
+        } catch (RuntimeException failure) {
+            throw progress.withRemains(failure);
+        }
+        report.warnings().forEach(warning -> terminal.err().println("warning: " + warning));
+        if (common.json) {
+            terminal.out().print(report.json());
+            return ExitCode.OK;
+        }
+        Table table = new Table("lr", "numbers", "test");
+        table.row("as they came", report.accuracy().before());
+        table.row(report.bits().inner() + " bits", report.accuracy().rounded());
+        table.row(report.bits().inner() + " bits, trained", report.accuracy().trained());
         table.print(terminal.out());
         terminal.out().println("report: " + out.resolve("report.json"));
         return ExitCode.OK;

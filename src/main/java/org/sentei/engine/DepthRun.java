@@ -43,11 +43,6 @@ final class DepthRun {
                     "easier with mode fine-tune trains networks of images, one input of batch, channels,"
                             + " rows and columns, which this model is not; use mode one-shot");
         }
-        if (!request.recipe().steps().isEmpty()) {
-            throw new RecipeException(
-                    "easier with mode fine-tune trains all weights, so that zeros of the steps before it"
-                            + " would not stay; give it a recipe of its own");
-        }
         if (request.data().isEmpty()) {
             throw new RecipeException("easier with mode fine-tune trains on labelled images, but there are none; name a"
                     + " folder with --data");
@@ -106,6 +101,7 @@ final class DepthRun {
         fields.put("sentei", Version.current());
         fields.put("model.weights", weights);
         fields.put("recipe.seed", Long.toString(request.recipe().seed()));
+        fields.put("recipe.steps", request.recipe().steps().toString());
         fields.put("recipe.images", request.recipe().images().toString());
         fields.put("recipe.easier", step.withLearningRate(1).toString());
         return fields;

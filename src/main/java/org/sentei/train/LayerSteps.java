@@ -9,6 +9,7 @@ import ai.djl.pytorch.engine.PtNDArray;
 import ai.djl.pytorch.jni.JniUtils;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -26,6 +27,9 @@ final class LayerSteps {
     private static final String REMEDY =
             "; train a model of convolutions, products with matrices, normalizations, activations, poolings, sums and"
                     + " reshapes, each in its usual form";
+    /** A smaller scale would round to nothing but its bounds, and divide by nearly 0. */
+    private static final float LEAST_SCALE = 1e-8f;
+
     private static final double SQRT_2_BY_PI = Math.sqrt(2 / Math.PI);
     /** Largest size, stride, dilation or padding of a window that is taken for one. */
     private static final long LARGEST = 1 << 16;
@@ -97,12 +101,84 @@ final class LayerSteps {
         };
     }
 
+    /**
+     * The step of a layer that rounds its weights and what it reads.
+     *
+     * @throws ModelException when the layer has no weights, or others read them too
+     */
+    Step of(Layer layer, Rounding rounding) {
+        Step step = of(layer);
+        Optional<Tensor> weight = graph.weight(layer.input(1));
+        boolean sole = graph.readers(layer.input(1)).size() == 1;
+        int axis = outputs(layer);
+        if (weight.isEmpty()
+                || !sole
+                || weight.get().shape().rank() < 2
+                || weight.get().shape().dimension(axis)
+                        != rounding.weightScales().size()) {
+            throw refused(layer, "its weights cannot be rounded output by output");
+        }
+        int rank = weight.get().shape().rank();
+        long[] broadcast = new long[rank];
+        Arrays.fill(broadcast, 1);
+        broadcast[axis] = rounding.weightScales().size();
+        String input = layer.input(0);
+        String inputScale = TrainableGraph.inputScale(layer.name());
+        String weightScale = TrainableGraph.weightScale(layer.name());
+        return run -> {
+            PtNDArray x = run.at(input);
+            PtNDArray w = run.at(layer.input(1));
+            PtNDArray scales = JniUtils.reshape(run.at(weightScale), broadcast);
+            Map<String, PtNDArray> rounded = new HashMap<>(run.values());
+            rounded.put(input, round(x, run.at(inputScale), rounding.inputLow(), rounding.inputHigh(), x.size()));
+            rounded.put(
+                    layer.input(1),
+                    round(
+                            w,
+                            scales,
+                            -rounding.weightHigh(),
+                            rounding.weightHigh(),
+                            w.size() / rounding.weightScales().size()));
+            return step.run(new Run(rounded, run.training()));
+        };
+    }
+
+    /** The axis of a layer's weights that is its outputs. */
+    private static int outputs(Layer layer) {
+        return layer.is("MatMul") || (layer.is("Gemm") && layer.whole("transB", 0) == 0) ? 1 : 0;
+    }
+
+    /**
+     * {@code s (c + (rint(c) - c))} with {@code c = clamp(x / s)}, where the part in brackets has no gradient; that of the scale
+     * is divided by {@code sqrt(count high)} (LSQ).
+     */
+    private static PtNDArray round(PtNDArray x, PtNDArray scale, int low, int high, long count) {
+        PtNDArray positive = JniUtils.max(JniUtils.abs(scale), number(scale, LEAST_SCALE));
+        float share = (float) (1 / Math.sqrt((double) count * high));
+        PtNDArray slow = JniUtils.add(times(positive, share), JniUtils.detachGradient(times(positive, 1 - share)));
+        PtNDArray clamped = JniUtils.clip(JniUtils.div(x, slow), (float) low, (float) high);
+        PtNDArray rest = JniUtils.detachGradient(JniUtils.sub(JniUtils.round(clamped), clamped));
+        return JniUtils.mul(JniUtils.add(clamped, rest), slow);
+    }
+
     private ModelException refused(Layer layer, String fact) {
         return new ModelException(graph.name() + ": layer " + layer.name() + " (" + layer.operator()
                 + ") cannot be trained: " + fact + REMEDY);
     }
 
     // ---- elements
+
+    /**
+     * A number that lives as long as the step. DJL's operators that take a Java number let go of it at once, though the gradient
+     * reads it later.
+     */
+    private static PtNDArray number(PtNDArray beside, float value) {
+        return (PtNDArray) beside.getManager().create(value);
+    }
+
+    private static PtNDArray times(PtNDArray x, float factor) {
+        return JniUtils.mul(x, number(x, factor));
+    }
 
     private static Step unary(Layer layer, UnaryOperator<PtNDArray> function) {
         String input = layer.input(0);
@@ -142,21 +218,18 @@ final class LayerSteps {
     }
 
     private static PtNDArray hardSigmoid(PtNDArray x, float slope, float shift) {
-        return JniUtils.clip(x.mul(slope).add(shift), 0f, 1f);
+        return JniUtils.clip(JniUtils.add(times(x, slope), number(x, shift)), 0f, 1f);
     }
 
     private Step gelu(Layer layer) {
         return switch (layer.text("approximate", "none")) {
             case "none" -> unary(layer, JniUtils::gelu);
             case "tanh" ->
-                unary(
-                        layer,
-                        x -> x.add(x.mul(x).mul(x).mul(0.044715f))
-                                .mul((float) SQRT_2_BY_PI)
-                                .tanh()
-                                .add(1)
-                                .mul(x)
-                                .mul(0.5f));
+                unary(layer, x -> {
+                    PtNDArray cubic = times(JniUtils.mul(JniUtils.mul(x, x), x), 0.044715f);
+                    PtNDArray bent = JniUtils.tanh(times(JniUtils.add(x, cubic), (float) SQRT_2_BY_PI));
+                    return times(JniUtils.mul(x, JniUtils.add(bent, number(x, 1))), 0.5f);
+                });
             default -> throw refused(layer, "its approximation is neither none nor tanh");
         };
     }
@@ -374,12 +447,12 @@ final class LayerSteps {
             PtNDArray a = turned(run.at(layer.input(0)), firstTurned);
             PtNDArray b = turned(run.at(layer.input(1)), secondTurned);
             PtNDArray product = JniUtils.matmul(a, b);
-            PtNDArray scaled = alpha == 1 ? product : product.mul(alpha);
+            PtNDArray scaled = alpha == 1 ? product : times(product, alpha);
             if (layer.input(2).isEmpty()) {
                 return scaled;
             }
             PtNDArray c = run.at(layer.input(2));
-            return JniUtils.add(scaled, beta == 1 ? c : c.mul(beta));
+            return JniUtils.add(scaled, beta == 1 ? c : times(c, beta));
         };
     }
 

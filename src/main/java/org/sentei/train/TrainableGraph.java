@@ -57,6 +57,9 @@ public final class TrainableGraph implements AutoCloseable {
     private final List<String> parameters;
     private final List<String> statistics;
     private final Map<String, LayerSteps.Step> steps = new LinkedHashMap<>();
+    /** First scales of layers that round, by the names of their parameters. */
+    private final Map<String, float[]> scales = new LinkedHashMap<>();
+
     private final NDManager memory;
 
     /**
@@ -85,6 +88,18 @@ public final class TrainableGraph implements AutoCloseable {
      * @throws TrainingException when PyTorch does not load
      */
     public TrainableGraph(LayerGraph whole) {
+        this(whole, Map.of());
+    }
+
+    /**
+     * Prepares a graph some of whose layers round their weights and what they read. Their scales are parameters too:
+     * {@link #weightScale} and {@link #inputScale}.
+     *
+     * @param rounded by name: Conv, Gemm without transA, or MatMul, with constant weights that no other layer reads
+     * @throws ModelException when it holds what cannot be differentiated, or a layer cannot be rounded; names the layer
+     * @throws TrainingException when PyTorch does not load
+     */
+    public TrainableGraph(LayerGraph whole, Map<String, Rounding> rounded) {
         if (whole.outputs().isEmpty()) {
             throw new ModelException(whole.name() + " has no output to train; export it again");
         }
@@ -94,12 +109,22 @@ public final class TrainableGraph implements AutoCloseable {
         Set<String> trained = new LinkedHashSet<>();
         Set<String> moved = new LinkedHashSet<>();
         for (Layer layer : graph.layers()) {
-            steps.put(layer.name(), maker.of(layer));
+            Rounding rounding = rounded.get(layer.name());
+            steps.put(layer.name(), rounding == null ? maker.of(layer) : maker.of(layer, rounding));
+            if (rounding != null) {
+                scales.put(inputScale(layer.name()), new float[] {rounding.inputScale()});
+                float[] each = new float[rounding.weightScales().size()];
+                for (int i = 0; i < each.length; i++) {
+                    each[i] = rounding.weightScales().get(i);
+                }
+                scales.put(weightScale(layer.name()), each);
+            }
             trained.addAll(trained(layer));
             if (layer.is("BatchNormalization")) {
                 moved.addAll(layer.inputs().subList(3, 5));
             }
         }
+        trained.addAll(scales.keySet());
         parameters = List.copyOf(trained);
         statistics = List.copyOf(moved);
         if (parameters.isEmpty()) {
@@ -111,6 +136,16 @@ public final class TrainableGraph implements AutoCloseable {
                     + ": a batch normalization shares its running statistics with a weight; export it again");
         }
         memory = Torch.engine().newBaseManager();
+    }
+
+    /** The parameter with the scale of what a layer reads that rounds. */
+    public static String inputScale(String layer) {
+        return layer + "/input_scale";
+    }
+
+    /** The parameter with a scale for every output of a layer that rounds. */
+    public static String weightScale(String layer) {
+        return layer + "/weight_scale";
     }
 
     private static String scores(LayerGraph graph) {
@@ -194,13 +229,17 @@ public final class TrainableGraph implements AutoCloseable {
     }
 
     private float[] values(String constant) {
-        return Floats.toArray(graph.constants().get(constant));
+        float[] scale = scales.get(constant);
+        return scale != null ? scale.clone() : Floats.toArray(graph.constants().get(constant));
     }
 
-    /** The graph with other numbers. */
+    /** The graph with other numbers; scales are no part of it. */
     public LayerGraph with(Weights weights) {
         LayerGraph.Editor edit = graph.edit();
         named(weights).forEach((name, values) -> {
+            if (scales.containsKey(name)) {
+                return;
+            }
             Tensor old = graph.constants().get(name);
             edit.constant(new Tensor(name, DType.F32, old.shape(), MemorySegment.ofArray(values.clone())));
         });
@@ -314,6 +353,9 @@ public final class TrainableGraph implements AutoCloseable {
                             : (PtNDArray)
                                     step.create(values, new Shape(tensor.shape().toArray())));
         });
+        scales.keySet()
+                .forEach(name ->
+                        arrays.put(name, (PtNDArray) step.create(named.get(name), new Shape(named.get(name).length))));
         return arrays;
     }
 

@@ -20,6 +20,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.engine.recipe.Recipes;
 import org.sentei.engine.training.ImageRecipe;
+import org.sentei.engine.training.RoundedRecipe;
 import org.sentei.engine.training.TrainingRecipe;
 import org.sentei.kernel.AvailableBackends;
 
@@ -134,7 +135,8 @@ class CliTest {
         assertThat(sentei("recipes").out().lines())
                 .hasSize(Recipes.builtIn().size()
                         + TrainingRecipe.builtIn().size()
-                        + ImageRecipe.builtIn().size());
+                        + ImageRecipe.builtIn().size()
+                        + RoundedRecipe.builtIn().size());
         sentei("recipes", "stade-5").refuses(ExitCode.INPUT, "the nearest is stade-50");
         sentei("plan", LLAMA, "--recipe", "pmp-90").refuses(ExitCode.INPUT, "sentei train --recipe pmp-90");
         sentei("train", "--recipe", "stade-50", "--data", ".", "--out", "none")
@@ -147,7 +149,8 @@ class CliTest {
         assertThat(all)
                 .hasSize(Recipes.builtIn().size()
                         + TrainingRecipe.builtIn().size()
-                        + ImageRecipe.builtIn().size());
+                        + ImageRecipe.builtIn().size()
+                        + RoundedRecipe.builtIn().size());
         assertThat(all.get(0).get("description").asText()).isNotEmpty();
         assertThat(sentei("recipes", "wanda-50", "--json")
                         .document()
@@ -424,6 +427,13 @@ class CliTest {
     void optionsOfTrainAndEvalThatWouldBeIgnoredAreRefused(@TempDir Path folder) throws IOException {
         sentei("train", "--recipe", "pmp-90", "--data", "d", "--out", "o", "--seeds", "1,2")
                 .refuses(ExitCode.SYNTAX, "--seeds belongs to --rates");
+        sentei("train", "--recipe", "qat-4", "--data", ".", "--out", "none")
+                .refuses(ExitCode.SYNTAX, "--model is missing");
+        sentei("train", "--recipe", "vgg-small", "--model", "x.onnx", "--data", ".", "--out", "none")
+                .refuses(ExitCode.SYNTAX, "--model is for recipes with bits");
+        sentei("train", "--recipe", "vgg-small", "--rates", "0.5", "--data", ".", "--out", "none")
+                .refuses(ExitCode.SYNTAX, "--rates is for recipes with a budget");
+        sentei("plan", LLAMA, "--recipe", "qat-4").refuses(ExitCode.INPUT, "sentei train --recipe qat-4 --model");
         sentei("train", "--recipe", "pmp-90", "--data", "d", "--out", "o", "--rates", "0.5", "--seed", "1")
                 .refuses(ExitCode.SYNTAX, "--seed is for one training");
         Files.writeString(folder.resolve("config.json"), "{\"architecture\": \"node-gcn\"}");

@@ -343,6 +343,61 @@ class TrainableGraphTest {
         return net.loss(there, List.of(image), labels, gradients(weights));
     }
 
+    @Test
+    void roundingPassesGradientsToWeightsWithinReachAndToScales() {
+        LayerGraph graph = graph(net -> net.conv(3, 2, 3, 1, Map.of()), 2, 6, 6);
+        Tensor image = image(2, 6, 6).tensor();
+        int[] labels = {2, 0, 1, 1};
+        // The input's scale is so small that rounding it changes nothing.
+        float[] pixels = Floats.toArray(image);
+        float step = 1 / 16f;
+        for (int i = 0; i < pixels.length; i++) {
+            pixels[i] = step * Math.clamp(Math.round(pixels[i] / step), -128, 127);
+        }
+        Tensor exact = new Tensor(image.name(), DType.F32, image.shape(), MemorySegment.ofArray(pixels));
+        List<Float> scales = List.of(0.2f, 0.1f, 0.3f);
+        Rounding rounding = new Rounding(8, false, step, 3, scales);
+        int high = 3;
+        float[] weights = Floats.toArray(graph.constants().get("conv0.w"));
+        float[] rounded = new float[weights.length];
+        for (int i = 0; i < weights.length; i++) {
+            float scale = scales.get(i / 18);
+            rounded[i] = scale * (float) Math.clamp(Math.rint(weights[i] / scale), -high, high);
+        }
+        LayerGraph plain = graph.edit()
+                .constant(new Tensor("conv0.w", DType.F32, Shape.of(3, 2, 3, 3), MemorySegment.ofArray(rounded)))
+                .build();
+        float[] slopes;
+        double expected;
+        try (TrainableGraph net = new TrainableGraph(plain)) {
+            TrainableGraph.Weights start = net.weights();
+            List<float[]> gradients = gradients(start);
+            expected = net.loss(start, List.of(exact), labels, gradients);
+            slopes = gradients.getFirst();
+        }
+        try (TrainableGraph net = new TrainableGraph(graph, Map.of("conv0", rounding))) {
+            assertThat(net.parameters())
+                    .containsExactly("conv0.w", "conv0.b", "conv0/input_scale", "conv0/weight_scale");
+            TrainableGraph.Weights start = net.weights();
+            List<float[]> gradients = gradients(start);
+            assertThat(net.loss(start, List.of(exact), labels, gradients)).isCloseTo(expected, Offset.offset(1e-5));
+            double[] byScale = new double[3];
+            int clipped = 0;
+            for (int i = 0; i < weights.length; i++) {
+                double ratio = weights[i] / (double) scales.get(i / 18);
+                boolean within = Math.abs(ratio) <= high;
+                clipped += within ? 0 : 1;
+                assertThat(gradients.getFirst()[i]).isCloseTo(within ? slopes[i] : 0, Offset.offset(1e-5f));
+                byScale[i / 18] += slopes[i] * (within ? Math.rint(ratio) - ratio : Math.signum(ratio) * high);
+            }
+            assertThat(clipped).isBetween(1, weights.length - 1);
+            for (int o = 0; o < 3; o++) {
+                assertThat((double) gradients.get(3)[o])
+                        .isCloseTo(byScale[o] / Math.sqrt(18.0 * high), Offset.offset(1e-5));
+            }
+        }
+    }
+
     // ---- which constants are trained, and what is refused
 
     @Test

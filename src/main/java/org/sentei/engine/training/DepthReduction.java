@@ -207,7 +207,8 @@ public final class DepthReduction {
         return wanted.or(() -> Optional.of(Math.toIntExact(fixed.getAsLong())));
     }
 
-    private static OptionalLong classes(LayerGraph model) {
+    /** Classes that a model tells, where its output says it. */
+    static OptionalLong classes(LayerGraph model) {
         List<OptionalLong> scores = model.outputs().getFirst().dimensions();
         return scores.size() < 2 ? OptionalLong.empty() : scores.get(1);
     }

@@ -1,6 +1,7 @@
 package org.sentei.engine.training;
 
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.SplittableRandom;
@@ -59,7 +60,8 @@ final class Fitter {
     };
 
     /**
-     * Fits weights, from the start or from the last state that was kept.
+     * Fits weights, from the start or from the last state that was kept. Elements of matrices and filters that are 0 in the
+     * network stay 0: what was pruned stays pruned.
      *
      * @param weights the first ones; changed
      * @param seed of the order of images and of what is done to them
@@ -81,6 +83,7 @@ final class Fitter {
         List<float[]> gradients = weights.parameters().stream()
                 .map(values -> new float[values.length])
                 .toList();
+        List<BitSet> zeros = zeros(net);
         Optional<State> before = checkpoints.load(arrays);
         List<ImageReport.Point> curve = new ArrayList<>(before.map(State::curve).orElse(List.of()));
         int first = before.map(State::step).orElse(0);
@@ -118,6 +121,10 @@ final class Fitter {
                         + " begin anew");
             }
             optimizer.step(step, weights.parameters(), gradients, rate);
+            for (int i = 0; i < zeros.size(); i++) {
+                float[] values = weights.parameters().get(i);
+                zeros.get(i).stream().forEach(j -> values[j] = 0);
+            }
             lossSum += loss;
             if ((step + 1) % perEpoch == 0) {
                 curve.add(new ImageReport.Point(epoch + 1, lossSum / perEpoch, accuracy(net, weights, images.valid())));
@@ -125,6 +132,21 @@ final class Fitter {
             }
         }
         return curve;
+    }
+
+    private static List<BitSet> zeros(TrainableGraph net) {
+        List<float[]> first = net.weights().parameters();
+        List<BitSet> zeros = new ArrayList<>();
+        for (int i = 0; i < first.size(); i++) {
+            BitSet those = new BitSet();
+            Tensor weight = net.graph().constants().get(net.parameters().get(i));
+            if (weight != null && weight.shape().rank() > 1) {
+                float[] values = first.get(i);
+                IntStream.range(0, values.length).filter(j -> values[j] == 0).forEach(those::set);
+            }
+            zeros.add(those);
+        }
+        return zeros;
     }
 
     /** How progress counts a fit. */

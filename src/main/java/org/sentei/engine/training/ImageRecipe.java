@@ -76,23 +76,26 @@ public record ImageRecipe(long seed, Network network, Inputs images, Data data, 
     }
 
     /**
-     * Whether a recipe is one of these: a built-in one, or a file with the key {@code images}.
+     * Whether a recipe is one of these: a built-in one, or a file with the keys {@code images} and {@code network}.
      *
      * @throws RecipeException when a file cannot be read
      */
     public static boolean isOne(String nameOrPath) {
-        if (BUILT_IN.contains(nameOrPath)) {
-            return true;
-        }
+        return BUILT_IN.contains(nameOrPath) || (hasKey(nameOrPath, "images") && hasKey(nameOrPath, "network"));
+    }
+
+    /** Whether a file has a key, wherever. */
+    static boolean hasKey(String nameOrPath, String key) {
         try {
-            Path path = Path.of(nameOrPath);
-            return Files.isRegularFile(path)
-                    && RecipeText.of(path, LARGEST_FILE)
-                            .lines()
-                            .anyMatch(line -> line.matches("\\s*\"?images\"?\\s*:.*"));
+            return Files.isRegularFile(Path.of(nameOrPath))
+                    && text(nameOrPath).lines().anyMatch(line -> line.matches("\\W*" + key + "\\W*:.*"));
         } catch (InvalidPathException invalid) {
             return false;
         }
+    }
+
+    static String text(String path) {
+        return RecipeText.of(Path.of(path), LARGEST_FILE);
     }
 
     /**
@@ -103,7 +106,7 @@ public record ImageRecipe(long seed, Network network, Inputs images, Data data, 
     public static ImageRecipe load(String nameOrPath) {
         return BUILT_IN.contains(nameOrPath)
                 ? parse("recipe " + nameOrPath, RecipeText.builtIn(ImageRecipe.class, nameOrPath + ".yaml"))
-                : parse(nameOrPath, RecipeText.of(Path.of(nameOrPath), LARGEST_FILE));
+                : parse(nameOrPath, text(nameOrPath));
     }
 
     static ImageRecipe parse(String source, String text) {

@@ -49,16 +49,16 @@ public record ImageReport(
 
     /** Loss and accuracy over the epochs, as an SVG file. */
     public String curves() {
-        return new Curves(
-                        "Curves of a training",
-                        List.of(model.architecture()),
-                        List.of(
-                                panel("loss of the training images, by epoch", Point::loss),
-                                panel("accuracy on the validation images, by epoch", Point::valid)))
-                .document();
+        return new Curves("Curves of a training", List.of(model.architecture()), panels(curve)).document();
     }
 
-    private Curves.Panel panel(String title, ToDoubleFunction<Point> figure) {
+    static List<Curves.Panel> panels(List<Point> curve) {
+        return List.of(
+                panel("loss of the training images, by epoch", curve, Point::loss),
+                panel("accuracy on the validation images, by epoch", curve, Point::valid));
+    }
+
+    private static Curves.Panel panel(String title, List<Point> curve, ToDoubleFunction<Point> figure) {
         return new Curves.Panel(
                 title,
                 List.of(curve.stream()

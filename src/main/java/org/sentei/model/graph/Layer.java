@@ -5,6 +5,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 
 /**
  * One operator applied to values of a graph.
@@ -32,10 +33,10 @@ public record Layer(
         captures = List.copyOf(captures);
     }
 
-    /** A layer of ONNX's own operators. */
+    /** A layer of ONNX's own operators, its attributes by name: files do not depend on the order of a map. */
     public static Layer of(
             String name, String operator, List<String> inputs, String output, Map<String, Attribute> attributes) {
-        return new Layer(name, "", operator, inputs, List.of(output), attributes, List.of());
+        return new Layer(name, "", operator, inputs, List.of(output), new TreeMap<>(attributes), List.of());
     }
 
     /** Whether this is an operator of ONNX's own with that name. */
