@@ -27,7 +27,7 @@ final class DepthRun {
     private final Easier step;
 
     /** What the report is told. */
-    record Outcome(List<Report.Measure> measures, List<String> warnings) {}
+    record Outcome(List<Report.Round> rounds, List<Report.Measure> measures, List<String> warnings) {}
 
     DepthRun(CompressionRequest request, Backend backend, Progress progress) {
         this.request = request;
@@ -58,6 +58,7 @@ final class DepthRun {
             throws IOException {
         Path next = written.resolveSibling(written.getFileName() + ".shallow");
         DepthReduction.Result result;
+        Latency times;
         try (OnnxFile file = OnnxFile.open(written)) {
             LayerGraph graph = file.layers();
             result = DepthReduction.run(
@@ -72,6 +73,12 @@ final class DepthRun {
                     journaling,
                     watch,
                     progress);
+            progress.advanced("easier: rounds timed", 0, 1);
+            times = Latency.of(
+                    file,
+                    result.graphs(),
+                    List.of(result.sample()),
+                    request.options().threads());
             file.write(next, result.graph());
         }
         Files.move(next, written, StandardCopyOption.REPLACE_EXISTING);
@@ -88,11 +95,32 @@ final class DepthRun {
             warnings.add("easier: every activation stays, " + result.stopped());
         }
         return new Outcome(
+                rounds(result, times),
                 List.of(
                         new Report.Measure("top1", first.test(), last.test()),
                         new Report.Measure("top1_valid", first.valid(), last.valid()),
                         new Report.Measure("activations", first.remaining(), last.remaining())),
                 warnings);
+    }
+
+    private static List<Report.Round> rounds(DepthReduction.Result result, Latency times) {
+        List<Report.Round> rounds = new ArrayList<>();
+        int graph = 0;
+        for (DepthReduction.Round round : result.rounds()) {
+            rounds.add(new Report.Round(
+                    round.round(),
+                    round.linearised(),
+                    round.entropies().stream()
+                            .filter(measured -> round.linearised().contains(measured.name()))
+                            .map(DepthReduction.Measured::entropy)
+                            .toList(),
+                    round.remaining(),
+                    round.valid(),
+                    round.test(),
+                    round.kept(),
+                    round.kept() ? Double.valueOf(times.median(graph++)) : null));
+        }
+        return rounds;
     }
 
     /** All that the result depends on, but for the learning rate, which may be lowered on the way. */

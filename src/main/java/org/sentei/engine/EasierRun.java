@@ -125,9 +125,10 @@ final class EasierRun {
      *
      * @param written the model as the steps before left it
      * @param windows tokens, for models that take them
+     * @param rounds of the training before; none for mode one-shot
      * @throws RecipeException when there are no samples
      */
-    Outcome run(Path written, Supplier<Calibration> windows) {
+    Outcome run(Path written, Supplier<Calibration> windows, List<Report.Round> rounds) {
         boolean tuned = step.mode() == Easier.Mode.FINE_TUNE;
         Path source = tuned
                 ? DepthReduction.learned(request.data().orElseThrow())
@@ -165,7 +166,7 @@ final class EasierRun {
             LayerGraph linear = linearise(work, dense, seen, chosen);
             Merger.Result merged = merge(work, linear);
             LayerGraph given = tuned ? original.layers() : dense;
-            outcome = told(work, original, given, linear, merged, seen, chosen, calibration, scorer);
+            outcome = told(work, original, given, linear, merged, seen, chosen, rounds, calibration, scorer);
             file.write(next, merged.graph());
         }
         try {
@@ -400,6 +401,7 @@ final class EasierRun {
             Merger.Result merged,
             List<Seen> seen,
             Set<String> chosen,
+            List<Report.Round> rounds,
             Optional<Report.Calibration> calibration,
             Optional<ImageScorer> scorer) {
         progress.advanced("easier: score", 0, 1);
@@ -454,7 +456,8 @@ final class EasierRun {
                         .toList(),
                 size(before, times.median(0)),
                 size(after, times.median(2)),
-                times.median(1));
+                times.median(1),
+                rounds);
         return new Outcome(told, calibration, measures, warnings);
     }
 

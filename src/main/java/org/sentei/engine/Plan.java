@@ -674,9 +674,11 @@ public final class Plan implements AutoCloseable {
         long bytesAfter;
         Report.Storage storage;
         List<Report.Weights> histograms;
+        List<Report.Round> rounds = List.of();
         if (isTuned()) {
             DepthRun.Outcome trained = new DepthRun(request, backend, progress)
                     .run(written, output, weights.get(), journaling, journal.watch());
+            rounds = trained.rounds();
             measured.addAll(trained.measures());
             said.addAll(trained.warnings());
         }
@@ -696,8 +698,9 @@ public final class Plan implements AutoCloseable {
                 quality.ifPresent(check -> measured.addAll(check.after(compressed)));
             }
         }
+        List<Report.Round> before = rounds;
         Optional<EasierRun.Outcome> shallow = recipe.easier()
-                .map(_ -> new EasierRun(request, backend, progress).run(written, calibration.orElse(null)));
+                .map(_ -> new EasierRun(request, backend, progress).run(written, calibration.orElse(null), before));
         if (shallow.isPresent()) {
             said.addAll(shallow.get().warnings());
             try (OpenModel linear = OpenModel.open(written, request.options().threads())) {

@@ -26,6 +26,7 @@ import org.sentei.engine.training.TrainedImages;
 import org.sentei.format.FormatException;
 import org.sentei.format.OnnxFile;
 import org.sentei.method.easier.Rectifiers;
+import org.sentei.tensor.Floats;
 
 /** The loop of EASIER on a small network that was trained on drawn images. */
 @TestInstance(Lifecycle.PER_CLASS)
@@ -222,16 +223,30 @@ class DepthRunTest {
     }
 
     @Test
+    void whatWasPrunedBeforeStaysPruned() {
+        Path out = out();
+        String both = recipe("layers: 1, delta: 1").replace("steps:", "steps:\n  - {method: magnitude, sparsity: 0.5}");
+        run(both, out, Journaling.ON, Progress.NONE);
+        try (OnnxFile file = OnnxFile.open(out.resolve("model.onnx"))) {
+            file.sites().forEach(site -> {
+                float[] weights = Floats.toArray(file.tensor(site.weight()));
+                int zeros = 0;
+                for (float weight : weights) {
+                    zeros += weight == 0 ? 1 : 0;
+                }
+                // Half of every row, rounded down.
+                assertThat((double) zeros / weights.length).as(site.name()).isBetween(0.38, 0.51);
+            });
+        }
+        assertThat(rectifiers(out.resolve("model.onnx"))).isEqualTo(7);
+    }
+
+    @Test
     void whatCannotBeTrainedIsRefusedBeforeItRuns() {
         CompressionRequest bare = CompressionRequest.of(model, Recipes.parse(recipe("delta: 1")));
         assertThatThrownBy(() -> Plan.of(bare))
                 .isInstanceOf(RecipeException.class)
                 .hasMessageContaining("name a folder with --data");
-        String both = recipe("delta: 1").replace("steps:", "steps:\n  - {method: magnitude, sparsity: 0.5}");
-        assertThatThrownBy(() -> Plan.of(
-                        CompressionRequest.of(model, Recipes.parse(both)).withData(data)))
-                .isInstanceOf(RecipeException.class)
-                .hasMessageContaining("give it a recipe of its own");
         assertThatThrownBy(() -> run(recipe("targets: [nothing*]"), out(), Journaling.ON, Progress.NONE))
                 .isInstanceOf(RecipeException.class)
                 .hasMessageContaining("nothing* matches no activation of the model; there are stage0.0.relu");

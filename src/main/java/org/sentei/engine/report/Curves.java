@@ -29,6 +29,15 @@ public record Curves(String label, List<String> names, List<Panel> panels) {
 
     /** As an SVG file. */
     public String document() {
+        return svg().document(Axis.STYLE);
+    }
+
+    /** For a page. */
+    String inline() {
+        return svg().inline("svg.curves {\n" + Axis.STYLE.replace("svg {", "& {") + "}\n");
+    }
+
+    private Svg svg() {
         double width = COLUMNS * (LEFT + WIDTH);
         double legend = Math.ceilDiv(panels.size(), COLUMNS) * ROW;
         Svg svg = new Svg(label, "curves", width, legend + 30, false);
@@ -42,7 +51,7 @@ public record Curves(String label, List<String> names, List<Panel> panels) {
             svg.circle("f" + i, x + 5, legend + 8, 5, "");
             svg.text("", x + 16, legend + 12, names.get(i));
         }
-        return svg.document(Axis.STYLE);
+        return svg;
     }
 
     private static void plot(Svg svg, Panel panel, double left, double top) {

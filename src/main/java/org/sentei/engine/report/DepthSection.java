@@ -5,6 +5,7 @@ import static org.sentei.engine.report.ReportPage.significant;
 import static org.sentei.engine.report.Svg.escape;
 
 import java.util.List;
+import java.util.function.Function;
 
 /** The part of the report page about a network that got shallower: entropies, sizes, merges. */
 final class DepthSection {
@@ -24,6 +25,7 @@ final class DepthSection {
         }
         DepthSection section = new DepthSection(depth);
         section.sizes();
+        section.rounds();
         section.entropies();
         section.merges();
         return section.html.toString();
@@ -31,9 +33,17 @@ final class DepthSection {
 
     /** One sentence about it. */
     static String summary(Report.Depth depth) {
-        long linear =
-                depth.activations().stream().filter(Report.Activation::linear).count();
-        return "<b>" + linear + " of " + depth.activations().size() + "</b> activations are linear, "
+        boolean tuned = !depth.rounds().isEmpty();
+        long linear = tuned
+                ? depth.rounds().stream()
+                        .filter(Report.Round::kept)
+                        .mapToLong(round -> round.linearised().size())
+                        .sum()
+                : depth.activations().stream().filter(Report.Activation::linear).count();
+        long all = tuned
+                ? depth.rounds().getFirst().remaining()
+                : depth.activations().size();
+        return "<b>" + linear + " of " + all + "</b> activations are linear, "
                 + depth.merges().stream().filter(Report.LayerMerge::made).count()
                 + " merges of layers were made; the longest path has "
                 + depth.after().depth() + " layers with weights, "
@@ -68,6 +78,65 @@ final class DepthSection {
                 .append("</td><td class=\"n\">")
                 .append(after)
                 .append("</td></tr>\n");
+    }
+
+    private void rounds() {
+        List<Report.Round> rounds = depth.rounds();
+        if (rounds.isEmpty()) {
+            return;
+        }
+        html.append(
+                        "<h2>Rounds</h2>\n<p class=\"note\">A round makes activations linear and trains the network again; round 0 is ")
+                .append(
+                        "the network as it came. Entropy is that of the round's activations before it, a run is one sample in ")
+                .append("ONNX Runtime with nothing merged.</p>\n<div class=\"panel\">")
+                .append(new Curves(
+                                "Accuracy, time and entropy by round",
+                                List.of("rounds"),
+                                List.of(
+                                        panel("accuracy on held-out images", Report.Round::valid),
+                                        panel("accuracy on test images", Report.Round::test),
+                                        panel("milliseconds of a run", DepthSection::time),
+                                        panel("entropy of what became linear", DepthSection::entropy)))
+                        .inline())
+                .append(
+                        "<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">Round</th><th scope=\"col\">Linear</th>")
+                .append("<th scope=\"col\" class=\"n\">Entropy</th><th scope=\"col\" class=\"n\">Held out</th>")
+                .append("<th scope=\"col\" class=\"n\">Test</th><th scope=\"col\" class=\"n\">A run</th>")
+                .append("<th scope=\"col\">Kept</th></tr></thead>\n<tbody>\n");
+        for (Report.Round round : rounds) {
+            html.append("<tr><th scope=\"row\">")
+                    .append(round.round())
+                    .append("</th><td>")
+                    .append(escape(String.join(", ", round.linearised())));
+            for (String figure : List.of(
+                    entropy(round) == null ? "–" : significant(entropy(round)),
+                    ReportPage.percent(round.valid()),
+                    ReportPage.percent(round.test()),
+                    round.seconds() == null ? "–" : milliseconds(round.seconds()))) {
+                html.append("</td><td class=\"n\">").append(figure);
+            }
+            html.append("</td><td>").append(round.kept() ? "yes" : "no").append("</td></tr>\n");
+        }
+        html.append("</tbody></table></div></div>\n");
+    }
+
+    private static Double time(Report.Round round) {
+        return round.seconds() == null ? null : Double.valueOf(1e3 * round.seconds());
+    }
+
+    /** The lowest of them; null where there is none. */
+    private static Double entropy(Report.Round round) {
+        return round.entropies().stream().min(Double::compare).orElse(null);
+    }
+
+    private Curves.Panel panel(String title, Function<Report.Round, Double> figure) {
+        return new Curves.Panel(
+                title,
+                List.of(depth.rounds().stream()
+                        .filter(round -> figure.apply(round) != null)
+                        .map(round -> new Curves.Point(round.round(), figure.apply(round)))
+                        .toList()));
     }
 
     private void entropies() {

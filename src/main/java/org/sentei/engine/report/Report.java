@@ -267,6 +267,7 @@ public record Report(
      * @param before the model that went in
      * @param after the one that came out
      * @param linearSeconds of a run with lines and nothing merged
+     * @param rounds of training, the first of them the model that came; empty for one-shot
      */
     public record Depth(
             String mode,
@@ -276,12 +277,43 @@ public record Report(
             List<LayerMerge> merges,
             Size before,
             Size after,
-            double linearSeconds) {
+            double linearSeconds,
+            List<Round> rounds) {
         /** Copies the lists. */
         public Depth {
+            rounds = List.copyOf(rounds);
             activations = List.copyOf(activations);
             merges = List.copyOf(merges);
             finite("depth", "linear_seconds", linearSeconds);
+        }
+    }
+
+    /**
+     * A round of training.
+     *
+     * @param linearised activations that became linear in it
+     * @param entropies theirs before, in bits
+     * @param remaining activations after it
+     * @param valid accuracy on held-out images
+     * @param test accuracy on test images
+     * @param kept whether the accuracy is within delta
+     * @param seconds of a run in ONNX Runtime with nothing merged; null where the round is not kept
+     */
+    public record Round(
+            int round,
+            List<String> linearised,
+            List<Double> entropies,
+            int remaining,
+            double valid,
+            double test,
+            boolean kept,
+            @JsonInclude(JsonInclude.Include.NON_NULL) Double seconds) {
+        /** Copies the lists. */
+        public Round {
+            linearised = List.copyOf(linearised);
+            entropies = List.copyOf(entropies);
+            finite("round " + round, "valid", valid);
+            finite("round " + round, "test", test);
         }
     }
 

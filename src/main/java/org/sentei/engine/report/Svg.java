@@ -178,6 +178,13 @@ public final class Svg {
                 + "</svg>\n";
     }
 
+    /** Inline, for a page, with a style sheet that must say itself that it is for this drawing alone. */
+    String inline(String style) {
+        int inside = body.indexOf(">") + 1;
+        return body.substring(0, inside) + "\n<style>\n" + escape(style) + "</style>\n" + body.substring(inside)
+                + "</svg>\n";
+    }
+
     /** Inline, for a page. */
     @Override
     public String toString() {

@@ -8,6 +8,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
@@ -111,15 +112,23 @@ public final class DepthReduction {
     /**
      * What came of the loop.
      *
-     * @param graph after the last round within delta
      * @param rounds the first is the network as it came
+     * @param graphs after every round within delta, the first as it came
+     * @param sample an input, to time graphs on
      * @param stopped why there is no further round
      */
-    public record Result(LayerGraph graph, List<Round> rounds, String stopped, List<String> warnings) {
+    public record Result(
+            List<Round> rounds, List<LayerGraph> graphs, Tensor sample, String stopped, List<String> warnings) {
         /** Copies the lists. */
         public Result {
             rounds = List.copyOf(rounds);
+            graphs = List.copyOf(graphs);
             warnings = List.copyOf(warnings);
+        }
+
+        /** The network after the last round within delta. */
+        public LayerGraph graph() {
+            return graphs.getLast();
         }
     }
 
@@ -237,10 +246,10 @@ public final class DepthReduction {
                             .orElse("")
                     + "; give a network with rectifiers, or other targets");
         }
-        LayerGraph graph = model;
+        List<LayerGraph> graphs = new ArrayList<>(List.of(model));
         for (Round round : rounds) {
             if (round.kept() && round.round() > 0) {
-                graph = read(folder, round.round(), output);
+                graphs.add(read(folder, round.round(), output));
             }
         }
         if (rounds.isEmpty()) {
@@ -249,13 +258,16 @@ public final class DepthReduction {
         }
         String stopped = null;
         while (stopped == null) {
-            stopped = stopped(rounds, graph);
+            stopped = stopped(rounds, graphs.getLast());
             if (stopped == null) {
                 progress.checkpoint("easier: round " + rounds.size(), rounds.size() - 1, total);
-                graph = round(graph, rounds, total, folder, output, fits, journaling);
+                round(graphs.getLast(), rounds, total, folder, output, fits, journaling)
+                        .ifPresent(graphs::add);
             }
         }
-        return new Result(graph, rounds, stopped, fits.warnings());
+        float[] pixels = Arrays.copyOf(images.train().pixels(), images.form().size());
+        Tensor sample = images.batch(model.inputs().getFirst().name(), pixels);
+        return new Result(rounds, graphs, sample, stopped, fits.warnings());
     }
 
     private List<Rectifier> taken(LayerGraph graph) {
@@ -296,8 +308,8 @@ public final class DepthReduction {
         }
     }
 
-    /** One round; gives the graph that the next one begins with. */
-    private LayerGraph round(
+    /** One round; gives its graph where that is within delta. */
+    private Optional<LayerGraph> round(
             LayerGraph graph,
             List<Round> rounds,
             int total,
@@ -364,7 +376,7 @@ public final class DepthReduction {
                 OnnxFile.create(file(folder, number), fitted);
             }
             save(folder, output, fits, rounds, journaling);
-            return kept ? fitted : graph;
+            return kept ? Optional.of(fitted) : Optional.empty();
         }
     }
 

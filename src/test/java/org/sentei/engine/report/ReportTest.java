@@ -96,7 +96,11 @@ class ReportTest {
                                 new Report.LayerMerge("b", null, 0, 0, null, null, false, "no way")),
                         new Report.Size(5, 2, 1000, 2000, 3e-3),
                         new Report.Size(4, 1, 900, 1800, 2e-3),
-                        2.9e-3),
+                        2.9e-3,
+                        List.of(
+                                new Report.Round(0, List.of(), List.of(), 2, 0.9, 0.91, true, 3e-3),
+                                new Report.Round(1, List.of(text), List.of(0.25), 1, 0.89, 0.9, true, 2.9e-3),
+                                new Report.Round(2, List.of("second"), List.of(0.75), 0, 0.7, 0.71, false, null))),
                 new Report.Quantization(
                         "qdq",
                         List.of(new Report.QuantizedLayer(text, "Conv", 8, 27, 3, 5, 31.5)),
@@ -200,6 +204,7 @@ class ReportTest {
                         "One warning",
                         "Quality before and after",
                         "Depth",
+                        "Rounds",
                         "Entropy of the activations",
                         "Merged layers",
                         "What every pass is worth",
