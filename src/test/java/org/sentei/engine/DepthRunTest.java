@@ -228,7 +228,8 @@ class DepthRunTest {
         String both = recipe("layers: 1, delta: 1").replace("steps:", "steps:\n  - {method: magnitude, sparsity: 0.5}");
         run(both, out, Journaling.ON, Progress.NONE);
         try (OnnxFile file = OnnxFile.open(out.resolve("model.onnx"))) {
-            file.sites().forEach(site -> {
+            // Magnitude leaves the head alone unless it is asked for.
+            file.sites().stream().filter(site -> !site.name().equals("head")).forEach(site -> {
                 float[] weights = Floats.toArray(file.tensor(site.weight()));
                 int zeros = 0;
                 for (float weight : weights) {
