@@ -18,7 +18,7 @@ final class Latency {
     /** Seconds that all rounds take about, within limits. */
     private static final double SECONDS = 1;
 
-    private static final int LEAST_ROUNDS = 15;
+    private static final int LEAST_ROUNDS = 31;
     private static final int MOST_ROUNDS = 201;
     /**
      * Seconds of a graph in a round, of so many runs: far less than a busy system lets a process go on at a time, so that what else runs

@@ -23,7 +23,7 @@ public final class Merger {
     public static final double LEAST_GAIN = 1.03;
     /** Share of the rounds in which it must be faster. */
     public static final double LEAST_WINS = 2.0 / 3;
-    /** How much slower the whole model may seem: noise. */
+    /** How much slower the whole model may seem where it is slower in {@link #LEAST_WINS} of the rounds. */
     public static final double MOST_LOSS = 0.98;
     /** Difference that a merge may make to any output, relative to the largest. */
     public static final double TOLERANCE = 1e-4;
@@ -189,7 +189,7 @@ public final class Merger {
             return;
         }
         Times whole = trial.timeWhole(graph, built.graph());
-        boolean pays = whole.gain() >= MOST_LOSS;
+        boolean pays = whole.gain() >= MOST_LOSS || whole.wins() > 1 - LEAST_WINS;
         decisions.put(
                 key,
                 decision(
