@@ -56,8 +56,12 @@ class ResumeTest {
     }
 
     private static List<String> arguments(Path output, String... more) {
+        return arguments(recipe, "reference", output, more);
+    }
+
+    private static List<String> arguments(Path recipe, String backend, Path output, String... more) {
         List<String> arguments = new ArrayList<>(List.of("compress", MODEL, "--recipe", recipe.toString()));
-        arguments.addAll(List.of("--calibration", CALIBRATION, "--backend", "reference"));
+        arguments.addAll(List.of("--calibration", CALIBRATION, "--backend", backend));
         arguments.addAll(List.of("--out", output.toString()));
         arguments.addAll(List.of(more));
         return arguments;
@@ -88,6 +92,10 @@ class ResumeTest {
     }
 
     private void assertLikeUndisturbed() throws IOException {
+        assertLike(undisturbed);
+    }
+
+    private void assertLike(Path undisturbed) throws IOException {
         assertThat(out.toFile().list())
                 .containsExactlyInAnyOrder(undisturbed.toFile().list());
         try (Stream<Path> files = Files.list(undisturbed)) {
@@ -152,13 +160,17 @@ class ResumeTest {
     }
 
     private Process process(String... more) throws IOException {
+        return process(arguments(out, more));
+    }
+
+    private Process process(List<String> arguments) throws IOException {
         List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "--enable-native-access=ALL-UNNAMED",
                 "-cp",
                 System.getProperty("java.class.path"),
                 Main.class.getName()));
-        command.addAll(arguments(out, more));
+        command.addAll(arguments);
         return new ProcessBuilder(command)
                 .redirectOutput(ProcessBuilder.Redirect.DISCARD)
                 .redirectError(folder.resolve("err.txt").toFile())
@@ -210,5 +222,28 @@ class ResumeTest {
         assertThat(folder.toFile().list()).containsExactly(".out.partial");
         assertThat(sentei("--resume").code()).isEqualTo(ExitCode.OK);
         assertLikeUndisturbed();
+    }
+
+    @Test
+    void aProcessThatIsKilledWithinADescentEndsInTheSameBytes() throws Exception {
+        Path descending = Files.writeString(
+                shared.resolve("descent.yaml"),
+                "steps: [{method: attention, sparsity: 0.5, iterations: 60}]\ncalibration: {samples: 8, length: 32}\n");
+        Path whole = shared.resolve("whole");
+        Outcome undisturbed = sentei(() -> false, arguments(descending, "cpu", whole));
+        assertThat(undisturbed.code()).as(undisturbed.err()).isEqualTo(ExitCode.OK);
+        Path state = folder.resolve(".out.partial/journal/descent.safetensors");
+        Process killed = process(arguments(descending, "cpu", out));
+        while (!Files.exists(state)) {
+            assertThat(killed.isAlive()).isTrue();
+            TimeUnit.MILLISECONDS.sleep(2);
+        }
+        killed.destroyForcibly().waitFor();
+        assertThat(out).doesNotExist();
+        said();
+        Outcome last = sentei(() -> false, arguments(descending, "cpu", out, "--resume"));
+        assertThat(last.code()).as(last.err()).isEqualTo(ExitCode.OK);
+        assertThat(last.err()).doesNotContain("from the beginning");
+        assertLike(whole);
     }
 }
