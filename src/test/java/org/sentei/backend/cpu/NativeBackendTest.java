@@ -59,6 +59,7 @@ import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.SoftHistogram;
 import org.sentei.kernel.SoftHistogramGradient;
 import org.sentei.kernel.SparseGemv;
+import org.sentei.kernel.StateCounts;
 import org.sentei.kernel.View;
 import org.sentei.kernel.Window;
 import org.sentei.tensor.BitMask;
@@ -202,6 +203,7 @@ class NativeBackendTest {
         integers(scope, random, ops);
         priors(scope, random, ops);
         ops.add(new CountValues(x, scope.matrix(DType.I64, 1, 3)));
+        ops.add(new StateCounts(x, zeros(scope, DType.I64, 4, COLS)));
         ops.add(new Embedding(x, zeros(scope, DType.I32, 1, ROWS), random(scope, random, ROWS, COLS), true));
         ops.add(new Gemm(x, weights, true, bias, scope.matrix(ROWS, COLS), false));
         ops.add(new Gemm(x, weights, false, bias, random(scope, random, ROWS, COLS), true));
