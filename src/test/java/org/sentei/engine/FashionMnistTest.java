@@ -27,7 +27,6 @@ class FashionMnistTest {
                 folder.resolve("dense.yaml"),
                 ImageRecipe.load("vgg-small")
                         .text()
-                        .replace("width: 16}", "width: 8}")
                         .replace("samples: 60000, valid: 5000", "samples: 12000, valid: 2000")
                         .replace("epochs: 10", "epochs: 12"));
         Path dense = folder.resolve("dense");
