@@ -6,7 +6,9 @@ import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.function.BooleanSupplier;
+import java.util.function.Function;
 import org.sentei.engine.Journaling;
+import org.sentei.engine.Progress;
 import org.sentei.engine.training.GraphTraining;
 import org.sentei.engine.training.ImageRecipe;
 import org.sentei.engine.training.ImageReport;
@@ -136,18 +138,9 @@ final class TrainCommand implements Callable<Integer> {
         if (rates != null) {
             return sweep(asked);
         }
-        TrainingReport report;
-        ProgressBar progress = new ProgressBar(terminal, cancelled, "steps trained");
-        try (progress) {
-            Journaling journaling = resume ? Journaling.RESUME : Journaling.ON;
-            report = GraphTraining.run(
-                    settings, data, out, journaling, compute.backend, compute.options(common), progress);
-        } catch (RuntimeException failure) {
-            throw progress.withRemains(failure);
-        }
-        report.warnings().forEach(warning -> terminal.err().println("warning: " + warning));
-        if (common.json) {
-            terminal.out().print(report.json());
+        TrainingReport report = trained(progress -> GraphTraining.run(
+                settings, data, out, journaling(), compute.backend, compute.options(common), progress));
+        if (isTold(report.warnings(), report.json())) {
             return ExitCode.OK;
         }
         terminal.out()
@@ -184,22 +177,10 @@ final class TrainCommand implements Callable<Integer> {
                     command.commandLine(), "--model is missing: name the ONNX file that is trained for few bits");
         }
         RoundedRecipe asked = RoundedRecipe.load(recipe);
-        RoundedReport report;
-        ProgressBar progress = new ProgressBar(terminal, cancelled, "steps trained");
-        try (progress) {
-            report = RoundedTraining.run(
-                    seed == null ? asked : asked.withSeed(seed),
-                    model,
-                    data,
-                    out,
-                    resume ? Journaling.RESUME : Journaling.ON,
-                    progress);
-        } catch (RuntimeException failure) {
-            throw progress.withRemains(failure);
-        }
-        report.warnings().forEach(warning -> terminal.err().println("warning: " + warning));
-        if (common.json) {
-            terminal.out().print(report.json());
+        RoundedRecipe settings = seed == null ? asked : asked.withSeed(seed);
+        RoundedReport report =
+                trained(progress -> RoundedTraining.run(settings, model, data, out, journaling(), progress));
+        if (isTold(report.warnings(), report.json())) {
             return ExitCode.OK;
         }
         Table table = new Table("lr", "numbers", "test");
@@ -218,21 +199,9 @@ final class TrainCommand implements Callable<Integer> {
                     "--rates is for recipes with a budget: a network of images is trained dense");
         }
         ImageRecipe asked = ImageRecipe.load(recipe);
-        ImageReport report;
-        ProgressBar progress = new ProgressBar(terminal, cancelled, "steps trained");
-        try (progress) {
-            report = ImageTraining.run(
-                    seed == null ? asked : asked.withSeed(seed),
-                    data,
-                    out,
-                    resume ? Journaling.RESUME : Journaling.ON,
-                    progress);
-        } catch (RuntimeException failure) {
-            throw progress.withRemains(failure);
-        }
-        report.warnings().forEach(warning -> terminal.err().println("warning: " + warning));
-        if (common.json) {
-            terminal.out().print(report.json());
+        ImageRecipe settings = seed == null ? asked : asked.withSeed(seed);
+        ImageReport report = trained(progress -> ImageTraining.run(settings, data, out, journaling(), progress));
+        if (isTold(report.warnings(), report.json())) {
             return ExitCode.OK;
         }
         terminal.out()
@@ -256,24 +225,16 @@ final class TrainCommand implements Callable<Integer> {
     }
 
     private int sweep(TrainingRecipe asked) {
-        RateSweep.Result result;
-        ProgressBar progress = new ProgressBar(terminal, cancelled, "steps trained");
-        try (progress) {
-            result = RateSweep.run(
-                    asked,
-                    data,
-                    out,
-                    rates,
-                    seeds == null ? SEEDS : seeds,
-                    compute.backend,
-                    compute.options(common),
-                    progress);
-        } catch (RuntimeException failure) {
-            throw progress.withRemains(failure);
-        }
-        result.warnings().forEach(warning -> terminal.err().println("warning: " + warning));
-        if (common.json) {
-            terminal.out().print(result.json());
+        RateSweep.Result result = trained(progress -> RateSweep.run(
+                asked,
+                data,
+                out,
+                rates,
+                seeds == null ? SEEDS : seeds,
+                compute.backend,
+                compute.options(common),
+                progress));
+        if (isTold(result.warnings(), result.json())) {
             return ExitCode.OK;
         }
         Table table = new Table("lrlrrr", "rate", "zeros", "budget", "valid", "test", "spread");
@@ -289,5 +250,27 @@ final class TrainCommand implements Callable<Integer> {
         table.print(terminal.out());
         terminal.out().println("figure: " + out.resolve("sweep.svg"));
         return ExitCode.OK;
+    }
+
+    private Journaling journaling() {
+        return resume ? Journaling.RESUME : Journaling.ON;
+    }
+
+    private <T> T trained(Function<Progress, T> training) {
+        ProgressBar progress = new ProgressBar(terminal, cancelled, "steps trained");
+        try (progress) {
+            return training.apply(progress);
+        } catch (RuntimeException failure) {
+            throw progress.withRemains(failure);
+        }
+    }
+
+    /** Says warnings; whether the document is all else that is wanted. */
+    private boolean isTold(List<String> warnings, String json) {
+        warnings.forEach(warning -> terminal.err().println("warning: " + warning));
+        if (common.json) {
+            terminal.out().print(json);
+        }
+        return common.json;
     }
 }

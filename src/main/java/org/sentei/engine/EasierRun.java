@@ -10,7 +10,6 @@ import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
-import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
@@ -184,6 +183,10 @@ final class EasierRun {
     // ---- entropy
 
     private List<Seen> measure(Work work, LayerGraph graph, List<Rectifier> rectifiers) {
+        if (rectifiers.isEmpty()) {
+            // Training may have left none.
+            return List.of();
+        }
         List<String> inputs =
                 rectifiers.stream().map(Rectifier::input).distinct().toList();
         List<Entropy> entropies = new ArrayList<>();
@@ -361,9 +364,8 @@ final class EasierRun {
     }
 
     private double largestDifference(Work work, LayerGraph changed, LayerGraph reference) {
-        List<String> outputs =
-                reference.outputs().stream().map(LayerGraph.Port::name).toList();
-        double[] largest = {0, 0};
+        List<String> outputs = outputs(reference);
+        LargestDifference largest = new LargestDifference();
         work.runner()
                 .run(
                         List.of(new GraphRunner.Tapped(changed, outputs), new GraphRunner.Tapped(reference, outputs)),
@@ -371,24 +373,25 @@ final class EasierRun {
                         Math.min(VERIFIED, work.samples().count()),
                         batch -> {
                             for (String output : outputs) {
-                                float[] now = numbers(batch.getFirst().get(output));
-                                float[] then = numbers(batch.getLast().get(output));
-                                for (int i = 0; i < then.length; i++) {
-                                    largest[0] = worse(largest[0], Math.abs((double) now[i] - then[i]));
-                                    largest[1] = Math.max(largest[1], Math.abs(then[i]));
-                                }
+                                largest.add(
+                                        Floats.toArray(batch.getFirst().get(output)),
+                                        Floats.toArray(batch.getLast().get(output)));
                             }
                         });
-        return largest[0] == 0 ? 0 : largest[0] / largest[1];
+        return largest.relative();
     }
 
-    /** NaN once there was one. */
-    private static double worse(double largest, double difference) {
-        return difference <= largest ? largest : difference;
-    }
-
-    private static float[] numbers(Tensor output) {
-        return output.dtype() == DType.F32 ? Floats.toArray(output) : new float[0];
+    /** Outputs that models can be compared by. */
+    private static List<String> outputs(LayerGraph graph) {
+        List<String> outputs = graph.outputs().stream()
+                .filter(port -> port.dtype() == DType.F32)
+                .map(LayerGraph.Port::name)
+                .toList();
+        if (outputs.isEmpty()) {
+            throw new ModelException(graph.name()
+                    + " has no output in fp32 to compare it by before and after; convert the" + " model to fp32");
+        }
+        return outputs;
     }
 
     // ---- what is told
@@ -471,16 +474,16 @@ final class EasierRun {
 
     /** Mean cosine between the first outputs of two models. */
     private double cosine(Work work, LayerGraph dense, LayerGraph shallow) {
-        List<String> output = List.of(dense.outputs().getFirst().name());
-        Map<Integer, Double> cosines = new LinkedHashMap<>();
+        List<String> output = outputs(dense).subList(0, 1);
+        List<Double> cosines = new ArrayList<>();
         work.runner()
                 .run(
                         List.of(new GraphRunner.Tapped(dense, output), new GraphRunner.Tapped(shallow, output)),
                         0,
                         work.samples().count(),
                         batch -> {
-                            float[] a = numbers(batch.getFirst().get(output.getFirst()));
-                            float[] b = numbers(batch.getLast().get(output.getFirst()));
+                            float[] a = Floats.toArray(batch.getFirst().get(output.getFirst()));
+                            float[] b = Floats.toArray(batch.getLast().get(output.getFirst()));
                             double product = 0;
                             double first = 0;
                             double second = 0;
@@ -490,12 +493,10 @@ final class EasierRun {
                                 second += (double) b[i] * b[i];
                             }
                             double norm = Math.sqrt(first * second);
-                            cosines.put(cosines.size(), norm == 0 ? 0 : product / norm);
+                            cosines.add(norm == 0 ? 0 : product / norm);
                         });
-        double mean = cosines.values().stream()
-                .mapToDouble(Double::doubleValue)
-                .average()
-                .orElse(0);
+        double mean =
+                cosines.stream().mapToDouble(Double::doubleValue).average().orElseThrow();
         if (!Double.isFinite(mean)) {
             throw new RunException("the shallow model's outputs are not finite; make fewer activations linear, or use"
                     + " linearise: affine");

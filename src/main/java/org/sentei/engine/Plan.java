@@ -603,8 +603,7 @@ public final class Plan implements AutoCloseable {
             throw new RecipeException(
                     "the recipe has a quality gate, but there is no data to measure on; name some with --data");
         }
-        try (OutputFolder output =
-                journaling == Journaling.RESUME ? OutputFolder.resume(folder) : OutputFolder.create(folder)) {
+        try (OutputFolder output = journaling.open(folder)) {
             try {
                 return run(folder, output, journaling, watch, progress);
             } catch (FormatException | ModelException | RecipeException refused) {

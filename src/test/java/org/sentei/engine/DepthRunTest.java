@@ -6,9 +6,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import org.junit.jupiter.api.BeforeAll;
@@ -26,7 +28,10 @@ import org.sentei.engine.training.TrainedImages;
 import org.sentei.format.FormatException;
 import org.sentei.format.OnnxFile;
 import org.sentei.method.easier.Rectifiers;
+import org.sentei.model.graph.LayerGraph;
+import org.sentei.tensor.DType;
 import org.sentei.tensor.Floats;
+import org.sentei.tensor.Tensor;
 
 /** The loop of EASIER on a small network that was trained on drawn images. */
 @TestInstance(Lifecycle.PER_CLASS)
@@ -196,6 +201,44 @@ class DepthRunTest {
         for (String file : List.of("model.onnx", "rounds.json", "rounds.svg", "recipe.yaml")) {
             assertThat(resumed.resolve(file)).hasSameBinaryContentAs(undisturbed.resolve(file));
         }
+    }
+
+    /** Where shifts are far above what is scaled, no unit switches. */
+    @Test
+    void activationsWithoutEntropyGoTogetherWhereTheyAreAskedForAndNeverMoreThanLayers() throws IOException {
+        Path idle = folder.resolve("idle.onnx");
+        try (OnnxFile file = OnnxFile.open(model)) {
+            LayerGraph graph = file.layers();
+            LayerGraph.Editor edit = graph.edit();
+            graph.layers().stream()
+                    .filter(layer -> layer.is("BatchNormalization"))
+                    .forEach(layer -> {
+                        fill(edit, graph.constants().get(layer.inputs().get(1)), 0.001f);
+                        fill(edit, graph.constants().get(layer.inputs().get(2)), 50);
+                    });
+            file.write(idle, edit.build());
+        }
+        assertThat(firstTaken(idle, "layers: 3")).hasSize(1);
+        assertThat(firstTaken(idle, "layers: 3, zero_entropy_all: true")).hasSize(3);
+        assertThat(firstTaken(idle, "zero_entropy_all: true")).hasSize(8);
+    }
+
+    private static void fill(LayerGraph.Editor edit, Tensor tensor, float number) {
+        float[] same = new float[Math.toIntExact(tensor.shape().elements())];
+        Arrays.fill(same, number);
+        edit.constant(new Tensor(tensor.name(), DType.F32, tensor.shape(), MemorySegment.ofArray(same)));
+    }
+
+    private List<String> firstTaken(Path network, String keys) throws IOException {
+        Path out = out();
+        String recipe = recipe("delta: 1, " + keys).replace("epochs: 2", "epochs: 1");
+        try (Plan plan =
+                Plan.of(CompressionRequest.of(network, Recipes.parse(recipe)).withData(data))) {
+            plan.run(out, Journaling.OFF, Progress.NONE);
+        }
+        List<String> taken = new ArrayList<>();
+        rounds(out).get("rounds").get(1).get("linearised").forEach(name -> taken.add(name.asText()));
+        return taken;
     }
 
     @Test

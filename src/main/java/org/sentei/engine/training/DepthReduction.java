@@ -2,7 +2,6 @@ package org.sentei.engine.training;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
@@ -133,13 +132,12 @@ public final class DepthReduction {
     }
 
     /** What the journal says of the rounds. */
-    record About(Map<String, String> fingerprint, String started, double seconds, List<Round> rounds) {
+    record About(KeptFile.Origin origin, List<Round> rounds) {
         About {
-            if (Stream.of(fingerprint, started, rounds).anyMatch(Objects::isNull)
-                    || fingerprint.values().stream().anyMatch(Objects::isNull)
+            if (origin == null
+                    || rounds == null
                     || rounds.isEmpty()
-                    || rounds.stream().anyMatch(Objects::isNull)
-                    || !(seconds >= 0 && seconds < Double.POSITIVE_INFINITY)) {
+                    || rounds.stream().anyMatch(Objects::isNull)) {
                 throw new IllegalArgumentException("it does not say what it is about");
             }
         }
@@ -323,7 +321,8 @@ public final class DepthReduction {
         Map<String, Entropy.Measured> measured = new LinkedHashMap<>();
         Map<String, Linearization> lines = new HashMap<>();
         measure(graph, there, measured, lines);
-        List<Rectifier> chosen = choose(there, measured, number);
+        int done = rounds.stream().mapToInt(round -> round.linearised().size()).sum();
+        List<Rectifier> chosen = choose(there, measured, number, step.layers() - done);
         LayerGraph straight = graph;
         for (Rectifier rectifier : chosen) {
             straight = lines.get(rectifier.name()).applyTo(straight, rectifier);
@@ -437,8 +436,12 @@ public final class DepthReduction {
         }
     }
 
-    /** One activation, the first of equal ones; more only where the recipe takes all whose entropy is 0. */
-    private List<Rectifier> choose(List<Rectifier> there, Map<String, Entropy.Measured> measured, int round) {
+    /**
+     * One activation, the first of equal ones; more only where the recipe takes all whose entropy is 0.
+     *
+     * @param most that the recipe's layers leave
+     */
+    private List<Rectifier> choose(List<Rectifier> there, Map<String, Entropy.Measured> measured, int round, int most) {
         Comparator<Rectifier> byEntropy = Comparator.comparingDouble(
                 rectifier -> measured.get(rectifier.name()).layer());
         Rectifier chosen = switch (step.order()) {
@@ -449,12 +452,10 @@ public final class DepthReduction {
         if (!step.zeroEntropyAll()) {
             return List.of(chosen);
         }
-        int done = Math.max(1, step.layers());
-        return there.stream()
-                .filter(rectifier -> rectifier.equals(chosen)
-                        || measured.get(rectifier.name()).layer() == 0)
-                .limit(done)
-                .toList();
+        Stream<Rectifier> idle = there.stream()
+                .filter(rectifier -> !rectifier.equals(chosen)
+                        && measured.get(rectifier.name()).layer() == 0);
+        return Stream.concat(Stream.of(chosen), idle).limit(most).toList();
     }
 
     // ---- journal
@@ -474,34 +475,16 @@ public final class DepthReduction {
         if (!Files.exists(file)) {
             return List.of();
         }
-        try (Arena arena = Arena.ofConfined()) {
-            About about = SealedFile.map(file, About.class, arena).about();
-            fits.check(about.fingerprint());
-            fits.resumed(about.started(), about.seconds());
-            return about.rounds();
-        } catch (IllegalArgumentException | IOException e) {
-            throw output.damagedJournal(file, e);
-        }
+        About about = KeptFile.read(output, file, About.class, SealedFile::about);
+        fits.resumed(about.origin());
+        return about.rounds();
     }
 
     private void save(Path folder, OutputFolder output, FitJournal fits, List<Round> rounds, Journaling journaling) {
         if (journaling == Journaling.OFF) {
             return;
         }
-        try {
-            SealedFile.write(
-                    folder.resolve(ROUNDS),
-                    List.of(),
-                    new About(
-                            fits.fingerprint(),
-                            fits.watch().started().toString(),
-                            fits.watch().seconds(),
-                            rounds));
-        } catch (IOException e) {
-            throw new RunException(
-                    "the journal " + folder + " cannot be written: " + e.getMessage() + "; make room", e);
-        }
-        output.keepJournal();
+        KeptFile.write(output, folder.resolve(ROUNDS), List.of(), new About(fits.origin(), rounds));
         progress.journaled(rounds.size());
     }
 
@@ -519,9 +502,7 @@ public final class DepthReduction {
                             tensor.shape(),
                             MemorySegment.ofArray(tensor.data().toArray(ValueLayout.JAVA_BYTE)))));
             return edit.build();
-        } catch (FormatException e) {
-            throw output.damagedJournal(path, e);
-        } catch (UncheckedIOException e) {
+        } catch (FormatException | UncheckedIOException e) {
             throw output.damagedJournal(path, e);
         }
     }

@@ -134,6 +134,13 @@ final class Fitter {
         return curve;
     }
 
+    /** A fit that is a whole training. */
+    List<ImageReport.Point> train(
+            TrainableGraph net, Weights weights, Fitting how, long seed, Checkpoints checkpoints) {
+        Stage whole = new Stage("training", 0, how.steps(images.train().count()));
+        return fit(net, weights, how, new SplittableRandom(seed).nextLong(), checkpoints, whole);
+    }
+
     private static List<BitSet> zeros(TrainableGraph net) {
         List<float[]> first = net.weights().parameters();
         List<BitSet> zeros = new ArrayList<>();

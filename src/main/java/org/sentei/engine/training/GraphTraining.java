@@ -3,7 +3,6 @@ package org.sentei.engine.training;
 import java.io.IOException;
 import java.math.BigDecimal;
 import java.nio.file.Path;
-import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -81,14 +80,9 @@ public final class GraphTraining {
         TrainingData data = TrainingData.read(source);
         try (Differentiable examples = data.with(recipe.network());
                 Backend device = Backends.find(backend).open(options);
-                OutputFolder output =
-                        journaling == Journaling.RESUME ? OutputFolder.resume(out) : OutputFolder.create(out);
-                TrainingJournal journal = new TrainingJournal(
-                        output,
-                        fingerprint(recipe, data, device),
-                        recipe.training().learningRate(),
-                        watch,
-                        progress)) {
+                OutputFolder output = journaling.open(out)) {
+            TrainingJournal journal = new TrainingJournal(
+                    output, fingerprint(recipe, data, device), recipe.training().learningRate(), watch, progress);
             if (journaling == Journaling.RESUME) {
                 progress.resumed(journal.steps());
             }
@@ -116,16 +110,24 @@ public final class GraphTraining {
             if (latents.isPresent()) {
                 latents.get().write(output.path());
             }
-            PendingFile.write(output.path().resolve("recipe.yaml"), recipe.text());
-            PendingFile.write(output.path().resolve("report.json"), report.json());
-            PendingFile.write(output.path().resolve("curves.svg"), report.curves());
-            output.commit();
+            finish(output, recipe.text(), report.json(), report.curves());
             return report;
         } catch (IOException failed) {
-            throw new RunException(
-                    "output " + out + " cannot be written (" + failed + "); free space, or give another folder",
-                    failed);
+            throw unwritable(out, failed);
         }
+    }
+
+    /** Writes what every training leaves beside its network, and gives the folder its name. */
+    static void finish(OutputFolder output, String recipe, String report, String curves) throws IOException {
+        PendingFile.write(output.path().resolve("recipe.yaml"), recipe);
+        PendingFile.write(output.path().resolve("report.json"), report);
+        PendingFile.write(output.path().resolve("curves.svg"), curves);
+        output.commit();
+    }
+
+    static RunException unwritable(Path out, IOException failed) {
+        return new RunException(
+                "output " + out + " cannot be written (" + failed + "); free space, or give another folder", failed);
     }
 
     /** Refuses to begin where nothing can be trained. */
@@ -181,8 +183,8 @@ public final class GraphTraining {
         warnings.addAll(missed(trained.curve(), recipe.settings()));
         return new TrainingReport(
                 Version.current(),
-                journal.watch().started().truncatedTo(ChronoUnit.SECONDS).toString(),
-                Math.round(1000 * journal.watch().seconds()) / 1000.0,
+                journal.watch().beginning(),
+                journal.watch().rounded(),
                 recipe.seed(),
                 new TrainingReport.Model(
                         examples.network().architecture(),
@@ -272,9 +274,7 @@ public final class GraphTraining {
             output.commit();
             return new Cut(latents.network().zeros(parameters), latents.prunable(), latents.warnings(rate));
         } catch (IOException failed) {
-            throw new RunException(
-                    "output " + out + " cannot be written (" + failed + "); free space, or give another folder",
-                    failed);
+            throw unwritable(out, failed);
         }
     }
 

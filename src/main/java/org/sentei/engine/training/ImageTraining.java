@@ -2,12 +2,10 @@ package org.sentei.engine.training;
 
 import java.io.IOException;
 import java.nio.file.Path;
-import java.time.temporal.ChronoUnit;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalLong;
-import java.util.SplittableRandom;
 import org.sentei.engine.Fingerprint;
 import org.sentei.engine.Journaling;
 import org.sentei.engine.Progress;
@@ -17,7 +15,6 @@ import org.sentei.engine.Version;
 import org.sentei.format.FormatException;
 import org.sentei.format.OnnxFile;
 import org.sentei.format.OutputFolder;
-import org.sentei.format.PendingFile;
 import org.sentei.kernel.DeviceException;
 import org.sentei.model.graph.LayerGraph;
 import org.sentei.train.TrainableGraph;
@@ -47,8 +44,7 @@ public final class ImageTraining {
                 LabelledImages.read(source, recipe.images().how(), recipe.data().sizes(), OptionalLong.empty());
         LayerGraph graph =
                 recipe.network().kind().build(recipe.network().sizes(images.form(), images.classes()), recipe.seed());
-        try (OutputFolder output =
-                        journaling == Journaling.RESUME ? OutputFolder.resume(out) : OutputFolder.create(out);
+        try (OutputFolder output = journaling.open(out);
                 TrainableGraph net = new TrainableGraph(graph)) {
             FitJournal journal = new FitJournal(
                     output,
@@ -62,20 +58,16 @@ public final class ImageTraining {
             }
             Fitter fitter = new Fitter(images, progress);
             TrainableGraph.Weights weights = net.weights();
-            List<ImageReport.Point> curve = fitter.fit(
+            List<ImageReport.Point> curve = fitter.train(
                     net,
                     weights,
                     recipe.training(),
-                    new SplittableRandom(recipe.seed()).nextLong(),
-                    journaling == Journaling.OFF ? Fitter.NOT_KEPT : journal.of(0),
-                    new Fitter.Stage(
-                            "training",
-                            0,
-                            recipe.training().steps(images.train().count())));
+                    recipe.seed(),
+                    journaling == Journaling.OFF ? Fitter.NOT_KEPT : journal.of(0));
             ImageReport report = new ImageReport(
                     Version.current(),
-                    journal.watch().started().truncatedTo(ChronoUnit.SECONDS).toString(),
-                    Math.round(1000 * journal.watch().seconds()) / 1000.0,
+                    journal.watch().beginning(),
+                    journal.watch().rounded(),
                     recipe.seed(),
                     new ImageReport.Model(
                             graph.name(),
@@ -95,15 +87,10 @@ public final class ImageTraining {
                     curve,
                     journal.warnings());
             OnnxFile.create(output.path().resolve(MODEL), net.with(weights));
-            PendingFile.write(output.path().resolve("recipe.yaml"), recipe.text());
-            PendingFile.write(output.path().resolve("report.json"), report.json());
-            PendingFile.write(output.path().resolve("curves.svg"), report.curves());
-            output.commit();
+            GraphTraining.finish(output, recipe.text(), report.json(), report.curves());
             return report;
         } catch (IOException failed) {
-            throw new RunException(
-                    "output " + out + " cannot be written (" + failed + "); free space, or give another folder",
-                    failed);
+            throw GraphTraining.unwritable(out, failed);
         }
     }
 

@@ -2,13 +2,11 @@ package org.sentei.engine.training;
 
 import java.io.IOException;
 import java.nio.file.Path;
-import java.time.temporal.ChronoUnit;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.SplittableRandom;
 import org.sentei.engine.Fingerprint;
 import org.sentei.engine.Journaling;
 import org.sentei.engine.Progress;
@@ -18,7 +16,6 @@ import org.sentei.engine.Version;
 import org.sentei.format.FormatException;
 import org.sentei.format.OnnxFile;
 import org.sentei.format.OutputFolder;
-import org.sentei.format.PendingFile;
 import org.sentei.format.Sha256;
 import org.sentei.kernel.DeviceException;
 import org.sentei.method.quantize.Folding;
@@ -75,8 +72,7 @@ public final class RoundedTraining {
                         recipe.bits().ends());
                 before = fitter.accuracy(net, net.weights(), images.test());
             }
-            try (OutputFolder output =
-                            journaling == Journaling.RESUME ? OutputFolder.resume(out) : OutputFolder.create(out);
+            try (OutputFolder output = journaling.open(out);
                     TrainableGraph net = new TrainableGraph(folded, roundings)) {
                 FitJournal journal = new FitJournal(
                         output,
@@ -90,23 +86,16 @@ public final class RoundedTraining {
                 }
                 TrainableGraph.Weights weights = net.weights();
                 double rounded = fitter.accuracy(net, weights, images.test());
-                List<ImageReport.Point> curve = fitter.fit(
+                List<ImageReport.Point> curve = fitter.train(
                         net,
                         weights,
                         recipe.training(),
-                        new SplittableRandom(recipe.seed()).nextLong(),
-                        journaling == Journaling.OFF ? Fitter.NOT_KEPT : journal.of(0),
-                        new Fitter.Stage(
-                                "training",
-                                0,
-                                recipe.training().steps(images.train().count())));
+                        recipe.seed(),
+                        journaling == Journaling.OFF ? Fitter.NOT_KEPT : journal.of(0));
                 RoundedReport report = new RoundedReport(
                         Version.current(),
-                        journal.watch()
-                                .started()
-                                .truncatedTo(ChronoUnit.SECONDS)
-                                .toString(),
-                        Math.round(1000 * journal.watch().seconds()) / 1000.0,
+                        journal.watch().beginning(),
+                        journal.watch().rounded(),
                         recipe.seed(),
                         recipe.bits(),
                         new RoundedReport.Accuracy(before, rounded, fitter.accuracy(net, weights, images.test())),
@@ -120,16 +109,11 @@ public final class RoundedTraining {
                         journal.warnings());
                 file.write(
                         output.path().resolve(ImageTraining.MODEL), RoundedNetwork.exported(net, roundings, weights));
-                PendingFile.write(output.path().resolve("recipe.yaml"), recipe.text());
-                PendingFile.write(output.path().resolve("report.json"), report.json());
-                PendingFile.write(output.path().resolve("curves.svg"), report.curves());
-                output.commit();
+                GraphTraining.finish(output, recipe.text(), report.json(), report.curves());
                 return report;
             }
         } catch (IOException failed) {
-            throw new RunException(
-                    "output " + out + " cannot be written (" + failed + "); free space, or give another folder",
-                    failed);
+            throw GraphTraining.unwritable(out, failed);
         }
     }
 

@@ -17,15 +17,15 @@ final class ChannelRanges {
     }
 
     void add(float[] values, Shape shape) {
-        int count = Math.toIntExact(shape.dimension(image ? 1 : shape.rank() - 1));
+        Channels channels = Channels.of(shape, image);
+        int count = channels.count();
         if (low.length == 0) {
             low = new double[count];
             high = new double[count];
             squares = new double[count];
         }
-        int area = image ? Math.toIntExact(shape.elements() / shape.dimension(0) / count) : 1;
         for (int i = 0; i < values.length; i++) {
-            int channel = i / area % count;
+            int channel = channels.channel(i);
             low[channel] = Math.min(low[channel], values[i]);
             high[channel] = Math.max(high[channel], values[i]);
             squares[channel] += (double) values[i] * values[i];

@@ -1,7 +1,6 @@
 package org.sentei.method.quantize;
 
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -23,8 +22,8 @@ import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
 /**
- * Quantizes a graph to int8 after training, pass after pass: fold, take bounds away, equalize, absorb; ranges of weights and of
- * activations on the equalized graph; rounding; correction of biases. What every pass is worth is measured behind it, on samples
+ * Quantizes a graph to int8 after training, pass after pass: fold, take bounds away, equalize, absorb, smooth; ranges of weights
+ * and of activations on the rescaled graph; rounding; correction of biases. What every pass is worth is measured behind it, on samples
  * that nothing was fitted to.
  */
 public final class Quantize {
@@ -430,7 +429,7 @@ public final class Quantize {
                 0,
                 samples,
                 batch -> batch.getFirst()
-                        .forEach((value, tensor) -> dense.get(value).add(numbers(tensor))));
+                        .forEach((value, tensor) -> dense.get(value).add(numbers(tensor), tensor.shape())));
         QuantizedModel corrected = model;
         for (WeightMatrix weights : layers) {
             String output = weights.layer().output();
@@ -440,7 +439,9 @@ public final class Quantize {
                     List.of(new GraphRunner.Tapped(part, List.of(output))),
                     0,
                     samples,
-                    batch -> rounded.add(numbers(batch.getFirst().get(output))));
+                    batch -> rounded.add(
+                            numbers(batch.getFirst().get(output)),
+                            batch.getFirst().get(output).shape()));
             for (int o = 0; o < weights.outputs(); o++) {
                 weights.setBias(
                         o,
@@ -469,17 +470,10 @@ public final class Quantize {
             this.image = weights.layer().is("Conv");
         }
 
-        void add(float[] values) {
-            if (image) {
-                // one sample a batch: channel by channel
-                int area = values.length / sums.length;
-                for (int i = 0; i < values.length; i++) {
-                    sums[i / area] += values[i];
-                }
-            } else {
-                for (int i = 0; i < values.length; i++) {
-                    sums[i % sums.length] += values[i];
-                }
+        void add(float[] values, Shape shape) {
+            Channels channels = Channels.of(shape, image);
+            for (int i = 0; i < values.length; i++) {
+                sums[channels.channel(i)] += values[i];
             }
             count += values.length / sums.length;
         }
@@ -557,51 +551,6 @@ public final class Quantize {
                         compared.values(values.get(i), numbers(before), numbers(after), before.shape());
                     }
                 });
-    }
-
-    /** What rounding does to some values, of all samples together. */
-    private static final class Noise {
-        /** What reports print for no noise at all, and the other way round. */
-        private static final double MOST = 200;
-
-        private double signal;
-        private double noise;
-        /** Sums of the errors of every channel. */
-        private double[] sums = {};
-
-        private long counted;
-
-        /** @param shape of both; axis 1 of images counts channels, else the last does */
-        void add(float[] dense, float[] rounded, Shape shape) {
-            boolean image = shape.rank() == 4;
-            int channels = shape.rank() == 0 ? 1 : Math.toIntExact(shape.dimension(image ? 1 : shape.rank() - 1));
-            int area = image ? dense.length / channels : 1;
-            sums = sums.length == 0 ? new double[channels] : sums;
-            for (int i = 0; i < dense.length; i++) {
-                double off = (double) dense[i] - rounded[i];
-                signal += (double) dense[i] * dense[i];
-                noise += off * off;
-                sums[i / area % channels % sums.length] += off;
-            }
-            counted += dense.length / sums.length;
-        }
-
-        double decibels() {
-            return decibels(noise);
-        }
-
-        /** The same without what all samples have in common, which a correction of biases takes away. */
-        double decibelsAround() {
-            double common = Arrays.stream(sums).map(sum -> sum * sum / counted).sum();
-            return decibels(Math.max(0, noise - common));
-        }
-
-        private double decibels(double left) {
-            if (!(left > 0) || !(signal > 0)) {
-                return left == 0 ? MOST : -MOST;
-            }
-            return Math.clamp(10 * Math.log10(signal / left), -MOST, MOST);
-        }
     }
 
     // ---- telling

@@ -223,7 +223,7 @@ final class Smoothing {
             return scales;
         }
 
-        /** NaN where nothing was seen or nothing reads it, which is less than nothing. */
+        /** NaN, which is less than no other, where nothing was seen or nothing reads it. */
         private double noise(double[] scales) {
             double low = 0;
             double high = 0;
