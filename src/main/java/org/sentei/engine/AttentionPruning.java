@@ -379,7 +379,7 @@ final class AttentionPruning {
         private BitMask select(View scores, View scale, Site site, Scope local) {
             Selector.Scored scored = new Selector.Scored(scores, scale);
             return Selector.select(
-                    local, scored, step.budget(site.rows(), site.cols()).selection(scored, local));
+                    local, scored, step.budget(site.rows(), site.cols()).selection());
         }
 
         private Change change(View weight, BitMask mask, float[] shift, Scope local) {

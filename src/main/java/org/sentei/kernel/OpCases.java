@@ -142,6 +142,7 @@ public final class OpCases {
         cases.add(select("row half of 11008x4096", 11008, 4096, true, new Selection.Row(2048), normal(1)));
         cases.add(select("row half of 4096x11008", 4096, 11008, true, new Selection.Row(5504), normal(1)));
         cases.add(select("2:4 of 11008x4096", 11008, 4096, true, new Selection.Groups(2, 4), normal(1)));
+        cases.add(select("half of 4096x4096", 4096, 4096, false, new Selection.Matrix(1 << 23), uniform(0, 1)));
         Selection cut = new Selection.Cut(ScoreSelect.key(0.5f, 1), 0);
         cases.add(select("cut of 11008x4096", 11008, 4096, true, cut, normal(1)));
         SoftHistogram.Bins bins = new SoftHistogram.Bins(-4, 0.08f, 100, 0.08f);
@@ -1531,6 +1532,28 @@ public final class OpCases {
                 Selection groups = new Selection.Groups(pattern[0], pattern[1]);
                 long cols = pattern[1] * 11L;
                 cases.add(select(pattern[0] + ":" + pattern[1] + fill, 5, cols, true, groups, fill));
+            }
+        }
+        for (int cols : WIDTHS) {
+            long elements = 7L * cols;
+            for (long prune : new TreeSet<>(List.of(0L, 1L, elements / 2, elements - 1, elements))) {
+                Selection matrix = new Selection.Matrix(prune);
+                cases.add(select("matrix " + prune + " of 7x" + cols, 7, cols, true, matrix, normal(1)));
+            }
+        }
+        for (Fill fill : List.of(
+                ties(),
+                sorted(),
+                sparse(normal(1)),
+                outliers(),
+                constant(0),
+                constant(Float.NaN),
+                special(normal(1)),
+                nan(normal(1)),
+                uniform(-1e-40, 1e-40))) {
+            for (long prune : new long[] {1, 9_000, 17_999, 18_000}) {
+                Selection matrix = new Selection.Matrix(prune);
+                cases.add(select("matrix " + prune + " of 60x300" + fill, 60, 300, false, matrix, fill));
             }
         }
         cases.add(select("cut", 7, 130, true, new Selection.Cut(ScoreSelect.key(0.5f, 1), 0), normal(1)));

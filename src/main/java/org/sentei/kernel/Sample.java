@@ -121,8 +121,9 @@ record Sample(OpCase part, List<Pick> picks) {
             case QuadraticForm form -> together(picks, random, form.a(), form.b(), form.forms());
             case RmsNorm norm -> together(picks, random, norm.x(), norm.y());
             case ScoreSelect select -> {
-                // A cut counts ties over all rows.
-                if (!(select.selection() instanceof ScoreSelect.Selection.Cut)) {
+                // In a matrix, or at a cut, rows compete with each other.
+                if (select.selection() instanceof ScoreSelect.Selection.Row
+                        || select.selection() instanceof ScoreSelect.Selection.Groups) {
                     together(picks, random, select.weights(), select.mask());
                 }
             }

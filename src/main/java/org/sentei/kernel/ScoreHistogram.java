@@ -39,6 +39,25 @@ public record ScoreHistogram(View weights, View scale, Half half, int prefix, Vi
     /** Bits below the upper half of a key. */
     public static final int LOW_BITS = 15;
 
+    /**
+     * Where a budget ends in a histogram.
+     *
+     * @param remaining what of the budget is left where the bin begins
+     */
+    public record Position(int bin, long remaining) {
+        /** The first bin at which the running count exceeds {@code prune}; the last one where none does. */
+        public static Position of(long[] counts, long prune) {
+            long remaining = prune;
+            for (int bin = 0; bin < counts.length - 1; bin++) {
+                if (remaining < counts[bin]) {
+                    return new Position(bin, remaining);
+                }
+                remaining -= counts[bin];
+            }
+            return new Position(counts.length - 1, remaining);
+        }
+    }
+
     /** Checks types and shapes; an {@link IllegalArgumentException} names the operand that does not fit. */
     public ScoreHistogram {
         Check.dtype("score_histogram", "weights", weights, DType.F32);

@@ -25,9 +25,12 @@ public record ScoreSelect(View weights, View scale, View mask, Selection selecti
         /** The {@code prune} smallest scores of every {@code size} consecutive columns of a row. */
         record Groups(int prune, int size) implements Selection {}
 
+        /** The {@code prune} smallest scores of the matrix, equal ones in row-major order. */
+        record Matrix(long prune) implements Selection {}
+
         /**
          * Every score with a key below {@code key}, and the first {@code ties} in row-major order of those equal to it:
-         * the second half of a selection over a whole layer or model, after {@link ScoreHistogram} found the key.
+         * the second half of a selection over several matrices, after {@link ScoreHistogram} found the key.
          */
         record Cut(int key, long ties) implements Selection {}
     }
@@ -51,6 +54,11 @@ public record ScoreSelect(View weights, View scale, View mask, Selection selecti
                         size >= 1 && prune >= 0 && prune <= size && weights.cols() % size == 0,
                         "score_select",
                         "cannot prune " + prune + " of every " + size + " in " + weights.cols() + " columns");
+            case Selection.Matrix(long prune) ->
+                Check.that(
+                        prune >= 0 && prune <= weights.elements(),
+                        "score_select",
+                        "cannot prune " + prune + " of " + weights.elements() + " weights");
             case Selection.Cut(int key, long ties) ->
                 Check.that(key >= 0 && ties >= 0, "score_select", "negative key or number of ties");
         }

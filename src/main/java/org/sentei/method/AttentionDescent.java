@@ -200,8 +200,7 @@ public final class AttentionDescent {
         for (int i = 0; i < scores.size(); i++) {
             View score = scores.get(i);
             View mask = local.matrix(DType.I32, score.rows(), BitMask.wordsPerRow(score.cols()));
-            ScoreSelect.Selection selection = moving.get(i).budget.selection(new Selector.Scored(score, null), local);
-            backend.run(new ScoreSelect(score, null, mask, selection));
+            backend.run(new ScoreSelect(score, null, mask, moving.get(i).budget.selection()));
             masks.add(mask);
         }
         return masks;

@@ -7,6 +7,7 @@ import org.sentei.kernel.Backend;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreHistogram.Half;
+import org.sentei.kernel.ScoreHistogram.Position;
 import org.sentei.kernel.ScoreSelect;
 import org.sentei.kernel.ScoreSelect.Selection;
 import org.sentei.kernel.View;
@@ -58,18 +59,17 @@ public final class Selector {
             };
         }
 
-        /** The selection that spends the budget on these scores. */
-        default Selection selection(Scored scored, Scope scope) {
+        /** The selection that spends the budget. */
+        default Selection selection() {
             return switch (this) {
                 case Row(long prune) -> new Selection.Row(prune);
                 case Groups(int prune, int size) -> new Selection.Groups(prune, size);
-                case Layer(long prune) ->
-                    cuts(scope, 1, (_, _) -> scored, prune).getFirst();
+                case Layer(long prune) -> new Selection.Matrix(prune);
             };
         }
     }
 
-    /** The mask of a selection within rows or groups. */
+    /** The mask of a selection. */
     public static BitMask select(Scope scope, Scored scored, Selection selection) {
         Backend backend = scope.backend();
         View weights = scored.weights();
@@ -93,14 +93,14 @@ public final class Selector {
         for (int i = 0; i < count; i++) {
             add(high, histogram(scope, source, i, Half.HIGH, 0));
         }
-        Position prefix = position(high, prune);
+        Position prefix = Position.of(high, prune);
         List<long[]> low = new ArrayList<>();
         long[] total = new long[Half.LOW.bins()];
         for (int i = 0; i < count; i++) {
             low.add(histogram(scope, source, i, Half.LOW, prefix.bin()));
             add(total, low.get(i));
         }
-        Position suffix = position(total, prefix.remaining());
+        Position suffix = Position.of(total, prefix.remaining());
         int key = (prefix.bin() << ScoreHistogram.LOW_BITS) | suffix.bin();
         long ties = suffix.remaining();
         List<Selection.Cut> cuts = new ArrayList<>();
@@ -130,18 +130,4 @@ public final class Selector {
             sum[bin] += counts[bin];
         }
     }
-
-    /** The first bin at which the running count exceeds {@code prune}, and what of {@code prune} is left when it begins. */
-    private static Position position(long[] counts, long prune) {
-        long remaining = prune;
-        for (int bin = 0; bin < counts.length - 1; bin++) {
-            if (remaining < counts[bin]) {
-                return new Position(bin, remaining);
-            }
-            remaining -= counts[bin];
-        }
-        return new Position(counts.length - 1, remaining);
-    }
-
-    private record Position(int bin, long remaining) {}
 }

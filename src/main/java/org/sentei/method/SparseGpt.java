@@ -182,12 +182,8 @@ public final class SparseGpt {
                 switch (parameters.budget()) {
                     case Budget.Layer(LongUnaryOperator count) -> {
                         long prune = count.applyAsLong(rows * end) - count.applyAsLong(rows * begin);
-                        Selector.Scored scored = new Selector.Scored(block, scale);
-                        backend.run(new ScoreSelect(
-                                block,
-                                scale,
-                                maskOfBlock,
-                                Selector.cuts(local, 1, (_, _) -> scored, prune).getFirst()));
+                        backend.run(
+                                new ScoreSelect(block, scale, maskOfBlock, new ScoreSelect.Selection.Matrix(prune)));
                     }
                     case Budget.Row(LongUnaryOperator count) -> {
                         long prune = count.applyAsLong(end) - count.applyAsLong(begin);

@@ -77,6 +77,28 @@ class SelectorTest {
         }
     }
 
+    @ParameterizedTest
+    @MethodSource("backends")
+    void theCutOfOneMatrixIsTheSameOnTheDevice(String name) {
+        SplittableRandom random = new SplittableRandom(6);
+        int rows = 61;
+        int cols = 301;
+        float[] weights = new float[rows * cols];
+        for (int i = 0; i < weights.length; i++) {
+            weights[i] = random.nextInt(40) == 0 ? 0.5f : (float) random.nextGaussian();
+        }
+        try (Backend backend = AvailableBackends.open(name);
+                Scope scope = new Scope(backend)) {
+            Selector.Scored scored = scored(scope, weights, null, cols);
+            for (long prune : new long[] {0, 1, weights.length / 3, weights.length / 2, weights.length}) {
+                Selection cut = Selector.cuts(scope, 1, (_, _) -> scored, prune).getFirst();
+                assertThat(Selector.select(scope, scored, new Selector.Budget.Layer(prune).selection()))
+                        .as("%d of %d", prune, weights.length)
+                        .isEqualTo(Selector.select(scope, scored, cut));
+            }
+        }
+    }
+
     private static Selector.Scored scored(Scope scope, float[] weights, float[] scale, int cols) {
         return new Selector.Scored(upload(scope, weights, cols), scale == null ? null : upload(scope, scale, cols));
     }

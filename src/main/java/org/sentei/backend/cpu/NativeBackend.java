@@ -1227,6 +1227,8 @@ final class NativeBackend extends HostBackend {
         long rows = view.rows();
         long tile = tileRows(view, SELECTION_ELEMENTS);
         switch (op.selection()) {
+            case Selection.Matrix(long prune) ->
+                scoreSelect(new ScoreSelect(view, op.scale(), op.mask(), cut(view, op.scale(), prune)));
             case Selection.Row(long prune) ->
                 tiles(op, rows, tile, (from, to) -> (int) library.kernel("score_select_row_f32")
                         .invokeExact(weights, stride, scale, mask, maskStride, prune, cols, from, to));
@@ -1249,6 +1251,23 @@ final class NativeBackend extends HostBackend {
                                 from,
                                 to));
             }
+        }
+    }
+
+    /** Where the {@code prune} smallest scores of a matrix end. */
+    private Selection.Cut cut(View weights, View scale, long prune) {
+        ScoreHistogram.Position high =
+                ScoreHistogram.Position.of(histogram(weights, scale, ScoreHistogram.Half.HIGH, 0), prune);
+        ScoreHistogram.Position low = ScoreHistogram.Position.of(
+                histogram(weights, scale, ScoreHistogram.Half.LOW, high.bin()), high.remaining());
+        return new Selection.Cut((high.bin() << ScoreHistogram.LOW_BITS) | low.bin(), low.remaining());
+    }
+
+    private long[] histogram(View weights, View scale, ScoreHistogram.Half half, int prefix) {
+        try (Scope scratch = new Scope(this)) {
+            View histogram = scratch.zeros(DType.I64, 1, half.bins());
+            scoreHistogram(new ScoreHistogram(weights, scale, half, prefix, histogram));
+            return segment(histogram).toArray(ValueLayout.JAVA_LONG);
         }
     }
 

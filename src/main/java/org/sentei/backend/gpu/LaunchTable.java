@@ -130,8 +130,13 @@ final class LaunchTable {
         return List.copyOf(table.launches);
     }
 
-    /** Whether rows and columns can be counted by the kernels' 32-bit integers. */
+    /** Whether rows and columns, and what is counted at once, can be counted by the kernels' 32-bit integers. */
     static boolean fits(Op op) {
+        if (op instanceof ScoreSelect select
+                && select.selection() instanceof Selection.Matrix
+                && select.weights().elements() > COUNTED) {
+            return false;
+        }
         return Stream.concat(op.reads().stream(), op.writes().stream())
                 .allMatch(view -> view.rows() < Integer.MAX_VALUE - Launch.GROUP
                         && view.cols() < Integer.MAX_VALUE - Launch.GROUP);
@@ -722,20 +727,62 @@ final class LaunchTable {
         long counted = Math.max(1, COUNTED / Math.max(1, op.weights().cols()));
         for (long first = 0; first < rows; first += counted) {
             View weights = op.weights().rows(first, Math.min(rows, first + counted));
-            kernel("score_histogram_clear_i32").matrix(counts).integer(bins).run(tiles(bins, Launch.GROUP));
-            kernel("score_histogram_f32")
-                    .matrix(weights)
-                    .integer(weights.cols())
-                    .matrix(op.scale())
-                    .integer(op.half() == ScoreHistogram.Half.HIGH ? -1 : op.prefix())
-                    .matrix(counts)
-                    .run(stripes(weights));
+            count(weights, op.scale(), op.half() == ScoreHistogram.Half.HIGH ? -1 : op.prefix(), null, counts);
             kernel("score_histogram_add_i64")
                     .matrix(counts)
                     .integer(bins)
                     .matrix(op.histogram())
                     .run(tiles(bins, Launch.GROUP));
         }
+    }
+
+    /**
+     * The keys of at most {@link #COUNTED} weights.
+     *
+     * @param prefix upper half of the keys that are counted, -1 for all keys
+     * @param cut I64 whose first is the prefix, null where {@code prefix} is
+     * @param counts I32 1 x bins, overwritten
+     */
+    private void count(View weights, View scale, int prefix, View cut, View counts) {
+        kernel("score_histogram_clear_i32")
+                .matrix(counts)
+                .integer(counts.cols())
+                .run(tiles(counts.cols(), Launch.GROUP));
+        kernel("score_histogram_f32")
+                .matrix(weights)
+                .integer(weights.cols())
+                .matrix(scale)
+                .integer(prefix)
+                .matrix(cut)
+                .matrix(counts)
+                .run(stripes(weights));
+    }
+
+    /**
+     * Where the {@code prune} smallest scores of a matrix end: the first half of their key, then the second, by histograms that
+     * are read on the device.
+     *
+     * @return I64 1x2, the key and how many equal to it go
+     */
+    private View cut(View weights, View scale, long prune) {
+        View cut = memory.scratch(DType.I64, 1, 2);
+        View counts = memory.scratch(DType.I32, 1, ScoreHistogram.Half.HIGH.bins());
+        View sums = memory.scratch(DType.I64, 1, Launch.GROUP);
+        for (ScoreHistogram.Half half : ScoreHistogram.Half.values()) {
+            boolean high = half == ScoreHistogram.Half.HIGH;
+            View bins = counts.cols(0, half.bins());
+            count(weights, scale, -1, high ? null : cut, bins);
+            long groups = bins.cols() / Launch.GROUP;
+            kernel("score_select_sums_i32").matrix(bins).matrix(sums).run(groups);
+            kernel("score_select_position_i64")
+                    .matrix(bins)
+                    .matrix(sums)
+                    .integer(groups)
+                    .wide(high ? prune : -1)
+                    .matrix(cut)
+                    .run(1);
+        }
+        return cut;
     }
 
     private void scoreSelect(ScoreSelect op) {
@@ -758,30 +805,34 @@ final class LaunchTable {
                         .integer(size)
                         .matrix(op.mask())
                         .run(stripes(weights));
-            case Selection.Cut(int key, long ties) -> {
-                View before = memory.scratch(DType.I64, 1, Math.max(1, weights.rows()));
-                kernel("score_select_ties_f32")
-                        .matrix(weights)
-                        .integer(weights.cols())
-                        .matrix(op.scale())
-                        .integer(key)
-                        .matrix(before)
-                        .run(weights.rows());
-                kernel("score_select_before_i64")
-                        .matrix(before)
-                        .integer(weights.rows())
-                        .run(1);
-                kernel("score_select_cut_f32")
-                        .matrix(weights)
-                        .integer(weights.cols())
-                        .matrix(op.scale())
-                        .integer(key)
-                        .wide(ties)
-                        .matrix(before)
-                        .matrix(op.mask())
-                        .run(weights.rows());
-            }
+            case Selection.Matrix(long prune) -> upToCut(op, 0, 0, cut(weights, op.scale(), prune));
+            case Selection.Cut(int key, long ties) -> upToCut(op, key, ties, null);
         }
+    }
+
+    /** @param cut I64 1x2 that holds key and ties, null where the arguments do */
+    private void upToCut(ScoreSelect op, int key, long ties, View cut) {
+        View weights = op.weights();
+        View before = memory.scratch(DType.I64, 1, Math.max(1, weights.rows()));
+        kernel("score_select_ties_f32")
+                .matrix(weights)
+                .integer(weights.cols())
+                .matrix(op.scale())
+                .integer(key)
+                .matrix(cut)
+                .matrix(before)
+                .run(weights.rows());
+        kernel("score_select_before_i64").matrix(before).integer(weights.rows()).run(1);
+        kernel("score_select_cut_f32")
+                .matrix(weights)
+                .integer(weights.cols())
+                .matrix(op.scale())
+                .integer(key)
+                .wide(ties)
+                .matrix(cut)
+                .matrix(before)
+                .matrix(op.mask())
+                .run(weights.rows());
     }
 
     private void softHistogram(SoftHistogram op) {

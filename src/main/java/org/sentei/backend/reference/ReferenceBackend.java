@@ -1,7 +1,6 @@
 package org.sentei.backend.reference;
 
 import java.util.Arrays;
-import java.util.Comparator;
 import java.util.function.LongToDoubleFunction;
 import java.util.stream.IntStream;
 import org.sentei.kernel.Activate;
@@ -759,7 +758,13 @@ final class ReferenceBackend extends HostBackend {
             }
             for (long j = 0; j < weights.cols(); j++) {
                 if (groups != null && j % groups.size() == 0) {
-                    pruneSmallest(weights, new Matrix(groups.scale()), mask, i, j, groups.size(), groups.prune());
+                    pruneSmallest(
+                            weights,
+                            new Matrix(groups.scale()),
+                            mask,
+                            i * weights.cols() + j,
+                            groups.size(),
+                            groups.prune());
                 }
                 float error = 0;
                 if (((mask.getInt(i, j / 32) >>> (j % 32)) & 1) != 0) {
@@ -875,40 +880,53 @@ final class ReferenceBackend extends HostBackend {
         Matrix scale = op.scale() == null ? null : new Matrix(op.scale());
         Matrix mask = new Matrix(op.mask());
         int words = BitMask.wordsPerRow(weights.cols());
-        long tiesLeft = op.selection() instanceof Selection.Cut cut ? cut.ties() : 0;
         for (long i = 0; i < weights.rows(); i++) {
             for (int word = 0; word < words; word++) {
                 mask.setInt(i, word, 0);
             }
-            switch (op.selection()) {
-                case Selection.Row(long prune) -> pruneSmallest(weights, scale, mask, i, 0, weights.cols(), prune);
-                case Selection.Groups(int prune, int size) -> {
-                    for (long first = 0; first < weights.cols(); first += size) {
-                        pruneSmallest(weights, scale, mask, i, first, size, prune);
-                    }
+        }
+        long elements = weights.rows() * weights.cols();
+        switch (op.selection()) {
+            case Selection.Row(long prune) -> {
+                for (long first = 0; first < elements; first += weights.cols()) {
+                    pruneSmallest(weights, scale, mask, first, weights.cols(), prune);
                 }
-                case Selection.Cut(int cut, long _) -> {
-                    for (long j = 0; j < weights.cols(); j++) {
-                        int key = key(weights, scale, i, j);
-                        boolean tie = key == cut && tiesLeft > 0;
-                        if (key < cut || tie) {
-                            prune(mask, i, j);
-                        }
-                        tiesLeft -= tie ? 1 : 0;
+            }
+            case Selection.Groups(int prune, int size) -> {
+                for (long first = 0; first < elements; first += size) {
+                    pruneSmallest(weights, scale, mask, first, size, prune);
+                }
+            }
+            case Selection.Matrix(long prune) -> pruneSmallest(weights, scale, mask, 0, elements, prune);
+            case Selection.Cut(int cut, long ties) -> {
+                long tiesLeft = ties;
+                for (long at = 0; at < elements; at++) {
+                    int key = key(weights, scale, at / weights.cols(), at % weights.cols());
+                    boolean tie = key == cut && tiesLeft > 0;
+                    if (key < cut || tie) {
+                        prune(mask, at / weights.cols(), at % weights.cols());
                     }
+                    tiesLeft -= tie ? 1 : 0;
                 }
             }
         }
     }
 
-    /** The definition: a stable ascending sort of the keys, of which the first {@code prune} are marked. */
-    private static void pruneSmallest(
-            Matrix weights, Matrix scale, Matrix mask, long row, long first, long size, long prune) {
-        Integer[] order = new Integer[Math.toIntExact(size)];
-        Arrays.setAll(order, j -> j);
-        Arrays.sort(order, Comparator.comparingInt(j -> key(weights, scale, row, first + j)));
+    /**
+     * The definition: a stable ascending sort of the keys of {@code size} elements, row-major from {@code first} on, of which
+     * the first {@code prune} are marked.
+     */
+    private static void pruneSmallest(Matrix weights, Matrix scale, Matrix mask, long first, long size, long prune) {
+        long cols = weights.cols();
+        long[] order = new long[Math.toIntExact(size)];
+        Arrays.setAll(order, i -> {
+            long at = first + i;
+            return ((long) key(weights, scale, at / cols, at % cols) << Integer.SIZE) | i;
+        });
+        Arrays.sort(order);
         for (int rank = 0; rank < prune; rank++) {
-            prune(mask, row, first + order[rank]);
+            long at = first + (int) order[rank];
+            prune(mask, at / cols, at % cols);
         }
     }
 
