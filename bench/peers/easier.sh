@@ -1,43 +1,53 @@
 #!/bin/bash
-# Fashion-MNIST by EASIER: dense networks of width 8 (ResNet-18: 4) on 12,000 images, then rounds of 3 epochs that take the
-# activation of lowest entropy, of highest, or any; as many rounds as take 30 % of the activations.
+# Fashion-MNIST by EASIER: dense networks on 12,000 images, then rounds of 3 epochs that take the activation of lowest entropy,
+# as many as take 30 % of the activations; and, to see what the order is worth, one round that takes the activation of highest
+# entropy, and DRAWS, 1, that take any.
 #
 #   bench/peers/easier.sh FASHION_MNIST_FOLDER OUT [NET:SEED...]
 #
-# SENTEI names the command, bin/sentei otherwise. What OUT has already is not done again. The table is that of
-# docs/methods/easier.md.
+# SENTEI names the command, bin/sentei otherwise. What OUT has already is not done again, so that two may share the work. The
+# tables are those of docs/methods/easier.md.
 set -euo pipefail
 data=$1
 out=$2
 shift 2
 sentei=${SENTEI:-$(dirname "$0")/../../bin/sentei}
 runs=("$@")
-[ ${#runs[@]} -gt 0 ] || runs=(vgg-small:1 mobilenetv2-small:1 resnet18-small:1 vgg-small:2 mobilenetv2-small:2)
+[ ${#runs[@]} -gt 0 ] || runs=(vgg-small:1 vgg-small:2 mobilenetv2-small:1 mobilenetv2-small:2 resnet18-small:1)
 mkdir -p "$out"
-for order in dense lowest highest random; do
-    for run in "${runs[@]}"; do
-        net=${run%:*}
-        seed=${run#*:}
-        case $net in
-            vgg-small) rounds=3 width=8 ;;
-            mobilenetv2-small) rounds=4 width=8 ;;
-            resnet18-small) rounds=6 width=4 ;;
-            *) echo "no such network here: $net" >&2; exit 2 ;;
+
+dense() { # NAME NET SEED WIDTH DECAY
+    "$sentei" recipes "$2" | sed "s/^seed: .*/seed: $3/; s/width: 16}/width: $4}/; s/^  decay: .*/  decay: $5/
+        s/samples: 60000, valid: 5000/samples: 12000, valid: 2000/; s/^  epochs: .*/  epochs: 12/" > "$out/$1.yaml"
+    "$sentei" train --recipe "$out/$1.yaml" --data "$data" --out "$out/$1" --resume 2> "$out/$1.err"
+}
+
+rounds() { # NAME DENSE SEED DECAY ORDER ROUNDS
+    "$sentei" recipes easier | sed "s/^seed: .*/seed: $3/; s/^    decay: .*/    decay: $4/; s/order: lowest /order: $5 /
+        s/    mode: fine-tune/    mode: fine-tune\n    layers: $6/; s/delta: 0.01 /delta: 1 /; s/merge: auto/merge: off/
+        s/samples: 60000 /samples: 12000 /; s/valid: 5000 /valid: 2000 /" > "$out/$1.yaml"
+    "$sentei" compress "$out/$2/model.onnx" --recipe "$out/$1.yaml" --data "$data" --out "$out/$1" --resume 2> "$out/$1.err"
+}
+
+for run in "${runs[@]}"; do
+    net=${run%:*}
+    seed=${run#*:}
+    case $net in
+        vgg-small) width=16 decay=2e-3 number=3 ;;
+        mobilenetv2-small) width=8 decay=1e-3 number=4 ;;
+        resnet18-small) width=4 decay=2e-3 number=6 ;;
+        *) echo "no such network here: $net" >&2; exit 2 ;;
+    esac
+    name=$net-$seed
+    for order in dense lowest highest $(seq -f random-%g "${DRAWS:-1}"); do
+        [ ! -d "$out/$name-$order" ] || continue
+        date -u +"%T $name $order"
+        case $order in
+            dense) dense "$name-dense" "$net" "$seed" "$width" "$decay" ;;
+            lowest) rounds "$name-lowest" "$name-dense" "$seed" "$decay" lowest "$number" ;;
+            highest) rounds "$name-highest" "$name-dense" "$seed" "$decay" highest 1 ;;
+            *) rounds "$name-$order" "$name-dense" "$seed${order#random-}" "$decay" random 1 ;;
         esac
-        name=$out/$net-$seed-$order
-        [ ! -d "$name" ] || continue
-        date -u +"%T $net seed $seed $order"
-        if [ "$order" = dense ]; then
-            "$sentei" recipes "$net" | sed "s/^seed: .*/seed: $seed/; s/width: 16}/width: $width}/
-                s/samples: 60000, valid: 5000/samples: 12000, valid: 2000/; s/^  epochs: .*/  epochs: 12/" > "$name.yaml"
-            "$sentei" train --recipe "$name.yaml" --data "$data" --out "$name" --resume 2> "$name.err"
-            continue
-        fi
-        "$sentei" recipes easier | sed "s/^seed: .*/seed: $seed/; s/delta: 0.01 /delta: 1/; s/order: lowest /order: $order/
-            s/samples: 60000 /samples: 12000/; s/valid: 5000 /valid: 2000/; s/merge: auto/merge: off/
-            s/    mode: fine-tune/    mode: fine-tune\n    layers: $rounds/" > "$name.yaml"
-        "$sentei" compress "$out/$net-$seed-dense/model.onnx" --recipe "$name.yaml" --data "$data" --out "$name" --resume \
-            2> "$name.err"
     done
 done
 date -u +%T

@@ -90,26 +90,28 @@ final class CompressCommand implements Callable<Integer> {
             return;
         }
         Report.Totals totals = report.totals();
-        terminal.out()
-                .printf(
+        // A step that makes a network shallower alone has no sites.
+        String zeros = report.sites().isEmpty()
+                ? ""
+                : String.format(
                         Locale.ROOT,
-                        "%s: %,d of %,d weights are zero (%.1f %%) in %d layers, %.1f s%n",
-                        folder,
+                        "%,d of %,d weights are zero (%.1f %%) in %d layers, ",
                         totals.zeros(),
                         totals.parameters(),
                         100 * totals.sparsity(),
-                        report.sites().size(),
-                        report.seconds());
+                        report.sites().size());
+        terminal.out().printf(Locale.ROOT, "%s: %s%.1f s%n", folder, zeros, report.seconds());
         Report.Depth depth = report.depth();
         if (depth != null) {
             terminal.out()
                     .printf(
                             Locale.ROOT,
                             "%d of %d activations are linear, %d merges; depth %d, was %d; a run takes %.3f ms, took %.3f ms%n",
-                            depth.activations().stream()
-                                    .filter(Report.Activation::linear)
-                                    .count(),
-                            depth.activations().size(),
+                            depth.madeLinear(),
+                            depth.madeLinear()
+                                    + depth.activations().stream()
+                                            .filter(activation -> !activation.linear())
+                                            .count(),
                             depth.merges().stream()
                                     .filter(Report.LayerMerge::made)
                                     .count(),

@@ -111,6 +111,7 @@ class DepthRunTest {
         assertThat(rectifiers(out.resolve("model.onnx"))).isEqualTo(5);
         assertThat(rectifiers(model)).isEqualTo(8);
         assertThat(report.quality()).contains(new Report.Measure("activations", 8, 5));
+        assertThat(report.depth().madeLinear()).isEqualTo(3);
         assertThat(out.resolve("rounds.svg")).content().startsWith("<svg");
     }
 
@@ -159,6 +160,7 @@ class DepthRunTest {
         int before = rounds.get(rounds.size() - 2).get("remaining").asInt();
         assertThat(rectifiers(out.resolve("model.onnx"))).isEqualTo(before);
         assertThat(report.quality()).contains(new Report.Measure("activations", 8, before));
+        assertThat(report.depth().madeLinear()).isEqualTo(8 - before);
     }
 
     @ParameterizedTest

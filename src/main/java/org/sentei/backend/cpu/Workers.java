@@ -12,6 +12,9 @@ import org.sentei.kernel.DeviceException;
  * nothing but the time.
  */
 final class Workers implements AutoCloseable {
+    /** Nanoseconds for which a thread looks before it sleeps. */
+    private static final long WATCH = 100_000;
+
     private final int threads;
     private final ExecutorService pool;
 
@@ -29,7 +32,7 @@ final class Workers implements AutoCloseable {
                 Math.max(1, threads - 1),
                 0,
                 TimeUnit.SECONDS,
-                new LinkedBlockingQueue<>(),
+                new WatchedQueue(),
                 Thread.ofPlatform().daemon().name("sentei-cpu-", 1).factory());
         try {
             started.prestartAllCoreThreads();
@@ -78,6 +81,27 @@ final class Workers implements AutoCloseable {
         pool.close();
     }
 
+    /**
+     * A queue whose readers look for a while before they sleep: ops follow each other closely, and to wake a thread takes as long
+     * as a small op does.
+     */
+    private static final class WatchedQueue extends LinkedBlockingQueue<Runnable> {
+        private static final long serialVersionUID = 1L;
+
+        @Override
+        public Runnable take() throws InterruptedException {
+            long begin = System.nanoTime();
+            do {
+                Runnable job = poll();
+                if (job != null) {
+                    return job;
+                }
+                Thread.onSpinWait();
+            } while (System.nanoTime() - begin < WATCH);
+            return super.take();
+        }
+    }
+
     /** Carries what a tile threw to the thread that ran the job. */
     static final class TileException extends Exception {
         private static final long serialVersionUID = 1L;
@@ -93,7 +117,7 @@ final class Workers implements AutoCloseable {
         private final AtomicLong next = new AtomicLong();
         private long failed = Long.MAX_VALUE;
         private Throwable failure;
-        private int helping;
+        private volatile int helping;
         private boolean over;
 
         Job(long tiles, Tile tile) {
@@ -117,8 +141,18 @@ final class Workers implements AutoCloseable {
         }
 
         /** The threads write to the caller's memory: an interrupt must not make it return before they are done. */
-        synchronized void awaitHelpers() {
-            over = true;
+        void awaitHelpers() {
+            synchronized (this) {
+                over = true;
+            }
+            long begin = System.nanoTime();
+            while (helping > 0 && System.nanoTime() - begin < WATCH) {
+                Thread.onSpinWait();
+            }
+            sleepUntilAlone();
+        }
+
+        private synchronized void sleepUntilAlone() {
             boolean interrupted = false;
             while (helping > 0) {
                 try {

@@ -286,6 +286,15 @@ public record Report(
             merges = List.copyOf(merges);
             finite("depth", "linear_seconds", linearSeconds);
         }
+
+        /** Activations that became linear, at once or in rounds. */
+        public long madeLinear() {
+            return activations.stream().filter(Activation::linear).count()
+                    + rounds.stream()
+                            .filter(Round::kept)
+                            .mapToLong(round -> round.linearised().size())
+                            .sum();
+        }
     }
 
     /**
