@@ -3,6 +3,7 @@ package org.sentei.model.graph;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -12,6 +13,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.CombineInt8;
 import org.sentei.kernel.Conv2dInt8;
@@ -24,16 +27,18 @@ import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
 import org.sentei.kernel.Window;
 import org.sentei.model.ModelException;
+import org.sentei.model.graph.IntegerImage.Order;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Floats;
 import org.sentei.tensor.Shape;
 import org.sentei.tensor.Tensor;
 
 /**
- * Runs a graph of quantized layers, as QDQ or with QLinearConv, on a backend: convolutions with what clamps them, sums, products,
- * maxima and functions of one number between integers are ops on integers, which all backends compute to the same bits. What
- * is left runs in float elsewhere, part by part; values between are exact either way. Images are NHWC on the device and NCHW
- * outside.
+ * Runs a graph of quantized layers, as QDQ or with QLinearConv, on a backend: convolutions and products with constant matrices,
+ * with what clamps them, sums, products, maxima and means of windows, values side by side along the channels and functions of
+ * one number between integers are ops on integers, which all backends compute to the same bits. What is left, a product whose
+ * result nothing rounds too, runs in float elsewhere, part by part; values between are exact either way. Images are NHWC on the
+ * device and NCHW outside.
  */
 public final class IntegerExecutor implements AutoCloseable {
     /** Runs parts of the graph in float. */
@@ -63,18 +68,20 @@ public final class IntegerExecutor implements AutoCloseable {
     private final Set<String> done = new HashSet<>();
     /** Of values between float parts. */
     private final Map<String, DType> types = new HashMap<>();
+    /** Values that products with matrices read. */
+    private final Set<String> asRows = new HashSet<>();
 
     /** How an integer value stands for real ones. */
     private record Rounding(float scale, int zero, DType dtype) {}
-
-    /** A value on the device: {@code rows} of all images' pixels, {@code cols} channels, and its shape outside. */
-    private record Image(View view, Shape shape) {}
 
     private sealed interface Step {}
 
     private record Rounded(String real, String integer) implements Step {}
 
-    private record Convolved(Layer layer, String x, String y, Filters filters, Levels levels) implements Step {}
+    private record Convolved(Layer layer, String x, String y, Filters filters, Levels levels, List<Long> kernel)
+            implements Step {}
+
+    private record Multiplied(Layer layer, String x, String y, Filters filters, Levels levels) implements Step {}
 
     private record Filters(View weights, View bias, View scale, Int8Filters.Layout layout) {}
 
@@ -82,7 +89,16 @@ public final class IntegerExecutor implements AutoCloseable {
 
     private record Pooled(Layer layer, String x, String y) implements Step {}
 
+    private record Averaged(Layer layer, String x, String y, boolean global) implements Step {}
+
+    /** A value of several side by side, and what its integers become. */
+    private record Beside(String x, View table) {}
+
+    private record Joined(Layer layer, List<Beside> parts, String y) implements Step {}
+
     private record Looked(String x, String y, View table) implements Step {}
+
+    private record Moved(Layer layer, String x, String y) implements Step {}
 
     private record InFloat(Part part, LayerGraph graph) implements Step {}
 
@@ -184,109 +200,275 @@ public final class IntegerExecutor implements AutoCloseable {
 
     private Optional<Step> integer(Layer layer) {
         if (layer.is("QLinearConv")) {
-            return Optional.of(convolution(
-                    layer, layer.input(0), layer.output(), null, layer.input(3), layer.input(4), layer.input(8)));
+            return Optional.of(whole(layer));
         }
+        boolean weighted = layer.is("Conv") || layer.is("Gemm") || layer.is("MatMul");
         Optional<String> first = integers(layer.input(0));
-        Optional<End> end = first.flatMap(_ -> end(layer, layer.is("Conv")));
+        Optional<End> end = first.flatMap(_ -> end(layer, weighted));
         if (end.isEmpty()) {
             return Optional.empty();
         }
-        Optional<String> second = integers(layer.input(1));
-        Optional<Step> step = switch (Operation.of(graph, layer)) {
-            case Operation.Arithmetic(Operation.Arithmetic.Kind kind)
-            when second.isPresent()
-                    && (kind == Operation.Arithmetic.Kind.ADD || kind == Operation.Arithmetic.Kind.MUL) ->
-                Optional.of(new Combined(
-                        layer, first.get(), second.get(), end.get().y(), kind == Operation.Arithmetic.Kind.ADD));
-            case Operation.Pooling(boolean maximum, boolean global)
-            when maximum
-                    && !global
-                    && layer.whole("ceil_mode", 0) == 0
-                    && roundings.get(first.get()).equals(roundings.get(end.get().y())) ->
-                Optional.of(new Pooled(layer, first.get(), end.get().y()));
-            case Operation.Activation activation ->
-                Optional.of(new Looked(
-                        first.get(),
-                        end.get().y(),
-                        table(activation, first.get(), end.get().y())));
-            default -> layer.is("Conv") ? dequantized(layer, first.get(), end.get()) : Optional.empty();
-        };
+        Optional<Step> step = weighted
+                ? multiplication(layer, first.get(), end.get())
+                : withoutWeights(layer, first.get(), end.get().y());
         step.ifPresent(_ -> end.get().along().forEach(taken -> done.add(taken.name())));
         return step;
     }
 
-    private Optional<Step> dequantized(Layer layer, String x, End end) {
-        Optional<Layer> weight = graph.producer(layer.input(1)).filter(this::isOfConstants);
-        Optional<Layer> bias = graph.producer(layer.input(2)).filter(this::isOfConstants);
-        boolean images = weight.isPresent()
-                && graph.constants().get(weight.get().input(0)).shape().rank() == 4;
-        if (!images || (bias.isEmpty() && !layer.input(2).isEmpty())) {
-            return Optional.empty();
-        }
-        return Optional.of(convolution(
-                layer,
-                x,
-                end.y(),
-                end.clamp(),
-                weight.get().input(0),
-                weight.get().input(1),
-                bias.map(found -> found.input(0)).orElse("")));
+    private Optional<Step> withoutWeights(Layer layer, String x, String y) {
+        boolean isSame = roundings.get(x).equals(roundings.get(y));
+        return switch (Operation.of(graph, layer)) {
+            case Operation.Arithmetic(Operation.Arithmetic.Kind kind)
+            when kind == Operation.Arithmetic.Kind.ADD || kind == Operation.Arithmetic.Kind.MUL ->
+                integers(layer.input(1))
+                        .map(other -> new Combined(layer, x, other, y, kind == Operation.Arithmetic.Kind.ADD));
+            case Operation.Pooling(boolean maximum, boolean global)
+            when maximum && !global && isSame && isOfImages(layer) -> Optional.of(new Pooled(layer, x, y));
+            case Operation.Pooling(boolean maximum, boolean global)
+            when !maximum && (global || (isOfImages(layer) && hasOneDivisor(layer))) ->
+                Optional.of(new Averaged(layer, x, y, global));
+            case Operation.Concatenation _ when layer.whole("axis", 0) == 1 -> joined(layer, y);
+            case Operation.Activation activation -> Optional.of(new Looked(x, y, table(activation::apply, x, y)));
+            case Operation.Rearrangement _
+            when isSame && (layer.is("Flatten") || reshape(layer).isPresent()) -> Optional.of(new Moved(layer, x, y));
+            default -> Optional.empty();
+        };
     }
 
-    private Step convolution(
-            Layer layer, String x, String y, Operation.Activation clamp, String weight, String scale, String bias) {
-        Tensor tensor = graph.constants().get(weight);
-        int filters = Math.toIntExact(tensor.shape().dimension(0));
-        int groups = Math.toIntExact(layer.whole("group", 1));
-        int channels = Math.toIntExact(tensor.shape().dimension(1) * groups);
-        int taps = Math.toIntExact(
-                tensor.shape().elements() / filters / tensor.shape().dimension(1));
-        float[] given = Floats.toArray(graph.constants().get(scale));
-        float[] scales = new float[filters];
-        for (int filter = 0; filter < filters; filter++) {
-            scales[filter] = given[given.length == 1 ? 0 : filter];
+    /** Whether a pool goes over rows and columns, and over whole windows alone. */
+    private static boolean isOfImages(Layer layer) {
+        return layer.wholes("kernel_shape").size() == 2 && layer.whole("ceil_mode", 0) == 0;
+    }
+
+    /** Whether a mean divides by the size of its window everywhere: it counts the padding, or there is none. */
+    private static boolean hasOneDivisor(Layer layer) {
+        return layer.whole("count_include_pad", 0) != 0
+                || (!layer.text("auto_pad", "NOTSET").startsWith("SAME")
+                        && layer.wholes("pads").stream().allMatch(pad -> pad == 0));
+    }
+
+    private Optional<Step> joined(Layer layer, String y) {
+        List<Beside> parts = new ArrayList<>();
+        for (String input : layer.inputs()) {
+            Optional<String> x = integers(input);
+            if (x.isEmpty()) {
+                return Optional.empty();
+            }
+            parts.add(new Beside(x.get(), table(real -> real, x.get(), y)));
         }
-        int[] biases =
-                bias.isEmpty() ? null : graph.constants().get(bias).data().toArray(ValueLayout.JAVA_INT_UNALIGNED);
+        return Optional.of(new Joined(layer, List.copyOf(parts), y));
+    }
+
+    /** The constant shape that a Reshape gives. */
+    private Optional<List<Long>> reshape(Layer layer) {
+        return Optional.ofNullable(graph.constants().get(layer.input(1)))
+                .filter(shape -> layer.is("Reshape") && shape.dtype() == DType.I64)
+                .map(shape -> Arrays.stream(shape.data().toArray(ValueLayout.JAVA_LONG_UNALIGNED))
+                        .boxed()
+                        .toList());
+    }
+
+    // ---- weights
+
+    /** A QLinearConv. */
+    private Step whole(Layer layer) {
+        Tensor weight = graph.constants().get(layer.input(3));
+        Tensor scale = graph.constants().get(layer.input(4));
+        Optional<float[]> scales =
+                weight == null || scale == null || weight.shape().rank() != 4
+                        ? Optional.empty()
+                        : perOutput(scale, weight.shape().dimension(0), true);
+        if (scales.isEmpty() || weight.dtype() != DType.I8 || !areZeros(layer.input(5))) {
+            throw new ModelException(
+                    graph.name() + ": layer " + layer.name() + " has no constant weights of images in I8"
+                            + " with zero points 0 and a scale, or one an output; quantize the model with symmetric weights");
+        }
+        int[] bias = layer.input(8).isEmpty() ? null : numbers(layer.input(8));
+        return convolution(layer, layer.input(0), new End(layer.output(), null, List.of()), weight, scales.get(), bias);
+    }
+
+    /** A convolution, or a product with a matrix, between integers; in float where its weights are none of ours. */
+    private Optional<Step> multiplication(Layer layer, String x, End end) {
+        Optional<Layer> found = symmetric(layer.input(1), DType.I8);
+        if (found.isEmpty()) {
+            return Optional.empty();
+        }
+        Tensor weight = graph.constants().get(found.get().input(0));
+        boolean image = layer.is("Conv");
+        boolean fits = weight.shape().rank() == (image ? 4 : 2)
+                && weight.shape().elements() > 0
+                && layer.whole("transA", 0) == 0
+                && layer.number("alpha", 1) == 1
+                && layer.number("beta", 1) == 1;
+        if (!fits) {
+            return Optional.empty();
+        }
+        int axis = image || layer.whole("transB", 0) != 0 ? 0 : 1;
+        long outputs = weight.shape().dimension(axis);
+        Optional<float[]> scales = perOutput(
+                graph.constants().get(found.get().input(1)),
+                outputs,
+                Math.floorMod(found.get().whole("axis", 1), weight.shape().rank()) == axis);
+        Optional<Layer> bias = symmetric(layer.input(2), DType.I32)
+                .filter(numbers -> scales.isPresent() && isBias(numbers, roundings.get(x), scales.get()));
+        if (scales.isEmpty() || (bias.isEmpty() && !layer.input(2).isEmpty())) {
+            return Optional.empty();
+        }
+        int[] biases = bias.map(numbers -> numbers(numbers.input(0))).orElse(null);
+        return Optional.of(
+                image
+                        ? convolution(layer, x, end, weight, scales.get(), biases)
+                        : product(layer, x, end, weight, axis, scales.get(), biases));
+    }
+
+    /** The DequantizeLinear behind constants of a type whose zero points are 0. */
+    private Optional<Layer> symmetric(String real, DType dtype) {
+        return graph.producer(real)
+                .filter(this::isOfConstants)
+                .filter(layer -> graph.constants().get(layer.input(0)).dtype() == dtype
+                        && graph.weight(layer.input(1)).isPresent()
+                        && areZeros(layer.input(2)));
+    }
+
+    private boolean areZeros(String zeros) {
+        if (zeros.isEmpty()) {
+            return true;
+        }
+        Tensor tensor = graph.constants().get(zeros);
+        if (tensor == null) {
+            return false;
+        }
+        MemorySegment data = tensor.data();
+        return data.mismatch(MemorySegment.ofArray(new byte[Math.toIntExact(data.byteSize())])) == -1;
+    }
+
+    /** One scale an output; empty where there are as many for something else. */
+    private static Optional<float[]> perOutput(Tensor scale, long outputs, boolean alongOutputs) {
+        float[] given = Floats.toArray(scale);
+        if (given.length != 1 && !(alongOutputs && given.length == outputs)) {
+            return Optional.empty();
+        }
+        float[] scales = new float[Math.toIntExact(outputs)];
+        for (int output = 0; output < scales.length; output++) {
+            scales[output] = given[given.length == 1 ? 0 : output];
+        }
+        return Optional.of(scales);
+    }
+
+    private int[] numbers(String constant) {
+        return graph.constants().get(constant).data().toArray(ValueLayout.JAVA_INT_UNALIGNED);
+    }
+
+    /** Whether integers are one an output, in units of what sums of products count in. */
+    private boolean isBias(Layer numbers, Rounding from, float[] scales) {
+        Shape shape = graph.constants().get(numbers.input(0)).shape();
+        boolean along = shape.rank() > 0
+                && shape.dimension(shape.rank() - 1) == scales.length
+                && shape.elements() == scales.length;
+        Optional<float[]> units = perOutput(graph.constants().get(numbers.input(1)), scales.length, along);
+        if (!along || units.isEmpty()) {
+            return false;
+        }
+        for (int output = 0; output < scales.length; output++) {
+            if (!(units.get()[output] == from.scale() * scales[output])) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    private Step convolution(Layer layer, String x, End end, Tensor weight, float[] scales, int[] bias) {
+        Shape shape = weight.shape();
+        int groups = Math.toIntExact(layer.whole("group", 1));
+        Filters filters = filters(
+                layer,
+                () -> {
+                    Int8Filters.Layout layout = new Int8Filters.Layout(
+                            scales.length,
+                            Math.toIntExact(shape.dimension(1) * groups),
+                            groups,
+                            Math.toIntExact(shape.dimension(2) * shape.dimension(3)));
+                    return Int8Filters.pack(
+                            layout, weight.data().toArray(ValueLayout.JAVA_BYTE), scales, bias, scales(x, end.y()));
+                },
+                weights);
+        List<Long> kernel = List.of(shape.dimension(2), shape.dimension(3));
+        return new Convolved(layer, x, end.y(), filters, levels(end), kernel);
+    }
+
+    /** A product with a matrix is a convolution of 1 x 1 over an image whose pixels are the rows. */
+    private Step product(Layer layer, String x, End end, Tensor weight, int axis, float[] scales, int[] bias) {
+        int inputs = Math.toIntExact(weight.shape().dimension(1 - axis));
+        byte[] numbers = weight.data().toArray(ValueLayout.JAVA_BYTE);
+        byte[] byOutput = new byte[numbers.length];
+        for (int i = 0; i < numbers.length; i++) {
+            byOutput[axis == 0 ? i : i % scales.length * inputs + i / scales.length] = numbers[i];
+        }
+        Filters filters = filters(
+                layer,
+                () -> Int8Filters.pack(
+                        new Int8Filters.Layout(scales.length, inputs, 1, 1),
+                        byOutput,
+                        scales,
+                        bias,
+                        scales(x, end.y())),
+                weights);
+        asRows.add(x);
+        return new Multiplied(layer, x, end.y(), filters, levels(end));
+    }
+
+    private Int8Filters.Scales scales(String x, String y) {
         Rounding from = roundings.get(x);
-        Rounding to = roundings.get(y);
+        return new Int8Filters.Scales(
+                from.scale(),
+                from.zero(),
+                Levels.lowest(from.dtype()),
+                roundings.get(y).scale());
+    }
+
+    /** Packs filters and brings them to the device, for as long as the scope. */
+    private Filters filters(Layer layer, Supplier<Int8Filters> pack, Scope scope) {
         Int8Filters packed;
         try {
-            packed = Int8Filters.pack(
-                    new Int8Filters.Layout(filters, channels, groups, taps),
-                    tensor.data().toArray(ValueLayout.JAVA_BYTE),
-                    scales,
-                    biases,
-                    new Int8Filters.Scales(from.scale(), from.zero(), Levels.lowest(from.dtype()), to.scale()));
+            packed = pack.get();
         } catch (IllegalArgumentException e) {
             throw new ModelException(
                     graph.name() + ": layer " + layer.name() + ": " + e.getMessage() + "; leave it in float (ignore)",
                     e);
         }
-        View matrix =
-                weights.matrix(DType.I8, packed.layout().rows(), packed.layout().cols());
-        View shift = weights.matrix(DType.I32, 1, filters);
-        View factor = weights.matrix(1, filters);
+        Int8Filters.Layout layout = packed.layout();
+        View matrix = scope.matrix(DType.I8, layout.rows(), layout.cols());
+        View shift = scope.matrix(DType.I32, 1, layout.filters());
+        View factor = scope.matrix(1, layout.filters());
         backend.copyIn(packed.weights(), matrix);
         backend.copyIn(packed.bias(), shift);
         backend.copyIn(packed.scale(), factor);
-        Levels all = Levels.of(to.dtype(), to.zero());
-        int high = clamp == null || clamp.high() == Float.POSITIVE_INFINITY
-                ? all.high()
-                : (int) Math.min(all.high(), Math.rint(clamp.high() / to.scale()) + to.zero());
-        Levels levels = new Levels(to.zero(), clamp == null ? all.low() : to.zero(), high);
-        return new Convolved(layer, x, y, new Filters(matrix, shift, factor, packed.layout()), levels);
+        return new Filters(matrix, shift, factor, layout);
     }
 
-    private View table(Operation.Activation activation, String x, String y) {
+    /** What a clamp leaves of an output's integers. */
+    private Levels levels(End end) {
+        Rounding to = roundings.get(end.y());
+        Levels all = Levels.of(to.dtype(), to.zero());
+        Operation.Activation clamp = end.clamp();
+        if (clamp == null) {
+            return all;
+        }
+        int high = clamp.high() == Float.POSITIVE_INFINITY
+                ? all.high()
+                : (int) Math.min(all.high(), Math.rint(clamp.high() / to.scale()) + to.zero());
+        return new Levels(to.zero(), to.zero(), high);
+    }
+
+    /** What a function makes of every integer of x, as integers of y. */
+    private View table(UnaryOperator<Float> function, String x, String y) {
         Rounding from = roundings.get(x);
         Rounding to = roundings.get(y);
         Levels levels = Levels.of(to.dtype(), to.zero());
         byte[] entries = new byte[Lookup.ENTRIES];
         for (int i = 0; i < entries.length; i++) {
             float real = from.scale() * (i + Levels.lowest(from.dtype()) - from.zero());
-            entries[i] = (byte) levels.quantize(activation.apply(real) / to.scale());
+            entries[i] = (byte) levels.quantize(function.apply(real) / to.scale());
         }
         View table = weights.matrix(to.dtype(), 1, Lookup.ENTRIES);
         backend.copyIn(MemorySegment.ofArray(entries), table);
@@ -354,32 +536,34 @@ public final class IntegerExecutor implements AutoCloseable {
     public Map<String, Tensor> run(List<Tensor> inputs, Collection<String> wanted) {
         Map<String, Tensor> reals = new HashMap<>();
         inputs.forEach(input -> reals.put(input.name(), input));
-        Map<String, Image> images = new HashMap<>();
+        Map<String, IntegerImage> images = new HashMap<>();
         try (Scope scope = new Scope(backend)) {
             for (Step step : steps) {
                 switch (step) {
                     case Rounded(String real, String integer) ->
-                        images.put(integer, upload(real(real, reals, images), roundings.get(integer), scope));
+                        images.put(integer, upload(real(real, reals, images), integer, scope));
                     case Convolved convolved -> convolve(convolved, images, scope);
+                    case Multiplied multiplied -> multiply(multiplied, images, scope);
                     case Combined combined -> combine(combined, images, scope);
                     case Pooled(Layer layer, String x, String y) -> {
-                        Image from = images.get(x);
+                        IntegerImage from = images.get(x).in(Order.CHANNELS, scope);
                         Window window = window(layer, from.shape(), layer.wholes("kernel_shape"));
-                        Image to = image(
-                                from.shape().dimension(0),
-                                from.view().cols(),
-                                window,
-                                from.view().dtype(),
-                                scope);
+                        IntegerImage to = image(from, from.view().cols(), window, y, scope);
                         run(layer, () -> new MaxPoolInt8(from.view(), to.view(), window));
                         images.put(y, to);
                     }
+                    case Averaged averaged -> average(averaged, images, scope);
+                    case Joined joined -> join(joined, images, scope);
                     case Looked(String x, String y, View table) -> {
-                        Image from = images.get(x);
-                        View to = scope.matrix(
-                                table.dtype(), from.view().rows(), from.view().cols());
-                        backend.run(new Lookup(from.view(), table, to));
-                        images.put(y, new Image(to, from.shape()));
+                        IntegerImage from = images.get(x);
+                        IntegerImage to = IntegerImage.empty(table.dtype(), from.shape(), from.order(), scope);
+                        backend.run(new Lookup(from.view(), table, to.view()));
+                        images.put(y, to);
+                    }
+                    case Moved(Layer layer, String x, String y) -> {
+                        IntegerImage from = images.get(x);
+                        Order order = asRows.contains(y) ? Order.LAST : Order.CHANNELS;
+                        images.put(y, from.as(moved(layer, from.shape()), order, scope));
                     }
                     case InFloat(Part part, LayerGraph of) -> {
                         List<Tensor> fed = of.inputs().stream()
@@ -395,7 +579,9 @@ public final class IntegerExecutor implements AutoCloseable {
             for (String value : wanted) {
                 results.put(
                         value,
-                        images.containsKey(value) ? download(value, images.get(value)) : real(value, reals, images));
+                        images.containsKey(value)
+                                ? images.get(value).download(value, backend)
+                                : real(value, reals, images));
             }
             return results;
         }
@@ -417,59 +603,202 @@ public final class IntegerExecutor implements AutoCloseable {
         backend.run(op);
     }
 
-    private void convolve(Convolved step, Map<String, Image> images, Scope scope) {
-        Image from = images.get(step.x());
-        List<Long> kernel = step.layer().wholes("kernel_shape");
-        Window window = window(step.layer(), from.shape(), kernel.isEmpty() ? kernelOf(step) : kernel);
-        Image to = image(
-                from.shape().dimension(0),
-                step.filters().layout().filters(),
-                window,
-                roundings.get(step.y()).dtype(),
-                scope);
-        run(
-                step.layer(),
-                () -> new Conv2dInt8(
-                        from.view(),
-                        roundings.get(step.x()).zero(),
-                        step.filters().weights(),
-                        step.filters().bias(),
-                        step.filters().scale(),
-                        null,
-                        to.view(),
-                        step.levels(),
-                        window,
-                        step.filters().layout().groups()));
+    private void convolve(Convolved step, Map<String, IntegerImage> images, Scope scope) {
+        IntegerImage from = images.get(step.x()).in(Order.CHANNELS, scope);
+        Window window = window(step.layer(), from.shape(), step.kernel());
+        IntegerImage to = image(from, step.filters().layout().filters(), window, step.y(), scope);
+        convolve(step.layer(), from, roundings.get(step.x()), step.filters(), to, step.levels(), window);
         images.put(step.y(), to);
     }
 
-    private List<Long> kernelOf(Convolved step) {
-        String weight = step.layer().is("QLinearConv")
-                ? step.layer().input(3)
-                : graph.producer(step.layer().input(1)).orElseThrow().input(0);
-        Shape shape = graph.constants().get(weight).shape();
-        return List.of(shape.dimension(2), shape.dimension(3));
+    private void convolve(
+            Layer layer,
+            IntegerImage from,
+            Rounding rounding,
+            Filters filters,
+            IntegerImage to,
+            Levels levels,
+            Window window) {
+        run(
+                layer,
+                () -> new Conv2dInt8(
+                        from.view(),
+                        rounding.zero(),
+                        filters.weights(),
+                        filters.bias(),
+                        filters.scale(),
+                        null,
+                        to.view(),
+                        levels,
+                        window,
+                        filters.layout().groups()));
     }
 
-    private void combine(Combined step, Map<String, Image> images, Scope scope) {
-        boolean swapped =
-                images.get(step.a()).view().rows() < images.get(step.b()).view().rows();
+    private void multiply(Multiplied step, Map<String, IntegerImage> images, Scope scope) {
+        IntegerImage from = images.get(step.x()).in(Order.LAST, scope);
+        Int8Filters.Layout layout = step.filters().layout();
+        long[] shape = from.shape().toArray();
+        if (shape.length == 0 || from.view().cols() != layout.channels()) {
+            throw new ModelException(graph.name() + ": layer " + step.layer().name() + " reads " + from.shape()
+                    + ", but multiplies rows of " + layout.channels() + "; check the input's shape");
+        }
+        shape[shape.length - 1] = layout.filters();
+        IntegerImage to = IntegerImage.empty(roundings.get(step.y()).dtype(), Shape.of(shape), Order.LAST, scope);
+        if (from.view().rows() > 0) {
+            Window window = new Window(1, Math.toIntExact(from.view().rows()), 1, 1, 1, 1, 1, 1, 0, 0, 0, 0);
+            convolve(step.layer(), from, roundings.get(step.x()), step.filters(), to, step.levels(), window);
+        }
+        images.put(step.y(), to);
+    }
+
+    /**
+     * A mean is a convolution of every channel with weights of 1, and its scale that of the input over that of the output times
+     * the size of the window, as in ONNX Runtime's QLinearGlobalAveragePool.
+     */
+    private void average(Averaged step, Map<String, IntegerImage> images, Scope scope) {
+        IntegerImage from = images.get(step.x()).in(Order.CHANNELS, scope);
+        Shape shape = from.shape();
+        int channels = Math.toIntExact(from.view().cols());
+        if (shape.elements() == 0 || shape.rank() < 3 || (step.layer().is("ReduceMean") && shape.rank() != 4)) {
+            throw new ModelException(graph.name() + ": layer " + step.layer().name() + " takes the mean of " + shape
+                    + ", which are no images; check the input's shape");
+        }
+        int pixels = Math.toIntExact(from.view().rows() / shape.dimension(0));
+        Window window = step.global()
+                ? new Window(1, pixels, 1, pixels, 1, 1, 1, 1, 0, 0, 0, 0)
+                : window(step.layer(), shape, step.layer().wholes("kernel_shape"));
+        Rounding rounding = roundings.get(step.x());
+        Rounding to = roundings.get(step.y());
+        Filters filters = filters(
+                step.layer(),
+                () -> {
+                    byte[] ones = new byte[Math.multiplyExact(channels, window.taps())];
+                    float[] scales = new float[channels];
+                    Arrays.fill(ones, (byte) 1);
+                    Arrays.fill(scales, rounding.scale() / (to.scale() * window.taps()));
+                    return Int8Filters.pack(
+                            new Int8Filters.Layout(channels, channels, channels, window.taps()),
+                            ones,
+                            scales,
+                            null,
+                            new Int8Filters.Scales(1, rounding.zero(), Levels.lowest(rounding.dtype()), 1));
+                },
+                scope);
+        long[] one = shape.toArray();
+        Arrays.fill(one, 2, one.length, 1);
+        IntegerImage made = step.global()
+                ? IntegerImage.empty(to.dtype(), Shape.of(one), Order.CHANNELS, scope)
+                : image(from, channels, window, step.y(), scope);
+        convolve(step.layer(), from, rounding, filters, made, Levels.of(to.dtype(), to.zero()), window);
+        images.put(step.y(), made);
+    }
+
+    private void join(Joined step, Map<String, IntegerImage> images, Scope scope) {
+        List<IntegerImage> parts = step.parts().stream()
+                .map(part -> images.get(part.x()).in(Order.CHANNELS, scope))
+                .toList();
+        long[] shape = parts.getFirst().shape().toArray();
+        long channels = 0;
+        for (IntegerImage part : parts) {
+            long[] other = part.shape().toArray();
+            if (other.length > 1 && other.length == shape.length) {
+                shape[1] = other[1];
+            }
+            if (other.length < 2 || !Arrays.equals(other, shape)) {
+                throw new ModelException(
+                        graph.name() + ": layer " + step.layer().name() + " puts " + part.shape() + " beside "
+                                + parts.getFirst().shape() + "; check the input's shape");
+            }
+            channels += other[1];
+        }
+        shape[1] = channels;
+        IntegerImage to = IntegerImage.empty(roundings.get(step.y()).dtype(), Shape.of(shape), Order.CHANNELS, scope);
+        long at = 0;
+        for (int i = 0; i < parts.size(); i++) {
+            View x = parts.get(i).view();
+            backend.run(new Lookup(x, step.parts().get(i).table(), to.view().cols(at, at + x.cols())));
+            at += x.cols();
+        }
+        images.put(step.y(), to);
+    }
+
+    /** What a Flatten or a Reshape makes of a shape. */
+    private Shape moved(Layer layer, Shape shape) {
+        if (layer.is("Flatten")) {
+            long axis = layer.whole("axis", 1);
+            long first = 1;
+            for (int i = 0; i < (axis < 0 ? axis + shape.rank() : axis); i++) {
+                first *= shape.dimension(i);
+            }
+            return Shape.of(first, first == 0 ? 0 : shape.elements() / first);
+        }
+        long[] wanted =
+                reshape(layer).orElseThrow().stream().mapToLong(Long::longValue).toArray();
+        long known = 1;
+        int open = -1;
+        for (int i = 0; i < wanted.length; i++) {
+            if (wanted[i] == 0 && layer.whole("allowzero", 0) == 0 && i < shape.rank()) {
+                wanted[i] = shape.dimension(i);
+            }
+            if (wanted[i] == -1) {
+                open = i;
+            } else {
+                known *= wanted[i];
+            }
+        }
+        if (open >= 0) {
+            wanted[open] = known == 0 ? 0 : shape.elements() / known;
+            known *= wanted[open];
+        }
+        if (known != shape.elements()) {
+            throw new ModelException(graph.name() + ": layer " + layer.name() + " cannot make "
+                    + Arrays.toString(wanted) + " of " + shape + "; check the input's shape");
+        }
+        return Shape.of(wanted);
+    }
+
+    private void combine(Combined step, Map<String, IntegerImage> images, Scope scope) {
+        boolean swapped = images.get(step.a()).shape().elements()
+                < images.get(step.b()).shape().elements();
         String first = swapped ? step.b() : step.a();
         String second = swapped ? step.a() : step.b();
-        Image a = images.get(first);
-        Image b = images.get(second);
+        boolean same = images.get(first).shape().equals(images.get(second).shape());
+        IntegerImage a = same ? images.get(first) : images.get(first).in(Order.CHANNELS, scope);
+        IntegerImage b = images.get(second).in(a.order(), scope);
+        if (!same && !isAChannel(b.shape(), a.shape())) {
+            throw new ModelException(graph.name() + ": layer " + step.layer().name() + " combines " + a.shape()
+                    + " and " + b.shape() + ", but integers go with as many, or with one a channel; leave it in float");
+        }
         Rounding from = roundings.get(first);
         Rounding other = roundings.get(second);
         Rounding to = roundings.get(step.y());
-        View y = scope.matrix(to.dtype(), a.view().rows(), a.view().cols());
+        IntegerImage y = IntegerImage.empty(to.dtype(), a.shape(), a.order(), scope);
         CombineInt8.Rule rule = step.sum()
                 ? new CombineInt8.Rule.Sum(from.scale() / to.scale(), other.scale() / to.scale())
                 : new CombineInt8.Rule.Product(from.scale() * other.scale() / to.scale());
         run(
                 step.layer(),
                 () -> new CombineInt8(
-                        a.view(), from.zero(), b.view(), other.zero(), y, Levels.of(to.dtype(), to.zero()), rule));
-        images.put(step.y(), new Image(y, a.shape()));
+                        a.view(),
+                        from.zero(),
+                        b.view(),
+                        other.zero(),
+                        y.view(),
+                        Levels.of(to.dtype(), to.zero()),
+                        rule));
+        images.put(step.y(), y);
+    }
+
+    /** Whether values are one a channel of every image, or of all of them. */
+    private static boolean isAChannel(Shape factors, Shape images) {
+        boolean fits = factors.rank() == images.rank()
+                && factors.rank() > 1
+                && factors.dimension(1) == images.dimension(1)
+                && (factors.dimension(0) == 1 || factors.dimension(0) == images.dimension(0));
+        for (int axis = 2; fits && axis < factors.rank(); axis++) {
+            fits = factors.dimension(axis) == 1;
+        }
+        return fits;
     }
 
     private Window window(Layer layer, Shape shape, List<Long> kernel) {
@@ -510,41 +839,27 @@ public final class IntegerExecutor implements AutoCloseable {
                 pads[3]);
     }
 
-    private static Image image(long count, long channels, Window window, DType dtype, Scope scope) {
-        return new Image(
-                scope.matrix(dtype, count * window.outputPixels(), channels),
-                Shape.of(count, channels, window.outputHeight(), window.outputWidth()));
+    private IntegerImage image(IntegerImage from, long channels, Window window, String y, Scope scope) {
+        return IntegerImage.empty(
+                roundings.get(y).dtype(),
+                Shape.of(from.shape().dimension(0), channels, window.outputHeight(), window.outputWidth()),
+                Order.CHANNELS,
+                scope);
     }
 
-    /** Channels and pixels of a value: axis 1, and all axes behind it. */
-    private static long[] extent(Shape shape) {
-        long channels = shape.rank() > 1 ? shape.dimension(1) : 1;
-        long count = shape.rank() > 0 ? shape.dimension(0) : 1;
-        return new long[] {count, channels, count * channels == 0 ? 0 : shape.elements() / count / channels};
-    }
-
-    private Image upload(Tensor real, Rounding rounding, Scope scope) {
+    private IntegerImage upload(Tensor real, String integer, Scope scope) {
+        Rounding rounding = roundings.get(integer);
         float[] values = Floats.toArray(real);
-        long[] extent = extent(real.shape());
         Levels levels = Levels.of(rounding.dtype(), rounding.zero());
         byte[] bytes = new byte[values.length];
         for (int i = 0; i < values.length; i++) {
-            bytes[position(i, extent)] = (byte) levels.quantize(values[i] / rounding.scale());
+            bytes[i] = (byte) levels.quantize(values[i] / rounding.scale());
         }
-        View view = scope.matrix(rounding.dtype(), extent[0] * extent[2], extent[1]);
-        backend.copyIn(MemorySegment.ofArray(bytes), view);
-        return new Image(view, real.shape());
+        Order order = asRows.contains(integer) ? Order.LAST : Order.CHANNELS;
+        return IntegerImage.upload(bytes, rounding.dtype(), real.shape(), order, scope);
     }
 
-    /** Where an element of NCHW is in NHWC. */
-    private static int position(int index, long[] extent) {
-        long pixel = index % extent[2];
-        long channel = index / extent[2] % extent[1];
-        long image = index / extent[2] / extent[1];
-        return (int) ((image * extent[2] + pixel) * extent[1] + channel);
-    }
-
-    private Tensor real(String value, Map<String, Tensor> reals, Map<String, Image> images) {
+    private Tensor real(String value, Map<String, Tensor> reals, Map<String, IntegerImage> images) {
         Tensor known = reals.get(value);
         if (known != null) {
             return known;
@@ -553,7 +868,7 @@ public final class IntegerExecutor implements AutoCloseable {
                 .filter(images::containsKey)
                 .orElseThrow(() -> new ModelException(
                         graph.name() + ": value " + value + " is not kept, or an input that was not given"));
-        Tensor numbers = download(integer, images.get(integer));
+        Tensor numbers = images.get(integer).download(integer, backend);
         Rounding rounding = roundings.get(integer);
         float[] values = new float[Math.toIntExact(numbers.shape().elements())];
         for (int i = 0; i < values.length; i++) {
@@ -564,17 +879,6 @@ public final class IntegerExecutor implements AutoCloseable {
         Tensor made = new Tensor(value, DType.F32, numbers.shape(), MemorySegment.ofArray(values));
         reals.put(value, made);
         return made;
-    }
-
-    private Tensor download(String value, Image image) {
-        byte[] device = new byte[Math.toIntExact(image.view().elements())];
-        backend.copyOut(image.view(), MemorySegment.ofArray(device));
-        byte[] outside = new byte[device.length];
-        long[] extent = extent(image.shape());
-        for (int i = 0; i < outside.length; i++) {
-            outside[i] = device[position(i, extent)];
-        }
-        return new Tensor(value, image.view().dtype(), image.shape(), MemorySegment.ofArray(outside));
     }
 
     @Override

@@ -11,6 +11,7 @@ import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.io.TempDir;
+import org.sentei.engine.IntegerGraphs;
 import org.sentei.kernel.Op;
 
 /**
@@ -32,6 +33,25 @@ class CudaConformanceTest {
         assertThat(outcome.of("outputs"))
                 .singleElement()
                 .satisfies(outputs -> assertThat(Long.parseLong(outputs)).isGreaterThanOrEqualTo(OUTPUTS));
+    }
+
+    @Test
+    void graphsOfIntegersAreTheBitsOfTheReference() throws Exception {
+        Path network = IntegerGraphs.network(folder.resolve("qlinear"), "qlinear");
+        EmulatedDriver.Outcome outcome = EmulatedDriver.build(folder).run(Map.of(), "integers", network.toString());
+        assertThat(outcome.exit()).as(outcome.errors()).isZero();
+        assertThat(outcome.of("failure")).isEmpty();
+        for (IntegerGraphs.Case graph : IntegerGraphs.all()) {
+            assertThat(outcome.of("same"))
+                    .filteredOn(line -> line.startsWith(graph.name() + " "))
+                    .hasSizeGreaterThanOrEqualTo(2 * graph.integers().size());
+        }
+        assertThat(outcome.of("same"))
+                .filteredOn(line -> line.startsWith("network in a file "))
+                .hasSizeGreaterThan(5);
+        for (String kind : List.of("contexts", "damaged", "leaked")) {
+            assertThat(outcome.count(kind)).as(kind).isZero();
+        }
     }
 
     @TestFactory

@@ -18,6 +18,7 @@ import java.util.Optional;
 import java.util.TreeMap;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.sentei.engine.IntegerGraphs;
 import org.sentei.format.HuggingFaceFolder;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Backends;
@@ -34,6 +35,7 @@ import org.sentei.kernel.Scope;
 import org.sentei.kernel.Sequence;
 import org.sentei.kernel.Upload;
 import org.sentei.kernel.View;
+import org.sentei.method.quantize.OrtGraphs;
 import org.sentei.model.BlockWeights;
 import org.sentei.model.HeadWeights;
 import org.sentei.model.HiddenStates;
@@ -43,6 +45,7 @@ import org.sentei.model.Transformer;
 import org.sentei.model.Uploads;
 import org.sentei.platform.Settings;
 import org.sentei.tensor.DType;
+import org.sentei.tensor.Tensor;
 
 /**
  * What {@link EmulatedDriver} runs in a process of its own, where the emulated driver is the only one. Says on standard
@@ -72,6 +75,7 @@ final class EmulatedCuda {
                                         .filter(opCase -> ops.contains(Op.stem(opCase.op())))
                                         .toList());
                     case "convolutions" -> convolutions(resources, Long.parseLong(ops.getFirst()));
+                    case "integers" -> integers(resources, Path.of(ops.getFirst()));
                     case "work" -> work(resources);
                     case "ceilings" -> ceilings(resources);
                     case "products" -> products(resources);
@@ -120,6 +124,32 @@ final class EmulatedCuda {
             }
         }
         say("outputs " + outputs);
+    }
+
+    /** Graphs of integers, and a network in a file. */
+    private static void integers(ClassLoader resources, Path network) {
+        try (Backend candidate = CudaProvider.open(Backend.Options.defaults(), resources);
+                Backend reference = Backends.find("reference").open(Backend.Options.defaults())) {
+            for (IntegerGraphs.Case graph : IntegerGraphs.all()) {
+                try (OrtGraphs samples = graph.samples()) {
+                    List<Map<String, Tensor>> expected = graph.run(reference, samples);
+                    List<Map<String, Tensor>> actual = graph.run(candidate, samples);
+                    for (int i = 0; i < expected.size(); i++) {
+                        compare(graph.name(), expected.get(i), actual.get(i));
+                    }
+                }
+            }
+            compare("network in a file", IntegerGraphs.run(network, reference), IntegerGraphs.run(network, candidate));
+        }
+    }
+
+    private static void compare(String what, Map<String, Tensor> expected, Map<String, Tensor> actual) {
+        for (Map.Entry<String, Tensor> value : expected.entrySet()) {
+            Tensor found = actual.get(value.getKey());
+            boolean isSame = found.shape().equals(value.getValue().shape())
+                    && found.data().mismatch(value.getValue().data()) == -1;
+            say((isSame ? "same " : "failure ") + what + " " + value.getKey());
+        }
     }
 
     /** Everything a device is asked for: memory, copies of all shapes, launches, a sequence. */

@@ -93,6 +93,16 @@ public final class OrtGraphs implements GraphRunner, AutoCloseable {
         }
     }
 
+    /** What graphs are run as parts of. */
+    public OnnxFile file() {
+        return file;
+    }
+
+    /** The input of a sample. */
+    public Tensor sample(int index) {
+        return samples.get(index);
+    }
+
     /** Of a sample. */
     public Shape shape() {
         return samples.getFirst().shape();
