@@ -53,7 +53,7 @@ class QuantizationTest {
         assertThat(paired.both() + paired.onlyBefore() + paired.onlyAfter() + paired.neither())
                 .isEqualTo(1000);
         Report.Executor executor = report.quantization().executor();
-        assertThat(executor.samples()).isEqualTo(500);
+        assertThat(executor.samples()).isEqualTo(1000);
         assertThat(executor.agreement()).isGreaterThan(0.995);
         assertThat(report.backends()).extracting(Report.Binding::op).contains("conv2d_int8", "onnx_graph");
         assertThat(report.quantization().passes())
