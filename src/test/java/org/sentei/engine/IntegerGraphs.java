@@ -136,6 +136,7 @@ public final class IntegerGraphs {
             cases.add(means(type));
         }
         cases.add(wide());
+        cases.add(functions());
         cases.add(foreignWeights());
         cases.add(clampedAwayFromTheLeast());
         cases.add(rowsAndChannels());
@@ -177,6 +178,27 @@ public final class IntegerGraphs {
         String y = made.rounded(made.layer("MatMul", Map.of(), x, made.weight(1, true, 64, 144)), DType.U8, 0.05f, 128);
         String z = made.rounded(made.layer("MatMul", Map.of(), y, made.weight(1, true, 144, 32)), DType.U8, 0.07f, 90);
         return made.named("wide matmul", z, 0, 0);
+    }
+
+    /** Functions of one number behind one another, with constants on both sides; a constant of rank 4 stays in float. */
+    private static Case functions() {
+        IntegerGraphs made = new IntegerGraphs(2, 9, 8, 7);
+        String half = made.number(0.37f);
+        String third = made.number(-0.61f, 1);
+        String x = made.rounded("x", DType.U8, 0.0217f, 120);
+        String a = made.layer("Mul", Map.of(), third, made.layer("Sub", Map.of(), half, x));
+        a = made.layer("Div", Map.of(), made.layer("LeakyRelu", Map.of(), a), half);
+        a = made.rounded(made.layer("Add", Map.of(), a, third), DType.U8, 0.0393f, 60);
+        String b = made.rounded(made.layer("Sigmoid", Map.of(), a), DType.I8, 0.0041f, -128);
+        String c = made.layer("Mul", Map.of(), b, made.number(1.3f, 1, 1, 1, 1));
+        return made.named("functions", made.rounded(c, DType.U8, 0.0053f, 0), 1, 1);
+    }
+
+    private String number(float value, long... dimensions) {
+        String name = "number" + constants.size();
+        constants.put(
+                name, new Tensor(name, DType.F32, Shape.of(dimensions), MemorySegment.ofArray(new float[] {value})));
+        return name;
     }
 
     /** Weights whose zero point is not 0 are multiplied in float. */

@@ -202,6 +202,10 @@ public final class IntegerExecutor implements AutoCloseable {
         if (layer.is("QLinearConv")) {
             return Optional.of(whole(layer));
         }
+        Optional<Step> looked = looked(layer);
+        if (looked.isPresent()) {
+            return looked;
+        }
         boolean weighted = layer.is("Conv") || layer.is("Gemm") || layer.is("MatMul");
         Optional<String> first = integers(layer.input(0));
         Optional<End> end = first.flatMap(_ -> end(layer, weighted));
@@ -213,6 +217,73 @@ public final class IntegerExecutor implements AutoCloseable {
                 : withoutWeights(layer, first.get(), end.get().y());
         step.ifPresent(_ -> end.get().along().forEach(taken -> done.add(taken.name())));
         return step;
+    }
+
+    /**
+     * A function of one number.
+     *
+     * @param of the value that it is applied to
+     */
+    private record OfOneNumber(String of, UnaryOperator<Float> function) {}
+
+    private Optional<OfOneNumber> ofOneNumber(Layer layer) {
+        return switch (Operation.of(graph, layer)) {
+            case Operation.Activation activation -> Optional.of(new OfOneNumber(layer.input(0), activation::apply));
+            case Operation.Arithmetic(Operation.Arithmetic.Kind kind) -> {
+                Optional<Float> left = number(layer.input(0));
+                Optional<Float> right = number(layer.input(1));
+                if (right.isPresent()) {
+                    float number = right.get();
+                    yield Optional.of(new OfOneNumber(layer.input(0), x -> apply(kind, x, number)));
+                }
+                yield left.map(number -> new OfOneNumber(layer.input(1), x -> apply(kind, number, x)));
+            }
+            default -> Optional.empty();
+        };
+    }
+
+    /** A constant number that gives no value another rank. */
+    private Optional<Float> number(String value) {
+        return graph.scalar(value)
+                .filter(_ -> graph.constants().get(value).shape().rank() <= 1);
+    }
+
+    private static float apply(Operation.Arithmetic.Kind kind, float a, float b) {
+        return switch (kind) {
+            case ADD -> a + b;
+            case SUB -> a - b;
+            case MUL -> a * b;
+            case DIV -> a / b;
+        };
+    }
+
+    /** Functions of one number, one behind the other between integers, are one table. */
+    private Optional<Step> looked(Layer layer) {
+        Optional<OfOneNumber> first = ofOneNumber(layer);
+        Optional<String> x = first.flatMap(found -> integers(found.of()));
+        if (x.isEmpty()) {
+            return Optional.empty();
+        }
+        UnaryOperator<Float> all = first.get().function();
+        List<Layer> along = new ArrayList<>();
+        Optional<Layer> next = graph.onlyReader(layer.output());
+        while (next.isPresent() && !next.get().is("QuantizeLinear")) {
+            Optional<OfOneNumber> found = ofOneNumber(next.get());
+            if (found.isEmpty()) {
+                return Optional.empty();
+            }
+            UnaryOperator<Float> before = all;
+            all = real -> found.get().function().apply(before.apply(real));
+            along.add(next.get());
+            next = graph.onlyReader(next.get().output());
+        }
+        if (next.isEmpty()) {
+            return Optional.empty();
+        }
+        along.add(next.get());
+        along.forEach(taken -> done.add(taken.name()));
+        String y = next.get().output();
+        return Optional.of(new Looked(x.get(), y, table(all, x.get(), y)));
     }
 
     private Optional<Step> withoutWeights(Layer layer, String x, String y) {
@@ -228,7 +299,6 @@ public final class IntegerExecutor implements AutoCloseable {
             when !maximum && (global || (isOfImages(layer) && hasOneDivisor(layer))) ->
                 Optional.of(new Averaged(layer, x, y, global));
             case Operation.Concatenation _ when layer.whole("axis", 0) == 1 -> joined(layer, y);
-            case Operation.Activation activation -> Optional.of(new Looked(x, y, table(activation::apply, x, y)));
             case Operation.Rearrangement _
             when isSame && (layer.is("Flatten") || reshape(layer).isPresent()) -> Optional.of(new Moved(layer, x, y));
             default -> Optional.empty();
