@@ -110,7 +110,7 @@ int retained;
 char context_object;
 thread_local void *current_context;
 Result sticky;
-uint64_t random_state, launches, damaged, leaked;
+uint64_t random_state, launches, damaged, leaked, waits;
 
 std::set<Stream *> streams;
 std::set<Event *> events;
@@ -182,7 +182,7 @@ Result enter(const char *function) {
     }
 
 /* Runs work until `until` holds; streams take turns at random, each as far as events let it. */
-Result drain(const std::function<bool()> &until) {
+Result work_until(const std::function<bool()> &until) {
     while (!until()) {
         std::vector<Stream *> able;
         for (Stream *stream : streams) {
@@ -207,6 +207,11 @@ Result drain(const std::function<bool()> &until) {
 }
 
 /* As drain, for a host that waits until this time. */
+Result drain(const std::function<bool()> &until) {
+    waits += !until();
+    return work_until(until);
+}
+
 Result wait(const std::function<bool()> &until, const double &us) {
     const Result code = drain(until);
     host_us = std::max(host_us, us);
@@ -229,7 +234,7 @@ Result submit(Stream *stream, Work work) {
     }
     work.earliest = host_us;
     stream->work.push_back(std::move(work));
-    return stream->work.size() < QUEUE ? SUCCESS : drain([stream] { return stream->work.size() < QUEUE / 2; });
+    return stream->work.size() < QUEUE ? SUCCESS : work_until([stream] { return stream->work.size() < QUEUE / 2; });
 }
 
 /* Whether a range lies in one allocation. */
@@ -824,11 +829,12 @@ void sentei_emulated_forget(int stream, int other) {
 }
 
 /* For tests: 0 contexts that are open; what happened so far: 1 launches that ran, 2 allocations that kernels wrote beside,
- * 3 streams, events, modules, graphs and allocations that were left when a healthy context ended. */
+ * 3 streams, events, modules, graphs and allocations that were left when a healthy context ended, 4 how often the host waited for
+ * work. */
 uint64_t sentei_emulated_count(int kind) {
     std::lock_guard<std::recursive_mutex> guard(lock);
-    const uint64_t counts[] = {static_cast<uint64_t>(retained), launches, damaged, leaked};
-    return kind >= 0 && kind < 4 ? counts[kind] : 0;
+    const uint64_t counts[] = {static_cast<uint64_t>(retained), launches, damaged, leaked, waits};
+    return kind >= 0 && kind < 5 ? counts[kind] : 0;
 }
 
 } // extern "C"

@@ -40,34 +40,41 @@ public record MaskStep(View weights, View gradient, View state, View invalid, Ru
          *
          * Scores stay at or above 0 because a selection takes magnitudes.
          *
+         * @param numbers F32 1x4 from {@link #numbers}, read when the step runs: a prepared step runs again with others
          * @param first the moving mean f of the shape of the weights, updated
          * @param second the moving mean square v of the shape of the weights, updated
-         * @param step number of this step, 1 for the first
          */
-        record Adam(float rate, float beta1, float beta2, float epsilon, long step, View first, View second)
-                implements Rule {
-            /** The rate and epsilon must be positive, the betas in 0..1 (exclusive of 1), the step at least 1. */
+        record Adam(float beta1, float beta2, View numbers, View first, View second) implements Rule {
+            /** How many numbers differ from step to step. */
+            public static final int NUMBERS = 4;
+
+            /** The betas must be in 0..1, exclusive of 1. */
             public Adam {
-                Check.that(rate > 0 && Float.isFinite(rate), "mask_step", "the rate must be positive, not " + rate);
                 Check.that(
                         beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1,
                         "mask_step",
                         "betas must be at least 0 and below 1, not " + beta1 + " and " + beta2);
+            }
+
+            /**
+             * What differs from step to step: the rate, the corrections c of both means, and epsilon.
+             *
+             * @param rate above 0
+             * @param epsilon above 0
+             * @param step number of the step, 1 for the first
+             */
+            public static float[] numbers(float rate, float beta1, float beta2, float epsilon, long step) {
+                Check.that(rate > 0 && Float.isFinite(rate), "mask_step", "the rate must be positive, not " + rate);
                 Check.that(
                         epsilon > 0 && Float.isFinite(epsilon),
                         "mask_step",
                         "epsilon must be positive, not " + epsilon);
                 Check.that(step >= 1, "mask_step", "steps count from 1, not from " + step);
+                return new float[] {rate, correction(beta1, step), correction(beta2, step), epsilon};
             }
 
-            /** {@code 1 / (1 - beta1^step)}. */
-            public float firstCorrection() {
-                return (float) (1 / (1 - Math.pow(beta1, (double) step)));
-            }
-
-            /** {@code 1 / (1 - beta2^step)}. */
-            public float secondCorrection() {
-                return (float) (1 / (1 - Math.pow(beta2, (double) step)));
+            private static float correction(double beta, long step) {
+                return (float) (1 / (1 - Math.pow(beta, (double) step)));
             }
         }
     }
@@ -85,6 +92,7 @@ public record MaskStep(View weights, View gradient, View state, View invalid, Ru
                 written.add(soft.difference);
             }
             case Rule.Adam adam -> {
+                Check.shape("mask_step", "numbers", adam.numbers, DType.F32, 1, Rule.Adam.NUMBERS);
                 same("first", adam.first, weights);
                 same("second", adam.second, weights);
                 written.add(adam.first);
@@ -92,9 +100,14 @@ public record MaskStep(View weights, View gradient, View state, View invalid, Ru
             }
         }
         for (int i = 0; i < written.size(); i++) {
-            Check.apart("mask_step", written.get(i), weights, gradient);
+            Check.apart("mask_step", written.get(i), weights, gradient, numbers(rule));
             Check.apart("mask_step", written.get(i), written.subList(0, i).toArray(View[]::new));
         }
+    }
+
+    /** Null where there are none. */
+    private static View numbers(Rule rule) {
+        return rule instanceof Rule.Adam adam ? adam.numbers : null;
     }
 
     private static void same(String operand, View view, View weights) {
@@ -105,7 +118,7 @@ public record MaskStep(View weights, View gradient, View state, View invalid, Ru
     public List<View> reads() {
         return switch (rule) {
             case Rule.Soft _ -> List.of(weights, gradient, state, invalid);
-            case Rule.Adam adam -> List.of(weights, gradient, state, invalid, adam.first, adam.second);
+            case Rule.Adam adam -> List.of(weights, gradient, adam.numbers, state, invalid, adam.first, adam.second);
         };
     }
 

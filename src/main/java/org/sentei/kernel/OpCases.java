@@ -1316,6 +1316,7 @@ public final class OpCases {
         if (adaptive) {
             operands.add(new Operand("first", Role.UPDATE, DType.F32, rows, cols, 1, normal(0.1)));
             operands.add(new Operand("second", Role.UPDATE, DType.F32, rows, cols, 2, uniform(0.1, 1)));
+            operands.add(read("numbers", 1, MaskStep.Rule.Adam.NUMBERS, seventhStep()));
         } else {
             operands.add(write("difference", DType.F32, rows, cols, 1));
         }
@@ -1331,8 +1332,13 @@ public final class OpCases {
                         views.get(2),
                         views.get(3),
                         adaptive
-                                ? new MaskStep.Rule.Adam(0.02f, 0.9f, 0.999f, 1e-8f, 7, views.get(4), views.get(5))
+                                ? new MaskStep.Rule.Adam(0.9f, 0.999f, views.get(6), views.get(4), views.get(5))
                                 : new MaskStep.Rule.Soft(0.1f, 0.01f, views.get(4))));
+    }
+
+    private static Fill seventhStep() {
+        float[] numbers = MaskStep.Rule.Adam.numbers(0.02f, 0.9f, 0.999f, 1e-8f, 7);
+        return (_, packed, _, _) -> MemorySegment.copy(numbers, 0, packed, ValueLayout.JAVA_FLOAT, 0, numbers.length);
     }
 
     private static void obsSweep(List<OpCase> cases) {

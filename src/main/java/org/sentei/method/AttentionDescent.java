@@ -4,17 +4,21 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
-import java.util.stream.IntStream;
+import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.MaskDifference;
 import org.sentei.kernel.MaskStep;
+import org.sentei.kernel.Op;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreSelect;
+import org.sentei.kernel.Sequence;
 import org.sentei.kernel.View;
 import org.sentei.tensor.BitMask;
 import org.sentei.tensor.DType;
@@ -175,13 +179,18 @@ public final class AttentionDescent {
      */
     public Found run(Optional<State> resumed, Listener listener) {
         try (Scope local = scope.child()) {
-            Way way = new Way(resumed, listener);
-            boolean finite = switch (settings.rule) {
-                case STRAIGHT_THROUGH -> new StraightThrough(way, resumed, local).run();
-                case SOFT -> new Soft(way, resumed, local).run();
-            };
+            Way way = new Way(resumed, listener, local);
+            boolean finite = settings.rule == Rule.SOFT
+                    ? new Soft(way, resumed, local).run()
+                    : straightThrough(way, resumed, local);
             OptionalInt diverged = finite ? OptionalInt.empty() : OptionalInt.of(way.steps() + 1);
-            return new Found(way.best, way.bestStep(), way.errors, way.judged, diverged);
+            return new Found(way.masks(), way.bestStep(), way.errors, way.judged, diverged);
+        }
+    }
+
+    private boolean straightThrough(Way way, Optional<State> resumed, Scope local) {
+        try (StraightThrough rule = new StraightThrough(way, resumed, local)) {
+            return rule.run();
         }
     }
 
@@ -194,24 +203,20 @@ public final class AttentionDescent {
         return side.map(moved -> gradients.get(moving.indexOf(moved))).orElse(null);
     }
 
-    /** Hard masks of scores, I32 words. */
-    private List<View> masks(List<View> scores, Scope local) {
-        List<View> masks = new ArrayList<>();
+    /** Hard masks of scores, and what they take from the weights. */
+    private void harden(List<View> scores, List<View> masks, List<View> differences, Consumer<Op> run) {
         for (int i = 0; i < scores.size(); i++) {
-            View score = scores.get(i);
-            View mask = local.matrix(DType.I32, score.rows(), BitMask.wordsPerRow(score.cols()));
-            backend.run(new ScoreSelect(score, null, mask, moving.get(i).budget.selection()));
-            masks.add(mask);
+            Side side = moving.get(i);
+            run.accept(new ScoreSelect(scores.get(i), null, masks.get(i), side.budget.selection()));
+            run.accept(new MaskDifference(side.weight, masks.get(i), differences.get(i)));
         }
-        return masks;
     }
 
-    private List<View> differences(List<View> masks, Scope local) {
-        List<View> differences = likeWeights(local);
-        for (int i = 0; i < masks.size(); i++) {
-            backend.run(new MaskDifference(moving.get(i).weight, masks.get(i), differences.get(i)));
-        }
-        return differences;
+    /** Memory for masks, I32 words. */
+    private List<View> words(Scope local) {
+        return moving.stream()
+                .map(side -> local.matrix(DType.I32, side.weight.rows(), BitMask.wordsPerRow(side.weight.cols())))
+                .toList();
     }
 
     private List<View> likeWeights(Scope local) {
@@ -245,17 +250,28 @@ public final class AttentionDescent {
         private final Listener listener;
         private final List<Double> errors = new ArrayList<>();
         private final List<Judged> judged = new ArrayList<>();
-        private List<BitMask> best = List.of();
+        /** What the masks that are looked at take from the weights. */
+        private final List<View> differences;
+        /** Masks that are looked at; they change places with the best when they are better. */
+        private List<View> tried;
 
-        Way(Optional<State> resumed, Listener listener) {
+        private List<View> best;
+
+        Way(Optional<State> resumed, Listener listener, Scope local) {
             this.listener = listener;
+            differences = likeWeights(local);
+            tried = words(local);
+            best = words(local);
             if (resumed.isPresent()) {
                 errors.addAll(resumed.get().errors);
                 judged.addAll(resumed.get().judged);
-                best = resumed.get().best;
+                for (int i = 0; i < best.size(); i++) {
+                    BitMask mask = resumed.get().best.get(i);
+                    backend.copyIn(MemorySegment.ofArray(mask.words()), best.get(i));
+                }
             } else {
-                try (Scope local = scope.child()) {
-                    judge(upload(moving.stream().map(Side::ranking).toList(), local), local);
+                try (Scope start = scope.child()) {
+                    judge(upload(moving.stream().map(Side::ranking).toList(), start));
                 }
             }
         }
@@ -264,22 +280,26 @@ public final class AttentionDescent {
             return errors.size();
         }
 
-        private void judge(List<View> scores, Scope local) {
-            List<View> masks = masks(scores, local);
-            List<View> differences = differences(masks, local);
+        private void judge(List<View> scores) {
+            harden(scores, tried, differences, backend::run);
             double error = judging.error(change(query, differences), change(key, differences));
-            if (best.isEmpty() || error < judged.get(bestLook()).error) {
-                best = IntStream.range(0, masks.size())
-                        .mapToObj(i -> copy(masks.get(i), moving.get(i).weight.cols()))
-                        .toList();
+            if (judged.isEmpty() || error < judged.get(bestLook()).error) {
+                List<View> worse = best;
+                best = tried;
+                tried = worse;
             }
             judged.add(new Judged(steps(), error));
         }
 
-        private BitMask copy(View mask, long cols) {
-            int[] words = new int[Math.toIntExact(mask.elements())];
-            backend.copyOut(mask, MemorySegment.ofArray(words));
-            return new BitMask(mask.rows(), cols, words);
+        /** The best so far. */
+        List<BitMask> masks() {
+            List<BitMask> masks = new ArrayList<>();
+            for (int i = 0; i < best.size(); i++) {
+                int[] words = new int[Math.toIntExact(best.get(i).elements())];
+                backend.copyOut(best.get(i), MemorySegment.ofArray(words));
+                masks.add(new BitMask(best.get(i).rows(), moving.get(i).weight.cols(), words));
+            }
+            return masks;
         }
 
         private int bestLook() {
@@ -308,9 +328,7 @@ public final class AttentionDescent {
             errors.add(error);
             boolean last = steps() == settings.steps;
             if (last || steps() % JUDGED_EVERY == 0) {
-                try (Scope local = scope.child()) {
-                    judge(scores, local);
-                }
+                judge(scores);
             }
             listener.step(steps(), error);
             if (last || judged.size() - 1 - bestLook() >= PATIENCE) {
@@ -321,19 +339,29 @@ public final class AttentionDescent {
                         .flatMap(List::stream)
                         .map(view -> MemorySegment.ofArray(host(view)))
                         .toList();
-                listener.save(new State(errors, judged, best, numbers, values));
+                listener.save(new State(errors, judged, masks(), numbers, values));
             }
             return true;
         }
     }
 
     /** See {@link Rule#STRAIGHT_THROUGH}. */
-    private final class StraightThrough {
+    private final class StraightThrough implements AutoCloseable {
         private final Way way;
         private final List<View> scores;
         private final List<View> first;
         private final List<View> second;
         private final List<View> gradients;
+        private final List<View> masks;
+        /** What Adam's steps up to the next look differ in, a row each. */
+        private final List<View> numbers;
+        /** What these steps lose, head by head, and how many of their elements have no finite gradient; a row each. */
+        private final View losses;
+
+        private final View invalid;
+        /** Steps by the first batch that they see, and how many they are. */
+        private final Map<List<Integer>, Sequence> prepared = new HashMap<>();
+
         private final List<Double> epsilons = new ArrayList<>();
 
         StraightThrough(Way way, Optional<State> resumed, Scope local) {
@@ -351,6 +379,17 @@ public final class AttentionDescent {
                 second = zeros(local);
             }
             gradients = likeWeights(local);
+            masks = words(local);
+            numbers = moving.stream()
+                    .map(_ -> local.matrix(JUDGED_EVERY, MaskStep.Rule.Adam.NUMBERS))
+                    .toList();
+            losses = local.matrix(DType.F64, JUDGED_EVERY, fitting.heads());
+            invalid = local.matrix(DType.I64, JUDGED_EVERY, 1);
+        }
+
+        @Override
+        public void close() {
+            prepared.values().forEach(Sequence::close);
         }
 
         /** Ranks above 0 up to 1, of a row where only its scores compete; all 1 where there is nothing to rank by. */
@@ -410,11 +449,11 @@ public final class AttentionDescent {
             /** Elements of each step without a finite gradient. */
             private final long[] invalid;
 
-            Losses(View heads, View invalid) {
-                this.heads = new double[Math.toIntExact(heads.elements())];
-                this.invalid = new long[Math.toIntExact(invalid.elements())];
-                backend.copyOut(heads, MemorySegment.ofArray(this.heads));
-                backend.copyOut(invalid, MemorySegment.ofArray(this.invalid));
+            Losses() {
+                heads = new double[Math.toIntExact(losses.elements())];
+                invalid = new long[Math.toIntExact(StraightThrough.this.invalid.elements())];
+                backend.copyOut(losses, MemorySegment.ofArray(heads));
+                backend.copyOut(StraightThrough.this.invalid, MemorySegment.ofArray(invalid));
             }
 
             /** NaN where a gradient was not finite. */
@@ -426,52 +465,81 @@ public final class AttentionDescent {
         }
 
         /**
-         * Makes steps without a look at any of them: with budgets of rows or groups, and no norm between weights and softmax, the
-         * device is not waited for before their end.
+         * Makes steps without a look at any of them. The device does all of them by itself, unless the loss {@link
+         * AttentionLoss#waits}; what differs from one such stretch to the next is in its memory before.
          *
          * @param begin steps made before
          * @param until steps made after
          */
         private Losses steps(int begin, int until) {
-            try (Scope local = scope.child()) {
-                View losses = local.zeros(DType.F64, until - begin, fitting.heads());
-                View invalid = local.zeros(DType.I64, until - begin, 1);
-                for (int step = begin; step < until; step++) {
-                    int at = step - begin;
-                    try (Scope part = local.child()) {
-                        List<View> differences = differences(masks(scores, part), part);
-                        fitting.gradient(
-                                change(query, differences),
-                                change(key, differences),
-                                gradient(query, gradients),
-                                gradient(key, gradients),
-                                firstBatch(step),
-                                batches(),
-                                losses.rows(at, at + 1));
-                    }
-                    move(step + 1, invalid.rows(at, at + 1));
+            if (epsilons.isEmpty()) {
+                gradient(begin, losses.rows(0, 1), backend::run);
+                for (int i = 0; i < gradients.size(); i++) {
+                    double size = size(moving.get(i).weight, gradients.get(i));
+                    epsilons.add(Math.max(Float.MIN_NORMAL, EPSILON_SHARE * size));
                 }
-                return new Losses(losses, invalid);
+            }
+            for (int i = 0; i < numbers.size(); i++) {
+                float[] values = new float[Math.toIntExact(numbers.get(i).elements())];
+                for (int step = begin; step < until; step++) {
+                    double rate = settings.rate * (settings.steps - step) / settings.steps;
+                    float[] own = MaskStep.Rule.Adam.numbers(
+                            (float) rate,
+                            FIRST_DECAY,
+                            SECOND_DECAY,
+                            epsilons.get(i).floatValue(),
+                            step + 1L);
+                    System.arraycopy(own, 0, values, (step - begin) * own.length, own.length);
+                }
+                backend.copyIn(MemorySegment.ofArray(values), numbers.get(i));
+            }
+            backend.copyIn(MemorySegment.ofArray(new double[Math.toIntExact(losses.elements())]), losses);
+            backend.copyIn(MemorySegment.ofArray(new long[Math.toIntExact(invalid.elements())]), invalid);
+            if (fitting.waits()) {
+                steps(begin, until, backend::run);
+            } else {
+                backend.run(
+                        prepared.computeIfAbsent(List.of(firstBatch(begin), until - begin), _ -> {
+                            List<Op> ops = new ArrayList<>();
+                            steps(begin, until, ops::add);
+                            return backend.prepare(ops);
+                        }),
+                        1);
+            }
+            return new Losses();
+        }
+
+        private void steps(int begin, int until, Consumer<Op> run) {
+            for (int step = begin; step < until; step++) {
+                int at = step - begin;
+                gradient(step, losses.rows(at, at + 1), run);
+                for (int i = 0; i < scores.size(); i++) {
+                    run.accept(new MaskStep(
+                            moving.get(i).weight,
+                            gradients.get(i),
+                            scores.get(i),
+                            invalid.rows(at, at + 1),
+                            new MaskStep.Rule.Adam(
+                                    FIRST_DECAY,
+                                    SECOND_DECAY,
+                                    numbers.get(i).rows(at, at + 1),
+                                    first.get(i),
+                                    second.get(i))));
+                }
             }
         }
 
-        private void move(int step, View invalid) {
-            double rate = settings.rate * (settings.steps - step + 1) / settings.steps;
-            for (int i = 0; i < scores.size(); i++) {
-                View weight = moving.get(i).weight;
-                if (step == 1) {
-                    epsilons.add(Math.max(Float.MIN_NORMAL, EPSILON_SHARE * size(weight, gradients.get(i))));
-                }
-                MaskStep.Rule.Adam adam = new MaskStep.Rule.Adam(
-                        (float) rate,
-                        FIRST_DECAY,
-                        SECOND_DECAY,
-                        epsilons.get(i).floatValue(),
-                        step,
-                        first.get(i),
-                        second.get(i));
-                backend.run(new MaskStep(weight, gradients.get(i), scores.get(i), invalid, adam));
-            }
+        private void gradient(int step, View loss, Consumer<Op> run) {
+            harden(scores, masks, way.differences, run);
+            fitting.gradient(
+                    change(query, way.differences),
+                    change(key, way.differences),
+                    AttentionDescent.this.gradient(query, gradients),
+                    AttentionDescent.this.gradient(key, gradients),
+                    firstBatch(step),
+                    batches(),
+                    loss,
+                    run);
         }
 
         /** The root mean square of the gradient by a mask; 0 when it is not finite. */

@@ -4,11 +4,13 @@ import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.function.Consumer;
 import org.sentei.kernel.Attention;
 import org.sentei.kernel.AttentionResidual;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.Cast;
 import org.sentei.kernel.Gemm;
+import org.sentei.kernel.Op;
 import org.sentei.kernel.RmsNorm;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.Scope;
@@ -31,10 +33,8 @@ public final class AttentionLoss {
     /** The sine of the opposite rotation. */
     private final View opposite;
 
-    /** Of the batch whose gradient is taken; null until then. */
-    private Room queries;
-
-    private Room keys;
+    private final Room queries;
+    private final Room keys;
 
     /** Sums of squares of A, batch by batch and head by head. */
     private final double[][] energy;
@@ -87,6 +87,8 @@ public final class AttentionLoss {
             project(input, layer.key, layer.key.weight, layer.key.bias, key);
             batches.add(new Batch(input, query, key));
         }
+        this.queries = new Room(layer.query, batches.getFirst().query);
+        this.keys = new Room(layer.key, batches.getFirst().key);
         this.energy = energies();
     }
 
@@ -120,12 +122,12 @@ public final class AttentionLoss {
             View heads = output.reshape(output.elements() / headSize(), headSize());
             backend.run(new RmsNorm(heads, projection.gain, heads, projection.epsilon));
         }
-        rotate(output, layer.sine);
+        rotate(output, layer.sine, backend::run);
     }
 
-    private void rotate(View x, View sine) {
+    private void rotate(View x, View sine, Consumer<Op> run) {
         if (sine != null) {
-            backend.run(new Rotary(x, layer.cosine, sine, Math.toIntExact(x.cols() / headSize())));
+            run.accept(new Rotary(x, layer.cosine, sine, Math.toIntExact(x.cols() / headSize())));
         }
     }
 
@@ -189,21 +191,10 @@ public final class AttentionLoss {
         try (Scope local = scope.child()) {
             View loss = local.zeros(DType.F64, 1, losses.length);
             for (Batch batch : batches) {
-                try (Scope part = local.child()) {
-                    Moved q = moved(batch.input, layer.query, query, batch.query, part);
-                    Moved k = moved(batch.input, layer.key, key, batch.key, part);
-                    backend.run(new AttentionResidual(
-                            batch.query,
-                            batch.key,
-                            q.difference,
-                            k.difference,
-                            null,
-                            loss,
-                            null,
-                            null,
-                            layer.geometry));
-                    backend.sync();
-                }
+                Moved q = queries.moved(batch.input, query, batch.query, backend::run);
+                Moved k = keys.moved(batch.input, key, batch.key, backend::run);
+                backend.run(new AttentionResidual(
+                        batch.query, batch.key, q.difference, k.difference, null, loss, null, null, layer.geometry));
             }
             backend.copyOut(loss, MemorySegment.ofArray(losses));
         }
@@ -259,56 +250,123 @@ public final class AttentionLoss {
         double[] losses = new double[layer.geometry.heads()];
         try (Scope local = scope.child()) {
             View loss = local.zeros(DType.F64, 1, losses.length);
-            gradient(query, key, queryGradient, keyGradient, first, count, loss);
+            gradient(query, key, queryGradient, keyGradient, first, count, loss, backend::run);
             backend.copyOut(loss, MemorySegment.ofArray(losses));
         }
         return losses;
     }
 
+    /** Whether a gradient waits for the device on its way: the norms of few models go back on the host. */
+    public boolean waits() {
+        return layer.query.gain != null || layer.key.gain != null;
+    }
+
     /**
-     * The same without a wait for the device, unless there is a norm between weights and softmax.
+     * The ops that make the same, in memory that this holds: they may run as often as one likes.
      *
      * @param loss L of every head, F64 1 x heads, added to
+     * @param run takes an op after the other; runs it at once if this {@link #waits}
      */
     public void gradient(
-            Change query, Change key, View queryGradient, View keyGradient, int first, int count, View loss) {
-        if (queries == null) { // held from now on: freed memory would pile up in front of what has not run yet
-            queries = new Room(batches.getFirst().query);
-            keys = new Room(batches.getFirst().key);
-        }
+            Change query,
+            Change key,
+            View queryGradient,
+            View keyGradient,
+            int first,
+            int count,
+            View loss,
+            Consumer<Op> run) {
         for (int i = 0; i < count; i++) {
             Batch batch = batches.get((first + i) % batches.size());
-            long tokens = batch.input.rows();
-            try (Scope part = scope.child()) {
-                Moved q = moved(batch.input, layer.query, query, batch.query, queries.difference.rows(0, tokens), part);
-                Moved k = moved(batch.input, layer.key, key, batch.key, keys.difference.rows(0, tokens), part);
-                View dq = queries.gradient.rows(0, tokens);
-                View dk = keys.gradient.rows(0, tokens);
-                backend.run(new AttentionResidual(
-                        batch.query, batch.key, q.difference, k.difference, null, loss, dq, dk, layer.geometry));
-                if (queryGradient != null) {
-                    View turned = queries.turned.cols(0, tokens);
-                    backward(dq, layer.query, q, batch.input, queryGradient, i > 0, turned);
-                }
-                if (keyGradient != null) {
-                    View turned = keys.turned.cols(0, tokens);
-                    backward(dk, layer.key, k, batch.input, keyGradient, i > 0, turned);
-                }
+            Moved q = queries.moved(batch.input, query, batch.query, run);
+            Moved k = keys.moved(batch.input, key, batch.key, run);
+            View dq = queries.gradient(batch.query.rows());
+            View dk = keys.gradient(batch.key.rows());
+            run.accept(new AttentionResidual(
+                    batch.query, batch.key, q.difference, k.difference, null, loss, dq, dk, layer.geometry));
+            if (queryGradient != null) {
+                View turned = queries.turned.cols(0, dq.rows());
+                backward(dq, layer.query, q, batch.input, queryGradient, i > 0, turned, run);
+            }
+            if (keyGradient != null) {
+                View turned = keys.turned.cols(0, dk.rows());
+                backward(dk, layer.key, k, batch.input, keyGradient, i > 0, turned, run);
             }
         }
     }
 
-    /** Memory for the largest batch of queries, or keys: the first one. */
+    /**
+     * The way of queries, or keys, from inputs and back, in memory for the largest batch, the first one. Held from its first use
+     * on: freed memory would pile up in front of what has not run yet.
+     */
     private final class Room {
-        private final View difference;
-        private final View gradient;
+        private final Projection projection;
+        private final View dense;
+        private View difference;
+        private View gradient;
         /** The gradient with outputs as rows. */
-        private final View turned;
+        private View turned;
+        /** Zeros. */
+        private View unmoved;
+        /** Before the norm. */
+        private View raw;
 
-        Room(View dense) {
-            difference = scope.matrix(dense.rows(), dense.cols());
-            gradient = scope.matrix(dense.rows(), dense.cols());
-            turned = scope.matrix(dense.cols(), dense.rows());
+        private View minusIdentity;
+
+        Room(Projection projection, View dense) {
+            this.projection = projection;
+            this.dense = dense;
+        }
+
+        View gradient(long tokens) {
+            if (gradient == null) {
+                gradient = scope.matrix(dense.rows(), dense.cols());
+                turned = scope.matrix(dense.cols(), dense.rows());
+            }
+            return gradient.rows(0, tokens);
+        }
+
+        Moved moved(View input, Change change, View before, Consumer<Op> run) {
+            if (change == null && projection.gain == null) {
+                if (unmoved == null) {
+                    unmoved = scope.zeros(DType.F32, dense.rows(), dense.cols());
+                }
+                return new Moved(unmoved.rows(0, before.rows()), null);
+            }
+            if (difference == null) {
+                difference = scope.matrix(dense.rows(), dense.cols());
+            }
+            View moved = difference.rows(0, before.rows());
+            if (projection.gain == null) {
+                // linear up to here, so that the difference goes through by itself
+                run.accept(new Gemm(input, change.weight, true, change.bias, moved, false));
+                rotate(moved, layer.sine, run);
+                return new Moved(moved, null);
+            }
+            if (raw == null) {
+                raw = scope.matrix(dense.rows(), dense.cols());
+                minusIdentity = minusIdentity();
+            }
+            View own = raw.rows(0, before.rows());
+            run.accept(new Gemm(input, projection.weight, true, projection.bias, own, false));
+            if (change != null) {
+                run.accept(new Gemm(input, change.weight, true, change.bias, own, true));
+            }
+            View heads = moved.reshape(moved.elements() / headSize(), headSize());
+            View rawHeads = own.reshape(heads.rows(), heads.cols());
+            run.accept(new RmsNorm(rawHeads, projection.gain, heads, projection.epsilon));
+            rotate(moved, layer.sine, run);
+            View headsBefore = before.reshape(heads.rows(), heads.cols());
+            run.accept(new Gemm(headsBefore, minusIdentity, false, null, heads, true));
+            return new Moved(moved, own);
+        }
+
+        private View minusIdentity() {
+            float[] values = new float[headSize() * headSize()];
+            for (int i = 0; i < headSize(); i++) {
+                values[i * (headSize() + 1)] = -1;
+            }
+            return upload(values, headSize(), headSize(), scope);
         }
     }
 
@@ -320,50 +378,21 @@ public final class AttentionLoss {
      */
     private record Moved(View difference, View raw) {}
 
-    private Moved moved(View input, Projection projection, Change change, View dense, Scope owner) {
-        return moved(input, projection, change, dense, owner.matrix(dense.rows(), dense.cols()), owner);
-    }
-
-    private Moved moved(View input, Projection projection, Change change, View dense, View difference, Scope owner) {
-        if (change == null && projection.gain == null) {
-            return new Moved(owner.zeros(DType.F32, dense.rows(), dense.cols()), null);
-        }
-        if (projection.gain == null) {
-            // linear up to here, so that the difference goes through by itself
-            backend.run(new Gemm(input, change.weight, true, change.bias, difference, false));
-            rotate(difference, layer.sine);
-            return new Moved(difference, null);
-        }
-        View raw = owner.matrix(dense.rows(), dense.cols());
-        backend.run(new Gemm(input, projection.weight, true, projection.bias, raw, false));
-        if (change != null) {
-            backend.run(new Gemm(input, change.weight, true, change.bias, raw, true));
-        }
-        View heads = difference.reshape(difference.elements() / headSize(), headSize());
-        View rawHeads = raw.reshape(heads.rows(), heads.cols());
-        backend.run(new RmsNorm(rawHeads, projection.gain, heads, projection.epsilon));
-        rotate(difference, layer.sine);
-        View denseHeads = dense.reshape(heads.rows(), heads.cols());
-        backend.run(new Gemm(denseHeads, minusIdentity(owner), false, null, heads, true));
-        return new Moved(difference, raw);
-    }
-
-    private View minusIdentity(Scope owner) {
-        float[] values = new float[headSize() * headSize()];
-        for (int i = 0; i < headSize(); i++) {
-            values[i * (headSize() + 1)] = -1;
-        }
-        return upload(values, headSize(), headSize(), owner);
-    }
-
     private void backward(
-            View gradient, Projection projection, Moved moved, View input, View byWeight, boolean more, View turned) {
-        rotate(gradient, opposite);
+            View gradient,
+            Projection projection,
+            Moved moved,
+            View input,
+            View byWeight,
+            boolean more,
+            View turned,
+            Consumer<Op> run) {
+        rotate(gradient, opposite, run);
         if (projection.gain != null) {
             throughNorm(gradient, projection, moved.raw);
         }
-        backend.run(new Cast(gradient, turned, true));
-        backend.run(new Gemm(turned, input, false, null, byWeight, more));
+        run.accept(new Cast(gradient, turned, true));
+        run.accept(new Gemm(turned, input, false, null, byWeight, more));
     }
 
     /** Back through {@code y = gain x / rms(x)}, on the host: no op does, and few models have such norms. */
@@ -401,14 +430,12 @@ public final class AttentionLoss {
         int length = Math.toIntExact(layer.geometry.length());
         float[] matrix = new float[length * length];
         Batch batch = batches.getFirst();
-        try (Scope local = scope.child()) {
-            float[] q = moved(batch.query.rows(0, length), moved(batch.input, layer.query, query, batch.query, local));
-            float[] k = moved(batch.key.rows(0, length), moved(batch.input, layer.key, key, batch.key, local));
-            float[] row = new float[length];
-            for (int token = 0; token < length; token++) {
-                softmax(head, token, q, k, row);
-                System.arraycopy(row, firstSeen(token), matrix, token * length + firstSeen(token), seen(token));
-            }
+        float[] q = moved(batch.query.rows(0, length), queries.moved(batch.input, query, batch.query, backend::run));
+        float[] k = moved(batch.key.rows(0, length), keys.moved(batch.input, key, batch.key, backend::run));
+        float[] row = new float[length];
+        for (int token = 0; token < length; token++) {
+            softmax(head, token, q, k, row);
+            System.arraycopy(row, firstSeen(token), matrix, token * length + firstSeen(token), seen(token));
         }
         return matrix;
     }
@@ -484,7 +511,7 @@ public final class AttentionLoss {
             backend.run(new Gemm(input, projection.weight, true, projection.bias, raw, false));
         }
         View turned = local.matrix(outputs, input.rows());
-        backward(view, projection, new Moved(null, raw), input, byWeight, false, turned);
+        backward(view, projection, new Moved(null, raw), input, byWeight, false, turned, backend::run);
         float[] values = host(byWeight);
         for (int i = 0; i < values.length; i++) {
             squares[i] += (double) values[i] * values[i];

@@ -3,7 +3,6 @@ package org.sentei.method;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.lang.foreign.MemorySegment;
-import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -18,6 +17,7 @@ import org.sentei.kernel.AvailableBackends;
 import org.sentei.kernel.Backend;
 import org.sentei.kernel.MaskStep;
 import org.sentei.kernel.Scope;
+import org.sentei.kernel.Sequence;
 import org.sentei.kernel.View;
 import org.sentei.method.AttentionDescent.Found;
 import org.sentei.method.AttentionDescent.Judged;
@@ -237,40 +237,42 @@ class AttentionDescentTest {
         assertThat(found.step()).isZero();
     }
 
-    @Test
-    void theDeviceIsNotWaitedForBetweenLooks() {
-        List<String> calls = new ArrayList<>();
-        Backend watched = (Backend) Proxy.newProxyInstance(
-                Backend.class.getClassLoader(), new Class<?>[] {Backend.class}, (_, method, arguments) -> {
-                    if (arguments != null && arguments[0] instanceof MaskStep) {
-                        calls.add("step");
-                    } else if (method.getName().equals("sync")
-                            || method.getName().equals("copyOut")) {
-                        calls.add("wait");
-                    }
-                    return method.invoke(backend, arguments);
-                });
-        try (Scope own = new Scope(watched)) {
-            AttentionLoss.Layer watchedLayer = AttentionLayers.layer(FORM, 0.7, own);
-            AttentionLoss fit = new AttentionLoss(watchedLayer, AttentionLayers.inputs(FORM, 24, 1, own), 6, own);
-            AttentionLoss judge = new AttentionLoss(watchedLayer, AttentionLayers.inputs(FORM, 12, 2, own), 6, own);
-            AttentionLoss.Saliency saliency = fit.saliency(24, 1);
-            Side side = new Side(
-                    watchedLayer.query().weight(), new Selector.Budget.Row(6), saliency.query(), saliency.query());
-            new AttentionDescent(
-                            fit,
-                            judge,
-                            Optional.of(side),
-                            Optional.empty(),
-                            new Settings(Rule.STRAIGHT_THROUGH, 10, 0.02, 2, 0.2),
-                            own)
-                    .run(Optional.empty(), new Heard());
+    static List<String> backends() {
+        return AvailableBackends.names();
+    }
+
+    /** The host has no part in a stretch of steps, so that a device can have all of it at once. */
+    @ParameterizedTest
+    @MethodSource("backends")
+    void stepsUpToALookArePreparedAndAreWhatTheyAreOneByOne(String name) {
+        try (Backend own = AvailableBackends.open(name)) {
+            List<Sequence> stretches = new ArrayList<>();
+            Found prepared = ToyDescent.run(ToyDescent.watched(own, (sequence, call) -> {
+                stretches.add(sequence);
+                call.run();
+            }));
+            assertThat(stretches)
+                    .extracting(stretch -> stretch.ops().stream()
+                            .filter(MaskStep.class::isInstance)
+                            .count())
+                    .containsExactly(10L, 10L, 4L); // two projections a step
+            assertThat(stretches.get(1)).as("the same batches again").isSameAs(stretches.getFirst());
+            assertThat(prepared.errors()).hasSize(12);
+            assertThat(prepared.judged()).extracting(Judged::step).containsExactly(0, 5, 10, 12);
+            assertThat(ToyDescent.run(ToyDescent.oneByOne(own))).isEqualTo(prepared);
         }
-        assertThat(calls.stream().filter("step"::equals)).hasSize(10);
-        int first = calls.indexOf("step"); // Adam's epsilon follows from the first gradient
-        assertThat(calls.subList(first, first + 5)).containsOnly("step");
-        assertThat(calls.subList(first + 5, calls.lastIndexOf("step") - 4)).containsOnly("wait");
-        assertThat(calls.subList(calls.lastIndexOf("step") - 4, calls.lastIndexOf("step") + 1))
-                .containsOnly("step");
+    }
+
+    @ParameterizedTest
+    @EnumSource(Rule.class)
+    void normsBetweenWeightsAndSoftmaxGoBackOnTheHost(Rule rule) {
+        Form normed = new Form(4, 2, 6, 16, true, 0, true, true, true);
+        layer = AttentionLayers.layer(normed, 0.7, scope);
+        fitting = new AttentionLoss(layer, AttentionLayers.inputs(normed, 24, 1, scope), 6, scope);
+        judging = new AttentionLoss(layer, AttentionLayers.inputs(normed, 12, 2, scope), 6, scope);
+        assertThat(fitting.waits()).isTrue();
+        Found found = descent(rule, 40).run(Optional.empty(), new Heard());
+        assertThat(found.diverged()).isEmpty();
+        assertThat(last(found)).isLessThanOrEqualTo(found.judged().getFirst().error());
     }
 }

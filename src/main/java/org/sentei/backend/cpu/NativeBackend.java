@@ -982,6 +982,11 @@ final class NativeBackend extends HostBackend {
                 case MaskStep.Rule.Adam adam -> {
                     long first = address(adam.first());
                     long second = address(adam.second());
+                    float[] numbers = segment(adam.numbers()).toArray(ValueLayout.JAVA_FLOAT);
+                    float rate = numbers[0];
+                    float firstCorrection = numbers[1];
+                    float secondCorrection = numbers[2];
+                    float epsilon = numbers[3];
                     yield (from, to) -> (int) library.kernel("mask_step_adam_f32")
                             .invokeExact(
                                     weights,
@@ -994,12 +999,12 @@ final class NativeBackend extends HostBackend {
                                     adam.first().stride(),
                                     second,
                                     adam.second().stride(),
-                                    adam.rate(),
+                                    rate,
                                     adam.beta1(),
                                     adam.beta2(),
-                                    adam.firstCorrection(),
-                                    adam.secondCorrection(),
-                                    adam.epsilon(),
+                                    firstCorrection,
+                                    secondCorrection,
+                                    epsilon,
                                     counts.address() + from / tile * Long.BYTES,
                                     cols,
                                     from,

@@ -486,6 +486,7 @@ public final class GpuBackend implements Backend {
             for (Op op : ops) {
                 int number = nextNumber();
                 numbers.put(number, op);
+                memory.rewind();
                 launches.addAll(launches(op, memory, number));
             }
             work = device.prepare(List.copyOf(launches));
@@ -515,6 +516,9 @@ public final class GpuBackend implements Backend {
     /** Memory that is handed out piece by piece, and again after a restart: launches run one after the other. */
     private final class Scratch implements LaunchTable.Memory {
         private final List<Buffer> blocks = new ArrayList<>();
+        /** The block that is handed out, what of it is, and those before it. */
+        private int current;
+
         private long used;
 
         @Override
@@ -530,13 +534,22 @@ public final class GpuBackend implements Backend {
         @Override
         public View scratch(DType dtype, long rows, long cols) {
             long bytes = Math.ceilDiv(dtype.bytesFor(Math.multiplyExact(rows, cols)), ALIGNMENT) * ALIGNMENT;
-            if (blocks.isEmpty() || used + bytes > blocks.getLast().bytes()) {
-                blocks.add(reserve(bytes, GpuBackend.this::giveWay));
+            while (current < blocks.size() && used + bytes > blocks.get(current).bytes()) {
+                current++;
                 used = 0;
             }
-            View view = new View(blocks.getLast(), used, rows, cols, cols, dtype);
+            if (current == blocks.size()) {
+                blocks.add(reserve(bytes, GpuBackend.this::giveWay));
+            }
+            View view = new View(blocks.get(current), used, rows, cols, cols, dtype);
             used += bytes;
             return view;
+        }
+
+        /** Everything handed out before may be handed out again, and stays what it was for those who have it. */
+        void rewind() {
+            current = 0;
+            used = 0;
         }
 
         /** Everything handed out before may be handed out again; what grew piece by piece becomes one block. */
@@ -547,14 +560,14 @@ public final class GpuBackend implements Backend {
                 free();
                 blocks.add(reserve(total, GpuBackend.this::giveWay));
             }
-            used = 0;
+            rewind();
         }
 
         /** Frees what is kept for the next op; whether there was any. */
         boolean release() {
             boolean any = !blocks.isEmpty();
             free();
-            used = 0;
+            rewind();
             return any;
         }
 

@@ -608,12 +608,9 @@ final class LaunchTable {
                         .integer(rows)
                         .integer(op.weights().cols())
                         .integer(range)
-                        .number(adam.rate())
+                        .matrix(adam.numbers())
                         .number(adam.beta1())
                         .number(adam.beta2())
-                        .number(adam.firstCorrection())
-                        .number(adam.secondCorrection())
-                        .number(adam.epsilon())
                         .matrix(partial)
                         .run(ranges);
         }

@@ -719,13 +719,14 @@ final class ReferenceBackend extends HostBackend {
     private static double adamStep(MaskStep.Rule.Adam adam, long i, long j, double slope) {
         Matrix first = new Matrix(adam.first());
         Matrix second = new Matrix(adam.second());
+        Matrix numbers = new Matrix(adam.numbers());
         double mean = adam.beta1() * first.get(i, j) + (1 - (double) adam.beta1()) * slope;
         double square = adam.beta2() * second.get(i, j) + (1 - (double) adam.beta2()) * slope * slope;
         first.set(i, j, mean);
         second.set(i, j, square);
-        return adam.rate()
-                * (adam.firstCorrection() * mean)
-                / (Math.sqrt(adam.secondCorrection() * square) + adam.epsilon());
+        return numbers.get(0, 0)
+                * (numbers.get(0, 1) * mean)
+                / (Math.sqrt(numbers.get(0, 2) * square) + numbers.get(0, 3));
     }
 
     /** In fp32, each operation rounded: that is this op's definition. */

@@ -234,11 +234,9 @@ class NativeBackendTest {
                 random(scope, random, ROWS, COLS),
                 zeros(scope, DType.I64, 1, 1),
                 new MaskStep.Rule.Adam(
-                        0.02f,
                         0.9f,
                         0.999f,
-                        1e-8f,
-                        1,
+                        random(scope, random, 1, MaskStep.Rule.Adam.NUMBERS),
                         zeros(scope, DType.F32, ROWS, COLS),
                         zeros(scope, DType.F32, ROWS, COLS))));
         ops.add(new RmsNorm(x, gain, scope.matrix(ROWS, COLS), 1e-5f));
@@ -248,6 +246,7 @@ class NativeBackendTest {
         ops.add(new ScoreSelect(x, scale, mask, new Selection.Groups(2, 4)));
         ops.add(new ScoreSelect(
                 x, scale, scope.matrix(DType.I32, ROWS, BitMask.wordsPerRow(COLS)), new Selection.Cut(0, 1000)));
+        ops.add(new ScoreSelect(x, scale, mask, new Selection.Matrix(ROWS * COLS / 3)));
         ops.add(new ScoreSelect(x, scale, mask, new Selection.Row(COLS / 3)));
         ops.add(new ApplyMask(x, mask, gain, random(scope, random, 1, ROWS)));
         ops.add(new QuadraticForm(

@@ -35,6 +35,8 @@ import org.sentei.kernel.Scope;
 import org.sentei.kernel.Sequence;
 import org.sentei.kernel.Upload;
 import org.sentei.kernel.View;
+import org.sentei.method.AttentionDescent;
+import org.sentei.method.ToyDescent;
 import org.sentei.method.quantize.OrtGraphs;
 import org.sentei.model.BlockWeights;
 import org.sentei.model.HeadWeights;
@@ -52,7 +54,7 @@ import org.sentei.tensor.Tensor;
  * output what happened, a line each: {@code failure ...}, {@code checked OP CASES}, {@code count NAME NUMBER}.
  */
 final class EmulatedCuda {
-    private static final List<String> COUNTERS = List.of("contexts", "launches", "damaged", "leaked");
+    private static final List<String> COUNTERS = List.of("contexts", "launches", "damaged", "leaked", "waits");
     private static final List<String> BLAS_COUNTERS = List.of("products", "open");
 
     private EmulatedCuda() {}
@@ -80,6 +82,7 @@ final class EmulatedCuda {
                     case "ceilings" -> ceilings(resources);
                     case "products" -> products(resources);
                     case "beside" -> beside(resources);
+                    case "descent" -> descent(resources);
                     case "states" -> states(resources, Path.of(ops.getFirst()), Long.parseLong(ops.getLast()));
                     default -> throw new IllegalArgumentException(arguments[1]);
                 }
@@ -367,6 +370,21 @@ final class EmulatedCuda {
         }
     }
 
+    /** A descent on masks in prepared stretches of steps: how often the host waits in each, and whether it is the same op by op. */
+    private static void descent(ClassLoader resources) throws Throwable {
+        MethodHandle count = counter(Settings.find(Settings.CUDA_DRIVER).orElseThrow(), "sentei_emulated_count");
+        int waits = COUNTERS.indexOf("waits");
+        try (Backend backend = CudaProvider.open(Backend.Options.defaults(), resources)) {
+            AttentionDescent.Found prepared = ToyDescent.run(ToyDescent.watched(backend, (_, call) -> {
+                long before = (long) count.invokeExact(waits);
+                call.run();
+                say("stretch waits " + ((long) count.invokeExact(waits) - before));
+            }));
+            say("same " + prepared.equals(ToyDescent.run(ToyDescent.oneByOne(backend))));
+            say("best " + prepared.step());
+        }
+    }
+
     private static void ceilings(ClassLoader resources) {
         try (Backend backend = CudaProvider.open(Backend.Options.defaults(), resources)) {
             say("ceilings " + backend.ceilings().orElseThrow());
@@ -424,13 +442,17 @@ final class EmulatedCuda {
     }
 
     @SuppressWarnings("restricted") // the counters are the emulated libraries' own
-    private static void counters(String library, String function, List<String> names) throws Throwable {
-        MethodHandle count = Linker.nativeLinker()
+    private static MethodHandle counter(String library, String function) {
+        return Linker.nativeLinker()
                 .downcallHandle(
                         SymbolLookup.libraryLookup(Path.of(library), Arena.global())
                                 .find(function)
                                 .orElseThrow(),
                         FunctionDescriptor.of(ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT));
+    }
+
+    private static void counters(String library, String function, List<String> names) throws Throwable {
+        MethodHandle count = counter(library, function);
         for (int i = 0; i < names.size(); i++) {
             say("count " + names.get(i) + " " + (long) count.invokeExact(i));
         }

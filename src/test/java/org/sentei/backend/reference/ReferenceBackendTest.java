@@ -157,7 +157,12 @@ class ReferenceBackendTest {
                 matrix(1, 4, 3, -0.001f, 5, 1),
                 scores,
                 invalid,
-                new MaskStep.Rule.Adam(0.02f, 0.9f, 0.999f, 1e-12f, 1, first, second)));
+                new MaskStep.Rule.Adam(
+                        0.9f,
+                        0.999f,
+                        matrix(1, 4, MaskStep.Rule.Adam.numbers(0.02f, 0.9f, 0.999f, 1e-12f, 1)),
+                        first,
+                        second)));
         assertThat(read(scores)[0]).isCloseTo(0.98f, within(1e-6f));
         assertThat(read(scores)[1]).isCloseTo(1.02f, within(1e-6f));
         assertThat(read(scores)[2]).isZero();
