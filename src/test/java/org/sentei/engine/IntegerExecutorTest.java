@@ -104,6 +104,17 @@ class IntegerExecutorTest {
     }
 
     @Test
+    void aSumThatWouldPairWrongNeighboursIsRefused() {
+        IntegerGraphs.Case graph = IntegerGraphs.columns();
+        try (OrtGraphs samples = graph.samples();
+                Backend device = AvailableBackends.open("reference")) {
+            assertThatThrownBy(() -> graph.run(device, samples))
+                    .isInstanceOf(ModelException.class)
+                    .hasMessageContainingAll("layer Add", "1 along the last axes");
+        }
+    }
+
+    @Test
     void aBiasInUnitsOfItsOwnIsAddedInFloat() {
         IntegerGraphs.Case graph = IntegerGraphs.foreignBias();
         try (OrtGraphs samples = graph.samples();

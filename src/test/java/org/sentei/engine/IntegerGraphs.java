@@ -136,6 +136,7 @@ public final class IntegerGraphs {
             cases.add(means(type));
         }
         cases.add(wide());
+        cases.add(shared());
         cases.add(functions());
         cases.add(foreignWeights());
         cases.add(clampedAwayFromTheLeast());
@@ -178,6 +179,27 @@ public final class IntegerGraphs {
         String y = made.rounded(made.layer("MatMul", Map.of(), x, made.weight(1, true, 64, 144)), DType.U8, 0.05f, 128);
         String z = made.rounded(made.layer("MatMul", Map.of(), y, made.weight(1, true, 144, 32)), DType.U8, 0.07f, 90);
         return made.named("wide matmul", z, 0, 0);
+    }
+
+    /** Sums and products with one number a channel, or a channel and row, of every image. */
+    private static Case shared() {
+        IntegerGraphs made = new IntegerGraphs(2, 6, 5, 4);
+        String x = made.rounded("x", DType.U8, 0.0217f, 120);
+        String channel = made.rounded(made.layer("GlobalAveragePool", Map.of(), x), DType.U8, 0.0041f, 110);
+        String row = made.rounded(made.layer("MatMul", Map.of(), x, made.weight(1, true, 4, 1)), DType.U8, 0.013f, 99);
+        made.rounded(made.layer("Mul", Map.of(), channel, x), DType.U8, 0.0113f, 128);
+        String sum = made.rounded(made.layer("Add", Map.of(), x, row), DType.U8, 0.0319f, 128);
+        return made.named("shared", sum, 0, 1);
+    }
+
+    /** A sum with one number a channel and column, which is not that of neighbours. */
+    static Case columns() {
+        IntegerGraphs made = new IntegerGraphs(2, 6, 5, 4);
+        String x = made.rounded("x", DType.U8, 0.0217f, 120);
+        String column = made.layer("AveragePool", Map.of("kernel_shape", wholes(5, 1)), x);
+        column = made.rounded(column, DType.U8, 0.0141f, 110);
+        String sum = made.rounded(made.layer("Add", Map.of(), x, column), DType.U8, 0.0319f, 128);
+        return made.named("columns", sum, 0, 0);
     }
 
     /** Functions of one number behind one another, with constants on both sides; a constant of rank 4 stays in float. */

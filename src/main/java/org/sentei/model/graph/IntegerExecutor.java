@@ -835,9 +835,11 @@ public final class IntegerExecutor implements AutoCloseable {
         boolean same = images.get(first).shape().equals(images.get(second).shape());
         IntegerImage a = same ? images.get(first) : images.get(first).in(Order.CHANNELS, scope);
         IntegerImage b = images.get(second).in(a.order(), scope);
-        if (!same && !isAChannel(b.shape(), a.shape())) {
+        if (!same && !areShared(b.shape(), a.shape())) {
             throw new ModelException(graph.name() + ": layer " + step.layer().name() + " combines " + a.shape()
-                    + " and " + b.shape() + ", but integers go with as many, or with one a channel; leave it in float");
+                    + " and "
+                    + b.shape() + ", but the smaller one must have all channels and 1 along the last axes; leave what"
+                    + " makes it in float (ignore)");
         }
         Rounding from = roundings.get(first);
         Rounding other = roundings.get(second);
@@ -859,14 +861,15 @@ public final class IntegerExecutor implements AutoCloseable {
         images.put(step.y(), y);
     }
 
-    /** Whether values are one a channel of every image, or of all of them. */
-    private static boolean isAChannel(Shape factors, Shape images) {
-        boolean fits = factors.rank() == images.rank()
-                && factors.rank() > 1
-                && factors.dimension(1) == images.dimension(1)
-                && (factors.dimension(0) == 1 || factors.dimension(0) == images.dimension(0));
-        for (int axis = 2; fits && axis < factors.rank(); axis++) {
-            fits = factors.dimension(axis) == 1;
+    /** Whether integers are the same for neighbouring rows on the device: those along the last axes, or all. */
+    private static boolean areShared(Shape few, Shape many) {
+        boolean fits = few.rank() == many.rank() && few.rank() > 1 && few.dimension(1) == many.dimension(1);
+        boolean ended = false;
+        for (int axis = 0; fits && axis < few.rank(); axis++) {
+            if (axis != 1) {
+                ended |= few.dimension(axis) != many.dimension(axis);
+                fits = !ended || few.dimension(axis) == 1;
+            }
         }
         return fits;
     }
