@@ -664,6 +664,26 @@ static void test_norms(int cols) {
     const float epsilon = 1e-5f;
     OK(sentei_layer_norm_f32(xs, stride, gains, biases, layers, stride, epsilon, cols, 0, ROWS));
     OK(sentei_rms_norm_f32(xs, stride, gains, rmses, stride, epsilon, cols, 0, ROWS));
+    struct block slope = random_matrix(ROWS * stride), gradient = make(ROWS * stride, 4);
+    float *ds = slope.data, *gradients = gradient.data;
+    OK(sentei_rms_norm_gradient_f32(xs, stride, gains, ds, stride, gradients, stride, epsilon, cols, 0, ROWS));
+    for (int r = 0; r < ROWS; r++) {
+        double square = 0, product = 0;
+        for (int c = 0; c < cols; c++) {
+            const double v = xs[r * stride + c];
+            square += v * v / cols;
+            product += v * (double)gains[c] * (double)ds[r * stride + c] / cols;
+        }
+        const double scale = 1 / sqrt(square + (double)epsilon);
+        for (int c = 0; c < cols; c++) {
+            const int i = r * stride + c;
+            const double wanted = scale
+                * ((double)gains[c] * (double)ds[i] - product * scale * scale * (double)xs[i]);
+            EXPECT(fabs((double)gradients[i] - wanted) <= 1e-5 * (1 + fabs(wanted)), "%g, not %g", (double)gradients[i],
+                wanted);
+        }
+    }
+    release(slope), release(gradient);
     for (int r = 0; r < ROWS; r++) {
         double mean = 0, variance = 0, square = 0;
         for (int c = 0; c < cols; c++) {

@@ -61,6 +61,7 @@ import org.sentei.kernel.ObsSweep;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.OpCases;
 import org.sentei.kernel.QuadraticForm;
+import org.sentei.kernel.RmsNormGradient;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
@@ -372,7 +373,7 @@ public final class Plan implements AutoCloseable {
             ops.addAll(List.of(Gram.class, QuadraticForm.class, InverseCholesky.class, ObsSweep.class));
         }
         if (descending) {
-            ops.addAll(List.of(AttentionResidual.class, MaskStep.class, MaskDifference.class, ScoreHistogram.class));
+            ops.addAll(List.of(AttentionResidual.class, MaskStep.class, MaskDifference.class, RmsNormGradient.class));
         }
         List<String> missing = ops.stream()
                 .filter(op -> !backend.supports(OpCases.example(op)))

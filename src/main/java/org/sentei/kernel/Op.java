@@ -34,6 +34,7 @@ public sealed interface Op
                 QuadraticForm,
                 Quantize,
                 RmsNorm,
+                RmsNormGradient,
                 Rotary,
                 ScoreHistogram,
                 ScoreSelect,

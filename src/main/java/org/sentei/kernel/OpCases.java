@@ -69,6 +69,7 @@ public final class OpCases {
             new Family(QuadraticForm.class, OpCases::quadraticForm),
             new Family(Quantize.class, OpCases::quantize),
             new Family(RmsNorm.class, OpCases::rmsNorm),
+            new Family(RmsNormGradient.class, OpCases::rmsNormGradient),
             new Family(Rotary.class, OpCases::rotary),
             new Family(ScoreHistogram.class, OpCases::scoreHistogram),
             new Family(ScoreSelect.class, OpCases::scoreSelect),
@@ -130,6 +131,7 @@ public final class OpCases {
         cases.add(step(4096, 4096, 0, false, normal(1), normal(1)));
         cases.add(step(4096, 4096, 0, true, normal(1), normal(1)));
         cases.add(rmsNorm("8192x4096", 8192, 4096, 0, normal(1)));
+        cases.add(rmsNormGradient("65536x128", 65536, 128, 0, 1, normal(1)));
         cases.add(sweep("given mask 4096x128", 4096, 128, 0, 0, 0, normal(1)));
         cases.add(sweep("2:4 of 4096x128", 4096, 128, 2, 4, 0, normal(1)));
         cases.add(quadraticForm(3072, 768, true, normal(1)));
@@ -1254,6 +1256,39 @@ public final class OpCases {
                 new Tolerance.Rounding(80),
                 List.of(update("x", 70, 64, normal(1)), read("gain", 1, 64, normal(1))),
                 views -> new RmsNorm(views.get(0), views.get(1), views.get(0), 1e-6f)));
+    }
+
+    private static void rmsNormGradient(List<OpCase> cases) {
+        for (int cols : WIDTHS) {
+            // In one column the two summands all but cancel.
+            cases.add(rmsNormGradient("3x" + cols, 3, cols, 1, 1, normal(1)));
+            cases.add(rmsNormGradient("70x" + cols + " small", 70, cols, 1, 1000, normal(1e-4)));
+        }
+        for (Fill fill : List.of(normal(1e30), normal(1e-38), uniform(999, 1001), nan(normal(1)), special(normal(1)))) {
+            cases.add(rmsNormGradient("9x132" + fill, 9, 132, 4, Float.MIN_NORMAL, fill));
+        }
+        cases.add(new OpCase(
+                RmsNormGradient.class,
+                "in place",
+                new Tolerance.Rounding(80),
+                List.of(
+                        read("x", 70, 64, normal(1)),
+                        read("gain", 1, 64, normal(1)),
+                        update("slope", 70, 64, normal(1))),
+                views -> new RmsNormGradient(views.get(0), views.get(1), views.get(2), views.get(2), 1e-6f)));
+    }
+
+    private static OpCase rmsNormGradient(String label, long rows, long cols, long gap, double leastScale, Fill fill) {
+        return new OpCase(
+                RmsNormGradient.class,
+                label,
+                new Tolerance.Rounding(16 + cols, leastScale),
+                List.of(
+                        read("x", DType.F32, rows, cols, gap, fill),
+                        read("gain", 1, cols, normal(1)),
+                        read("slope", DType.F32, rows, cols, 3 * gap, normal(1)),
+                        write("gradient", DType.F32, rows, cols, 2 * gap)),
+                views -> new RmsNormGradient(views.get(0), views.get(1), views.get(2), views.get(3), 1e-6f));
     }
 
     private static void layerNorm(List<OpCase> cases) {

@@ -120,6 +120,7 @@ record Sample(OpCase part, List<Pick> picks) {
             case ObsSweep sweep -> together(picks, random, sweep.weights(), sweep.mask(), sweep.errors());
             case QuadraticForm form -> together(picks, random, form.a(), form.b(), form.forms());
             case RmsNorm norm -> together(picks, random, norm.x(), norm.y());
+            case RmsNormGradient norm -> together(picks, random, norm.x(), norm.slope(), norm.gradient());
             case ScoreSelect select -> {
                 // In a matrix, or at a cut, rows compete with each other.
                 if (select.selection() instanceof ScoreSelect.Selection.Row

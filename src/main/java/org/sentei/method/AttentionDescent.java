@@ -465,8 +465,8 @@ public final class AttentionDescent {
         }
 
         /**
-         * Makes steps without a look at any of them. The device does all of them by itself, unless the loss {@link
-         * AttentionLoss#waits}; what differs from one such stretch to the next is in its memory before.
+         * Makes steps without a look at any of them: the device does all of them by itself. What differs from one such stretch to
+         * the next with the same batches is in its memory before.
          *
          * @param begin steps made before
          * @param until steps made after
@@ -495,37 +495,28 @@ public final class AttentionDescent {
             }
             backend.copyIn(MemorySegment.ofArray(new double[Math.toIntExact(losses.elements())]), losses);
             backend.copyIn(MemorySegment.ofArray(new long[Math.toIntExact(invalid.elements())]), invalid);
-            if (fitting.waits()) {
-                steps(begin, until, backend::run);
-            } else {
-                backend.run(
-                        prepared.computeIfAbsent(List.of(firstBatch(begin), until - begin), _ -> {
-                            List<Op> ops = new ArrayList<>();
-                            steps(begin, until, ops::add);
-                            return backend.prepare(ops);
-                        }),
-                        1);
-            }
+            Sequence stretch = prepared.computeIfAbsent(List.of(firstBatch(begin), until - begin), _ -> {
+                List<Op> ops = new ArrayList<>();
+                for (int step = begin; step < until; step++) {
+                    step(step, step - begin, ops::add);
+                }
+                return backend.prepare(ops);
+            });
+            backend.run(stretch, 1);
             return new Losses();
         }
 
-        private void steps(int begin, int until, Consumer<Op> run) {
-            for (int step = begin; step < until; step++) {
-                int at = step - begin;
-                gradient(step, losses.rows(at, at + 1), run);
-                for (int i = 0; i < scores.size(); i++) {
-                    run.accept(new MaskStep(
-                            moving.get(i).weight,
-                            gradients.get(i),
-                            scores.get(i),
-                            invalid.rows(at, at + 1),
-                            new MaskStep.Rule.Adam(
-                                    FIRST_DECAY,
-                                    SECOND_DECAY,
-                                    numbers.get(i).rows(at, at + 1),
-                                    first.get(i),
-                                    second.get(i))));
-                }
+        /** @param at row of what lies in the device's memory */
+        private void step(int step, int at, Consumer<Op> run) {
+            gradient(step, losses.rows(at, at + 1), run);
+            for (int i = 0; i < scores.size(); i++) {
+                View own = numbers.get(i).rows(at, at + 1);
+                run.accept(new MaskStep(
+                        moving.get(i).weight,
+                        gradients.get(i),
+                        scores.get(i),
+                        invalid.rows(at, at + 1),
+                        new MaskStep.Rule.Adam(FIRST_DECAY, SECOND_DECAY, own, first.get(i), second.get(i))));
             }
         }
 

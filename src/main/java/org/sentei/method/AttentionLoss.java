@@ -12,6 +12,7 @@ import org.sentei.kernel.Cast;
 import org.sentei.kernel.Gemm;
 import org.sentei.kernel.Op;
 import org.sentei.kernel.RmsNorm;
+import org.sentei.kernel.RmsNormGradient;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.View;
@@ -256,16 +257,11 @@ public final class AttentionLoss {
         return losses;
     }
 
-    /** Whether a gradient waits for the device on its way: the norms of few models go back on the host. */
-    public boolean waits() {
-        return layer.query.gain != null || layer.key.gain != null;
-    }
-
     /**
      * The ops that make the same, in memory that this holds: they may run as often as one likes.
      *
      * @param loss L of every head, F64 1 x heads, added to
-     * @param run takes an op after the other; runs it at once if this {@link #waits}
+     * @param run takes an op after the other
      */
     public void gradient(
             Change query,
@@ -389,32 +385,12 @@ public final class AttentionLoss {
             Consumer<Op> run) {
         rotate(gradient, opposite, run);
         if (projection.gain != null) {
-            throughNorm(gradient, projection, moved.raw);
+            View heads = gradient.reshape(gradient.elements() / headSize(), headSize());
+            View raw = moved.raw.reshape(heads.rows(), heads.cols());
+            run.accept(new RmsNormGradient(raw, projection.gain, heads, heads, projection.epsilon));
         }
         run.accept(new Cast(gradient, turned, true));
         run.accept(new Gemm(turned, input, false, null, byWeight, more));
-    }
-
-    /** Back through {@code y = gain x / rms(x)}, on the host: no op does, and few models have such norms. */
-    private void throughNorm(View gradient, Projection projection, View raw) {
-        float[] gain = host(projection.gain);
-        float[] x = host(raw);
-        float[] d = host(gradient);
-        int size = headSize();
-        for (int at = 0; at < x.length; at += size) {
-            double squares = 0;
-            double product = 0;
-            for (int i = 0; i < size; i++) {
-                squares += (double) x[at + i] * x[at + i];
-                product += (double) gain[i] * d[at + i] * x[at + i];
-            }
-            double scale = 1 / Math.sqrt(squares / size + projection.epsilon);
-            double pull = product * scale * scale / size;
-            for (int i = 0; i < size; i++) {
-                d[at + i] = (float) (scale * (gain[i] * (double) d[at + i] - pull * x[at + i]));
-            }
-        }
-        backend.copyIn(MemorySegment.ofArray(d), gradient);
     }
 
     /** The attention saliency of both projections, F32 of the shape of their weights on the host. */

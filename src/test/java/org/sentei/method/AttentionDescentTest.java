@@ -7,10 +7,12 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.sentei.kernel.AvailableBackends;
@@ -237,17 +239,18 @@ class AttentionDescentTest {
         assertThat(found.step()).isZero();
     }
 
-    static List<String> backends() {
-        return AvailableBackends.names();
+    static Stream<Arguments> backends() {
+        return AvailableBackends.names().stream()
+                .flatMap(name -> Stream.of(true, false).map(normed -> Arguments.of(name, normed)));
     }
 
     /** The host has no part in a stretch of steps, so that a device can have all of it at once. */
     @ParameterizedTest
     @MethodSource("backends")
-    void stepsUpToALookArePreparedAndAreWhatTheyAreOneByOne(String name) {
+    void stepsUpToALookArePreparedAndAreWhatTheyAreOneByOne(String name, boolean normed) {
         try (Backend own = AvailableBackends.open(name)) {
             List<Sequence> stretches = new ArrayList<>();
-            Found prepared = ToyDescent.run(ToyDescent.watched(own, (sequence, call) -> {
+            Found prepared = ToyDescent.run(normed, ToyDescent.watched(own, (sequence, call) -> {
                 stretches.add(sequence);
                 call.run();
             }));
@@ -259,20 +262,7 @@ class AttentionDescentTest {
             assertThat(stretches.get(1)).as("the same batches again").isSameAs(stretches.getFirst());
             assertThat(prepared.errors()).hasSize(12);
             assertThat(prepared.judged()).extracting(Judged::step).containsExactly(0, 5, 10, 12);
-            assertThat(ToyDescent.run(ToyDescent.oneByOne(own))).isEqualTo(prepared);
+            assertThat(ToyDescent.run(normed, ToyDescent.oneByOne(own))).isEqualTo(prepared);
         }
-    }
-
-    @ParameterizedTest
-    @EnumSource(Rule.class)
-    void normsBetweenWeightsAndSoftmaxGoBackOnTheHost(Rule rule) {
-        Form normed = new Form(4, 2, 6, 16, true, 0, true, true, true);
-        layer = AttentionLayers.layer(normed, 0.7, scope);
-        fitting = new AttentionLoss(layer, AttentionLayers.inputs(normed, 24, 1, scope), 6, scope);
-        judging = new AttentionLoss(layer, AttentionLayers.inputs(normed, 12, 2, scope), 6, scope);
-        assertThat(fitting.waits()).isTrue();
-        Found found = descent(rule, 40).run(Optional.empty(), new Heard());
-        assertThat(found.diverged()).isEmpty();
-        assertThat(last(found)).isLessThanOrEqualTo(found.judged().getFirst().error());
     }
 }

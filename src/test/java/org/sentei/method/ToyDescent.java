@@ -15,16 +15,19 @@ import org.sentei.method.AttentionDescent.State;
 
 /** A descent by straight-through on a small layer, and backends that look at how it runs. */
 public final class ToyDescent {
-    private static final AttentionLayers.Form FORM = new AttentionLayers.Form(4, 2, 6, 16, true, 0, true, true, false);
-
     private ToyDescent() {}
 
-    /** Twelve steps, by two windows out of five at a time, with a look behind the fifth, the tenth and the last. */
-    public static Found run(Backend backend) {
+    /**
+     * Twelve steps, by two windows out of five at a time, with a look behind the fifth, the tenth and the last.
+     *
+     * @param normed whether a norm stands between weights and softmax
+     */
+    public static Found run(boolean normed, Backend backend) {
+        AttentionLayers.Form form = new AttentionLayers.Form(4, 2, 6, 16, true, 0, true, true, normed);
         try (Scope scope = new Scope(backend)) {
-            AttentionLoss.Layer layer = AttentionLayers.layer(FORM, 0.7, scope);
-            AttentionLoss fitting = new AttentionLoss(layer, AttentionLayers.inputs(FORM, 5, 1, scope), 1, scope);
-            AttentionLoss judging = new AttentionLoss(layer, AttentionLayers.inputs(FORM, 3, 2, scope), 2, scope);
+            AttentionLoss.Layer layer = AttentionLayers.layer(form, 0.7, scope);
+            AttentionLoss fitting = new AttentionLoss(layer, AttentionLayers.inputs(form, 5, 1, scope), 1, scope);
+            AttentionLoss judging = new AttentionLoss(layer, AttentionLayers.inputs(form, 3, 2, scope), 2, scope);
             AttentionLoss.Saliency saliency = fitting.saliency(5, 1);
             Side query = new Side(
                     layer.query().weight(), new Selector.Budget.Layer(144), saliency.query(), saliency.query());

@@ -40,6 +40,7 @@ import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.Quantize;
 import org.sentei.kernel.RmsNorm;
+import org.sentei.kernel.RmsNormGradient;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
@@ -228,6 +229,7 @@ final class NativeBackend extends HostBackend {
             case QuadraticForm form -> quadraticForm(form);
             case Quantize quantize -> quantize(quantize);
             case RmsNorm norm -> rmsNorm(norm);
+            case RmsNormGradient norm -> rmsNormGradient(norm);
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
             case ScoreSelect select -> scoreSelect(select);
@@ -1165,6 +1167,26 @@ final class NativeBackend extends HostBackend {
                         gain,
                         y,
                         op.y().stride(),
+                        op.epsilon(),
+                        op.x().cols(),
+                        from,
+                        to));
+    }
+
+    private void rmsNormGradient(RmsNormGradient op) {
+        long x = address(op.x());
+        long gain = address(op.gain());
+        long slope = address(op.slope());
+        long gradient = address(op.gradient());
+        rows(op, op.x(), (from, to) -> (int) library.kernel("rms_norm_gradient_f32")
+                .invokeExact(
+                        x,
+                        op.x().stride(),
+                        gain,
+                        slope,
+                        op.slope().stride(),
+                        gradient,
+                        op.gradient().stride(),
                         op.epsilon(),
                         op.x().cols(),
                         from,

@@ -35,6 +35,7 @@ import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.Quantize;
 import org.sentei.kernel.RmsNorm;
+import org.sentei.kernel.RmsNormGradient;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
@@ -190,6 +191,7 @@ final class LaunchTable {
             case QuadraticForm form -> quadraticForm(form);
             case Quantize quantize -> quantize(quantize);
             case RmsNorm norm -> rmsNorm(norm);
+            case RmsNormGradient norm -> rmsNormGradient(norm);
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
             case ScoreSelect select -> scoreSelect(select);
@@ -704,6 +706,18 @@ final class LaunchTable {
                 .matrix(op.y())
                 .number(op.epsilon())
                 .run(op.x().rows());
+    }
+
+    private void rmsNormGradient(RmsNormGradient op) {
+        kernel("rms_norm_gradient_f32")
+                .matrix(op.x())
+                .integer(op.x().rows())
+                .integer(op.x().cols())
+                .matrix(op.gain())
+                .matrix(op.slope())
+                .matrix(op.gradient())
+                .number(op.epsilon())
+                .run(tiles(op.x().rows(), LANE_ROWS));
     }
 
     private void rotary(Rotary op) {

@@ -35,6 +35,7 @@ import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.Quantize;
 import org.sentei.kernel.RmsNorm;
+import org.sentei.kernel.RmsNormGradient;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.ScoreHistogram;
 import org.sentei.kernel.ScoreSelect;
@@ -96,6 +97,7 @@ final class ReferenceBackend extends HostBackend {
             case QuadraticForm form -> quadraticForm(form);
             case Quantize quantize -> quantize(quantize);
             case RmsNorm norm -> rmsNorm(norm);
+            case RmsNormGradient norm -> rmsNormGradient(norm);
             case Rotary rotary -> rotary(rotary);
             case ScoreHistogram histogram -> scoreHistogram(histogram);
             case ScoreSelect select -> scoreSelect(select);
@@ -828,6 +830,26 @@ final class ReferenceBackend extends HostBackend {
             double scale = 1 / Math.sqrt(squares / x.cols() + op.epsilon());
             for (long j = 0; j < x.cols(); j++) {
                 y.set(i, j, x.get(i, j) * scale * gain.get(0, j));
+            }
+        }
+    }
+
+    private static void rmsNormGradient(RmsNormGradient op) {
+        Matrix x = new Matrix(op.x());
+        Matrix gain = new Matrix(op.gain());
+        Matrix slope = new Matrix(op.slope());
+        Matrix gradient = new Matrix(op.gradient());
+        for (long i = 0; i < x.rows(); i++) {
+            double squares = 0;
+            double product = 0;
+            for (long j = 0; j < x.cols(); j++) {
+                squares += x.get(i, j) * x.get(i, j);
+                product += gain.get(0, j) * slope.get(i, j) * x.get(i, j);
+            }
+            double scale = 1 / Math.sqrt(squares / x.cols() + op.epsilon());
+            double pull = product * scale * scale / x.cols();
+            for (long j = 0; j < x.cols(); j++) {
+                gradient.set(i, j, scale * (gain.get(0, j) * slope.get(i, j) - pull * x.get(i, j)));
             }
         }
     }

@@ -51,6 +51,7 @@ import org.sentei.kernel.Op;
 import org.sentei.kernel.QuadraticForm;
 import org.sentei.kernel.Quantize;
 import org.sentei.kernel.RmsNorm;
+import org.sentei.kernel.RmsNormGradient;
 import org.sentei.kernel.Rotary;
 import org.sentei.kernel.Scope;
 import org.sentei.kernel.ScoreHistogram;
@@ -240,6 +241,7 @@ class NativeBackendTest {
                         zeros(scope, DType.F32, ROWS, COLS),
                         zeros(scope, DType.F32, ROWS, COLS))));
         ops.add(new RmsNorm(x, gain, scope.matrix(ROWS, COLS), 1e-5f));
+        ops.add(new RmsNormGradient(x, gain, other, scope.matrix(ROWS, COLS), 1e-5f));
         ops.add(new Rotary(
                 random(scope, random, ROWS, COLS), random(scope, random, 11, 65), random(scope, random, 11, 65), 4));
         ops.add(new ScoreHistogram(x, scale, ScoreHistogram.Half.HIGH, 0, zeros(scope, DType.I64, 1, 1 << 16)));

@@ -375,12 +375,12 @@ final class EmulatedCuda {
         MethodHandle count = counter(Settings.find(Settings.CUDA_DRIVER).orElseThrow(), "sentei_emulated_count");
         int waits = COUNTERS.indexOf("waits");
         try (Backend backend = CudaProvider.open(Backend.Options.defaults(), resources)) {
-            AttentionDescent.Found prepared = ToyDescent.run(ToyDescent.watched(backend, (_, call) -> {
+            AttentionDescent.Found prepared = ToyDescent.run(true, ToyDescent.watched(backend, (_, call) -> {
                 long before = (long) count.invokeExact(waits);
                 call.run();
                 say("stretch waits " + ((long) count.invokeExact(waits) - before));
             }));
-            say("same " + prepared.equals(ToyDescent.run(ToyDescent.oneByOne(backend))));
+            say("same " + prepared.equals(ToyDescent.run(true, ToyDescent.oneByOne(backend))));
             say("best " + prepared.step());
         }
     }
