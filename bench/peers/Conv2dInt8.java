@@ -37,7 +37,8 @@ import org.sentei.model.onnx.OnnxRuntimeLibrary;
 import org.sentei.tensor.DType;
 
 /**
- * Chains of eight 8-bit convolutions, ours and ONNX Runtime's QLinearConv with the same weights, in one process and by turns.
+ * Chains of eight 8-bit convolutions, ours and ONNX Runtime's QLinearConv with the same weights, in one process and by turns; on
+ * several threads behind ten that are not timed.
  * Arguments: threads, rounds, then {@code size channels filters kernel type groups} again and again; where there are not as
  * many filters as channels every second convolution goes back. Prints a line a shape: the shape, operations a second in 10^9
  * of ours and of theirs by the median of the rounds, of processor time where it is one thread, their ratio, and ours in percent of what the processor can do.
@@ -45,7 +46,8 @@ import org.sentei.tensor.DType;
 final class Conv2dInt8Times {
     private static final int CHAIN = 8;
     private static final int WARM_UP = 5;
-    private static final long PAUSE = 20_000_000;
+    private static final long PAUSE = 200_000_000;
+    private static final int BEFORE = 10;
     private static final float SCALE = 0.02f;
     private static final ThreadMXBean THREADS = ManagementFactory.getThreadMXBean();
 
@@ -123,9 +125,13 @@ final class Conv2dInt8Times {
 
     private static double seconds(int threads, Chain chain) throws OrtException {
         if (threads > 1) {
-            // Helping threads of the other side look for work for a while before they sleep, on the cores that this one
-            // needs.
+            // The other side's threads look for work for a while before they sleep, on cores that this one needs; and
+            // until the
+            // system has spread one's own over the cores some runs go by.
             LockSupport.parkNanos(PAUSE);
+            for (int i = 0; i < BEFORE; i++) {
+                chain.run();
+            }
         }
         long begin = nanos(threads);
         chain.run();

@@ -68,12 +68,6 @@ static void find_corners(
     }
 }
 
-/* Whether all of a window lies in the image. */
-INLINE int is_inside(const struct sentei_window *w, struct corner corner) {
-    return corner.i >= 0 && corner.i + (w->kernel_height - 1) * w->dilation_y < w->height && corner.j >= 0
-        && corner.j + (w->kernel_width - 1) * w->dilation_x < w->width;
-}
-
 /* The pixel under a tap (down, right) of a window, or the row of zero points. */
 INLINE const uint8_t *under(const struct convolution *v, struct corner corner, int32_t down, int32_t right) {
     const int inside = (uint32_t)(corner.i + down) < (uint32_t)v->window.height
@@ -304,11 +298,9 @@ INLINE void tile(
     const struct sentei_window *w = &v->window;
     struct corner corners[PIXELS];
     sums_t sums[PIXELS][BLOCKS];
-    int inside = 1;
 #pragma GCC unroll 8
     for (int m = 0; m < pixels; m++) {
         corners[m] = v->corners[pixel - v->pixel_begin + (m < count ? m : count - 1)];
-        inside &= is_inside(w, corners[m]);
 #pragma GCC unroll 8
         for (int n = 0; n < blocks; n++) {
             begin(&sums[m][n], part->bias + n * BLOCK);
@@ -318,12 +310,10 @@ INLINE void tile(
     for (int32_t r = 0; r < w->kernel_height; r++) {
         for (int32_t s = 0; s < w->kernel_width; s++) {
             const int32_t down = r * w->dilation_y, right = s * w->dilation_x;
-            const int64_t offset = ((int64_t)down * w->width + right) * v->x_stride + part->channel;
             const uint8_t *rows[PIXELS];
 #pragma GCC unroll 8
             for (int m = 0; m < pixels; m++) {
-                rows[m] = inside ? v->x + (corners[m].offset + offset)
-                                 : under(v, corners[m], down, right) + part->channel;
+                rows[m] = under(v, corners[m], down, right) + part->channel;
             }
             for (int64_t c = 0; c < part->depth; c += DEPTH) {
                 filter_t filters[BLOCKS];
@@ -591,7 +581,8 @@ INLINE void find_rows(const struct convolution *v, const struct channels *d, int
     const struct sentei_window *w = &v->window;
     const struct corner corner = v->corners[pixel - v->pixel_begin];
     const int64_t taps = (int64_t)w->kernel_height * w->kernel_width;
-    if (is_inside(w, corner)) {
+    if (corner.i >= 0 && corner.i + (w->kernel_height - 1) * w->dilation_y < w->height && corner.j >= 0
+        && corner.j + (w->kernel_width - 1) * w->dilation_x < w->width) {
         for (int64_t tap = 0; tap < taps; tap++) {
             d->rows[tap] = v->x + (corner.offset + d->offsets[tap]);
         }

@@ -1,15 +1,19 @@
 package org.sentei.backend.cpu;
 
 import java.util.concurrent.ExecutorService;
-import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.LinkedTransferQueue;
+import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLongArray;
+import java.util.concurrent.locks.LockSupport;
 import org.sentei.kernel.DeviceException;
 
 /**
  * The threads of one backend. A job is split into tiles by its shape alone, so which thread takes which tile changes
- * nothing but the time.
+ * nothing but the time. Each begins with a share of its own, the same part of every job, so that what it made is still in its
+ * core's cache when the next op reads it; who is done takes what others have left.
  */
 final class Workers implements AutoCloseable {
     /** Nanoseconds for which a thread looks before it sleeps. */
@@ -28,12 +32,7 @@ final class Workers implements AutoCloseable {
     Workers(int threads) {
         this.threads = threads;
         ThreadPoolExecutor started = new ThreadPoolExecutor(
-                threads - 1,
-                Math.max(1, threads - 1),
-                0,
-                TimeUnit.SECONDS,
-                new WatchedQueue(),
-                Thread.ofPlatform().daemon().name("sentei-cpu-", 1).factory());
+                threads - 1, Math.max(1, threads - 1), 0, TimeUnit.SECONDS, new WatchedQueue(), new Factory());
         try {
             started.prestartAllCoreThreads();
         } catch (OutOfMemoryError e) {
@@ -65,11 +64,11 @@ final class Workers implements AutoCloseable {
      * @throws TileException with the failure of the lowest tile that failed
      */
     void run(long tiles, Tile tile) throws TileException {
-        Job job = new Job(tiles, tile);
-        for (long helpers = Math.min(threads, tiles) - 1; helpers > 0; helpers--) {
+        Job job = new Job(tiles, (int) Math.min(threads, tiles), tile);
+        for (int helpers = job.shares - 1; helpers > 0; helpers--) {
             pool.execute(job::help);
         }
-        job.work();
+        job.work(0);
         job.awaitHelpers();
         if (job.failure != null) {
             throw new TileException(job.failure);
@@ -81,11 +80,32 @@ final class Workers implements AutoCloseable {
         pool.close();
     }
 
+    /** A thread that helps; who asks for a job is number 0 in it. */
+    private static final class Helper extends Thread {
+        private final int number;
+
+        Helper(Runnable work, int number) {
+            super(work, "sentei-cpu-" + number);
+            this.number = number;
+            setDaemon(true);
+        }
+    }
+
+    private static final class Factory implements ThreadFactory {
+        private int made;
+
+        @Override
+        public Thread newThread(Runnable work) {
+            made++;
+            return new Helper(work, made);
+        }
+    }
+
     /**
-     * A queue whose readers look for a while before they sleep: ops follow each other closely, and to wake a thread takes as long
-     * as a small op does.
+     * A queue without locks whose readers look for a while before they sleep: ops follow each other closely, and to wake a thread
+     * takes as long as a small op does, on a virtual machine longer.
      */
-    private static final class WatchedQueue extends LinkedBlockingQueue<Runnable> {
+    private static final class WatchedQueue extends LinkedTransferQueue<Runnable> {
         private static final long serialVersionUID = 1L;
 
         @Override
@@ -112,53 +132,65 @@ final class Workers implements AutoCloseable {
     }
 
     private static final class Job {
-        private final long tiles;
-        private final Tile tile;
-        private final AtomicLong next = new AtomicLong();
-        private long failed = Long.MAX_VALUE;
-        private Throwable failure;
-        private volatile int helping;
-        private boolean over;
+        /** Numbers of a cache line, so that threads count apart. */
+        private static final int APART = 8;
 
-        Job(long tiles, Tile tile) {
+        private static final int OVER = Integer.MIN_VALUE;
+
+        private final long tiles;
+        private final int shares;
+        private final Tile tile;
+        /** Of each share the next tile. */
+        private final AtomicLongArray next;
+
+        /** The lowest tile that failed; those above it are not begun any more, those below it are, so that it is always the same. */
+        private volatile long failed = Long.MAX_VALUE;
+
+        private Throwable failure;
+        private final Thread owner = Thread.currentThread();
+        /** How many help, and {@link #OVER} more when nobody may begin to. */
+        private final AtomicInteger helping = new AtomicInteger();
+
+        Job(long tiles, int shares, Tile tile) {
             this.tiles = tiles;
+            this.shares = shares;
             this.tile = tile;
+            this.next = new AtomicLongArray(APART * shares);
+            for (int share = 0; share < shares; share++) {
+                next.set(APART * share, begin(share));
+            }
+        }
+
+        private long begin(int share) {
+            return tiles / shares * share + Math.min(share, tiles % shares);
         }
 
         /** Works unless all is done already: a thread that wakes late is not waited for. */
         void help() {
-            synchronized (this) {
-                if (over) {
+            int before;
+            do {
+                before = helping.get();
+                if (before < 0) {
                     return;
                 }
-                helping++;
-            }
-            work();
-            synchronized (this) {
-                helping--;
-                notifyAll();
+            } while (!helping.compareAndSet(before, before + 1));
+            work(((Helper) Thread.currentThread()).number);
+            if (helping.decrementAndGet() == OVER) {
+                LockSupport.unpark(owner);
             }
         }
 
         /** The threads write to the caller's memory: an interrupt must not make it return before they are done. */
         void awaitHelpers() {
-            synchronized (this) {
-                over = true;
-            }
+            helping.addAndGet(OVER);
             long begin = System.nanoTime();
-            while (helping > 0 && System.nanoTime() - begin < WATCH) {
-                Thread.onSpinWait();
-            }
-            sleepUntilAlone();
-        }
-
-        private synchronized void sleepUntilAlone() {
             boolean interrupted = false;
-            while (helping > 0) {
-                try {
-                    wait();
-                } catch (InterruptedException e) {
-                    interrupted = true;
+            while (helping.get() != OVER) {
+                if (System.nanoTime() - begin < WATCH) {
+                    Thread.onSpinWait();
+                } else {
+                    LockSupport.park(this);
+                    interrupted |= Thread.interrupted();
                 }
             }
             if (interrupted) {
@@ -166,20 +198,26 @@ final class Workers implements AutoCloseable {
             }
         }
 
-        /** Whatever a tile throws, an Error included, must reach the caller's thread and not vanish with a worker. */
-        void work() {
-            for (long index = next.getAndIncrement(); index < tiles; index = next.getAndIncrement()) {
-                try {
-                    tile.run(index);
-                } catch (Throwable e) {
-                    fail(index, e);
-                    return;
+        /**
+         * Works on the own share, then on what is left of the others. Whatever a tile throws, an Error included, must reach the
+         * caller's thread and not vanish with a worker.
+         */
+        void work(int own) {
+            for (int i = 0; i < shares; i++) {
+                int share = (own + i) % shares;
+                long end = begin(share + 1);
+                long index = next.getAndIncrement(APART * share);
+                for (; index < end && index < failed; index = next.getAndIncrement(APART * share)) {
+                    try {
+                        tile.run(index);
+                    } catch (Throwable e) {
+                        fail(index, e);
+                    }
                 }
             }
         }
 
         private synchronized void fail(long index, Throwable cause) {
-            next.set(tiles);
             if (index < failed) {
                 failed = index;
                 failure = cause;

@@ -43,6 +43,21 @@ class WorkersTest {
         }
     }
 
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3})
+    void ofSeveralFailuresThatOfTheLowestTileSurfaces(int threads) {
+        try (Workers workers = new Workers(threads)) {
+            for (int round = 0; round < 200; round++) {
+                assertThatThrownBy(() -> workers.run(31, index -> {
+                            if (index % 7 == 5) {
+                                throw new IllegalStateException("tile " + index);
+                            }
+                        }))
+                        .hasRootCauseMessage("tile 5");
+            }
+        }
+    }
+
     @Test
     void anInterruptIsKeptForTheCallerAndEndsNothing() throws Workers.TileException {
         try (Workers workers = new Workers(2)) {
