@@ -37,17 +37,19 @@ import org.sentei.model.onnx.OnnxRuntimeLibrary;
 import org.sentei.tensor.DType;
 
 /**
- * Chains of eight 8-bit convolutions, ours and ONNX Runtime's QLinearConv with the same weights, in one process and by turns; on
- * several threads behind ten that are not timed.
+ * Chains of eight 8-bit convolutions, ours and ONNX Runtime's QLinearConv with the same weights, in one process and by turns, each
+ * behind ten that are not timed. What the processor can do, which changes with its clock, is measured between the rounds.
  * Arguments: threads, rounds, then {@code size channels filters kernel type groups} again and again; where there are not as
  * many filters as channels every second convolution goes back. Prints a line a shape: the shape, operations a second in 10^9
- * of ours and of theirs by the median of the rounds, of processor time where it is one thread, their ratio, and ours in percent of what the processor can do.
+ * of ours and of theirs by the median of the rounds, of processor time where it is one thread, their ratio, and the fastest round
+ * of ours in percent of what the processor can do.
  */
 final class Conv2dInt8Times {
     private static final int CHAIN = 8;
     private static final int WARM_UP = 5;
     private static final long PAUSE = 200_000_000;
     private static final int BEFORE = 10;
+    private static final int PEAKS = 6;
     private static final float SCALE = 0.02f;
     private static final ThreadMXBean THREADS = ManagementFactory.getThreadMXBean();
 
@@ -58,9 +60,6 @@ final class Conv2dInt8Times {
         int rounds = Integer.parseInt(args[1]);
         OnnxRuntimeLibrary.require();
         try (Backend backend = Backends.find("cpu").open(new Backend.Options(0, threads))) {
-            // A product of bytes is a quarter of one of floats, and VPDPBUSD multiplies and adds a vector of them at a
-            // time.
-            double peak = 4 * backend.ceilings().orElseThrow().operations();
             for (int i = 2; i < args.length; i += 6) {
                 Shape shape = new Shape(
                         Integer.parseInt(args[i]),
@@ -70,6 +69,8 @@ final class Conv2dInt8Times {
                         DType.valueOf(args[i + 4]),
                         Integer.parseInt(args[i + 5]));
                 double[][] seconds = time(backend, shape, threads, rounds);
+                double fastest =
+                        shape.operations() / Arrays.stream(seconds[0]).min().orElseThrow();
                 double ours = shape.operations() / median(seconds[0]);
                 double theirs = shape.operations() / median(seconds[1]);
                 System.out.printf(
@@ -83,7 +84,7 @@ final class Conv2dInt8Times {
                         ours / 1e9,
                         theirs / 1e9,
                         ours / theirs,
-                        100 * ours / peak);
+                        100 * fastest / Arrays.stream(seconds[2]).max().orElseThrow());
             }
         }
     }
@@ -125,13 +126,12 @@ final class Conv2dInt8Times {
 
     private static double seconds(int threads, Chain chain) throws OrtException {
         if (threads > 1) {
-            // The other side's threads look for work for a while before they sleep, on cores that this one needs; and
-            // until the
-            // system has spread one's own over the cores some runs go by.
+            // The other side's threads look for work for a while before they sleep, on cores that this one needs.
             LockSupport.parkNanos(PAUSE);
-            for (int i = 0; i < BEFORE; i++) {
-                chain.run();
-            }
+        }
+        // Caches hold what the other side has left, and one's own threads may have to be woken.
+        for (int i = 0; i < BEFORE; i++) {
+            chain.run();
         }
         long begin = nanos(threads);
         chain.run();
@@ -143,11 +143,17 @@ final class Conv2dInt8Times {
         return threads == 1 ? THREADS.getCurrentThreadCpuTime() : System.nanoTime();
     }
 
+    /** Operations a second: a product of bytes is a quarter of one of floats, of which VPDPBUSD adds up a vector at a time. */
+    private static double peak(Backend backend) {
+        return 4 * backend.ceilings().orElseThrow().operations();
+    }
+
     private static double median(double[] values) {
         Arrays.sort(values);
         return values[values.length / 2];
     }
 
+    /** Seconds of ours and of theirs in every round, and the peaks that were measured between them. */
     private static double[][] time(Backend backend, Shape shape, int threads, int rounds) throws OrtException {
         List<byte[]> weights = new ArrayList<>();
         SplittableRandom random = new SplittableRandom(1);
@@ -161,7 +167,8 @@ final class Conv2dInt8Times {
             weights.add(values);
         }
         OrtEnvironment environment = OrtEnvironment.getEnvironment();
-        double[][] seconds = new double[2][rounds];
+        int each = Math.ceilDiv(rounds, PEAKS);
+        double[][] seconds = {new double[rounds], new double[rounds], new double[Math.ceilDiv(rounds, each)]};
         try (Scope scope = new Scope(backend);
                 Sequence ours = backend.prepare(ops(scope, shape, x, weights));
                 OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
@@ -175,6 +182,9 @@ final class Conv2dInt8Times {
                             inputShape,
                             shape.type() == DType.U8 ? OnnxJavaType.UINT8 : OnnxJavaType.INT8)) {
                 for (int round = -WARM_UP; round < rounds; round++) {
+                    if (round >= 0 && round % each == 0) {
+                        seconds[2][round / each] = peak(backend);
+                    }
                     double first = seconds(threads, () -> {
                         backend.run(ours, 1);
                         backend.sync();

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Convolutions of 8-bit integers, ours against ONNX Runtime's QLinearConv: chains of eight with the same weights, in one process
-# and by turns, on one thread and on all. ONNX Runtime turns images to channels-last where a chain begins and back where it
-# ends; ours are so already. Needs a built project (mvn package) and a JDK 25.
+# and by turns, each behind ten that are not timed, on one thread and on all. ONNX Runtime turns images to channels-last where a
+# chain begins and back where it ends; ours are so already. Needs a built project (mvn package) and a JDK 25.
 #
 #   bench/peers/conv2d_int8.sh [rounds]     JAVA chooses the interpreter
 #
 # Prints threads, image size, channels, filters, kernel size, type of the images, groups, 10^9 operations a second of ours and of
-# theirs by the median of the rounds (of processor time on one thread), their ratio, and ours in percent of what VPDPBUSD can
-# do. Run it on a machine that does nothing else.
+# theirs by the median of the rounds (of processor time on one thread), their ratio, and the fastest round of ours in percent of
+# the most that VPDPBUSD can do, four times the rate of fp32, whose fastest is measured between the rounds. Run it on a
+# machine that does nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -206,12 +206,13 @@ Result work_until(const std::function<bool()> &until) {
     return SUCCESS;
 }
 
-/* As drain, for a host that waits until this time. */
+/* Works until it is so; a wait is counted where it was not so already. */
 Result drain(const std::function<bool()> &until) {
     waits += !until();
     return work_until(until);
 }
 
+/* As drain, for a host that waits until this time. */
 Result wait(const std::function<bool()> &until, const double &us) {
     const Result code = drain(until);
     host_us = std::max(host_us, us);

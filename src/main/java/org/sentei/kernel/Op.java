@@ -1,7 +1,6 @@
 package org.sentei.kernel;
 
 import java.util.List;
-import java.util.Locale;
 
 /**
  * One unit of work for a backend: a record whose constructor checks its contract once, so that a backend may trust it.
@@ -50,7 +49,7 @@ public sealed interface Op
 
     /** The stem of an op's record. */
     static String stem(Class<? extends Op> op) {
-        return op.getSimpleName().replaceAll("(?<=[a-z0-9])(?=[A-Z])", "_").toLowerCase(Locale.ROOT);
+        return OpStems.OF.get(op);
     }
 
     /** Views whose content matters, those that are updated included. */

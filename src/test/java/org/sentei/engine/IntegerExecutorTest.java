@@ -94,23 +94,29 @@ class IntegerExecutorTest {
 
     @Test
     void aProductWhoseSumsLeave32BitsIsRefused() {
-        IntegerGraphs.Case graph = IntegerGraphs.overflowing();
-        try (OrtGraphs samples = graph.samples();
-                Backend device = AvailableBackends.open("reference")) {
-            assertThatThrownBy(() -> graph.run(device, samples))
-                    .isInstanceOf(ModelException.class)
-                    .hasMessageContainingAll("layer Gemm", "sums of filter 1 can reach", "ignore");
-        }
+        assertRefused(IntegerGraphs.overflowing(), "layer Gemm", "sums of filter 1 can reach", "ignore");
     }
 
     @Test
     void aSumThatWouldPairWrongNeighboursIsRefused() {
-        IntegerGraphs.Case graph = IntegerGraphs.columns();
+        assertRefused(IntegerGraphs.columns(), "layer Add", "1 along the last axes");
+    }
+
+    @Test
+    void whatIsNoQuantizedGraphOfOursIsRefused() {
+        assertRefused(IntegerGraphs.biasOfFloats(), "layer QLinearConv", "no constant of I32", "int32 biases");
+        assertRefused(
+                IntegerGraphs.sixteenBits(),
+                "value QuantizeLinear0.y is rounded to I16",
+                "quantize the model to U8 or I8");
+    }
+
+    private static void assertRefused(IntegerGraphs.Case graph, String... parts) {
         try (OrtGraphs samples = graph.samples();
                 Backend device = AvailableBackends.open("reference")) {
             assertThatThrownBy(() -> graph.run(device, samples))
                     .isInstanceOf(ModelException.class)
-                    .hasMessageContainingAll("layer Add", "1 along the last axes");
+                    .hasMessageContainingAll(parts);
         }
     }
 

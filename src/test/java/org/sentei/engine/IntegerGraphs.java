@@ -262,6 +262,38 @@ public final class IntegerGraphs {
         return made.named("overflow", made.rounded(made.layer("Gemm", Map.of(), x, w, bias), DType.U8, 0.1f, 0), 0, 0);
     }
 
+    /** A QLinearConv whose bias is of a type that no sum has. */
+    static Case biasOfFloats() {
+        IntegerGraphs made = new IntegerGraphs(1, 2, 3, 3);
+        String x = made.rounded("x", DType.U8, 0.02f, 127);
+        Layer back = made.producer(x);
+        Layer weight = made.producer(made.weight(0, false, 4, 2, 1, 1));
+        made.constants.put(
+                "bias", new Tensor("bias", DType.F32, Shape.of(4), MemorySegment.ofArray(new float[] {1, 2, 3, 4})));
+        made.integers.add(made.layer(
+                "QLinearConv",
+                Map.of(),
+                back.input(0),
+                back.input(1),
+                back.input(2),
+                weight.input(0),
+                weight.input(1),
+                weight.input(2),
+                back.input(1),
+                back.input(2),
+                "bias"));
+        return made.named("bias of floats", made.integers.getLast(), 0, 0);
+    }
+
+    /** Rounded to integers of 16 bits. */
+    static Case sixteenBits() {
+        IntegerGraphs made = new IntegerGraphs(4, 8);
+        String x = made.rounded("x", DType.U8, 0.02f, 127);
+        String zero = made.producer(x).input(2);
+        made.constants.put(zero, new Tensor(zero, DType.I16, Shape.of(), MemorySegment.ofArray(new byte[] {3, 0})));
+        return made.named("16 bits", x, 0, 0);
+    }
+
     /** A Relu whose zero is not the least integer, which ONNX Runtime computes in float. */
     private static Case clampedAwayFromTheLeast() {
         IntegerGraphs made = new IntegerGraphs(4, 18);
