@@ -346,7 +346,7 @@ public final class DepthReduction {
                     weights,
                     how,
                     new SplittableRandom(seed + number).nextLong(),
-                    journaling == Journaling.OFF ? Fitter.NOT_KEPT : fits.of(number),
+                    fits.of(number, journaling),
                     new Fitter.Stage(
                             "round " + number + " without "
                                     + String.join(

@@ -8,6 +8,7 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.stream.Stream;
 import org.sentei.engine.Fingerprint;
+import org.sentei.engine.Journaling;
 import org.sentei.engine.Progress;
 import org.sentei.engine.Stopwatch;
 import org.sentei.engine.training.KeptFile.Origin;
@@ -116,8 +117,11 @@ final class FitJournal {
                 .toList();
     }
 
-    /** The part for a round; what is kept of another one is of no use to it. */
-    Fitter.Checkpoints of(int round) {
+    /** The part for a round, which keeps nothing where nobody will resume; what is kept of another one is of no use to it. */
+    Fitter.Checkpoints of(int round, Journaling journaling) {
+        if (journaling == Journaling.OFF) {
+            return Fitter.NOT_KEPT;
+        }
         return new Fitter.Checkpoints() {
             @Override
             public Optional<Fitter.State> load(List<float[]> arrays) {

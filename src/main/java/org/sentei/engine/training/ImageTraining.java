@@ -58,12 +58,8 @@ public final class ImageTraining {
             }
             Fitter fitter = new Fitter(images, progress);
             TrainableGraph.Weights weights = net.weights();
-            List<ImageReport.Point> curve = fitter.train(
-                    net,
-                    weights,
-                    recipe.training(),
-                    recipe.seed(),
-                    journaling == Journaling.OFF ? Fitter.NOT_KEPT : journal.of(0));
+            List<ImageReport.Point> curve =
+                    fitter.train(net, weights, recipe.training(), recipe.seed(), journal.of(0, journaling));
             ImageReport report = new ImageReport(
                     Version.current(),
                     journal.watch().beginning(),

@@ -86,12 +86,8 @@ public final class RoundedTraining {
                 }
                 TrainableGraph.Weights weights = net.weights();
                 double rounded = fitter.accuracy(net, weights, images.test());
-                List<ImageReport.Point> curve = fitter.train(
-                        net,
-                        weights,
-                        recipe.training(),
-                        recipe.seed(),
-                        journaling == Journaling.OFF ? Fitter.NOT_KEPT : journal.of(0));
+                List<ImageReport.Point> curve =
+                        fitter.train(net, weights, recipe.training(), recipe.seed(), journal.of(0, journaling));
                 RoundedReport report = new RoundedReport(
                         Version.current(),
                         journal.watch().beginning(),

@@ -313,13 +313,7 @@ final class ConvolutionMerge {
     private static Layer padded(Layer layer, Axis height, Axis width, boolean flat) {
         Map<String, Attribute> attributes = new LinkedHashMap<>(layer.attributes());
         attributes.remove("auto_pad");
-        attributes.put(
-                "pads",
-                new Attribute.Wholes(
-                        flat
-                                ? List.of((long) width.begin(), (long) width.end())
-                                : List.of((long) height.begin(), (long) width.begin(), (long) height.end(), (long)
-                                        width.end())));
+        attributes.put("pads", pads(flat, height, width));
         return new Layer(layer.name(), "", "Conv", layer.inputs(), layer.outputs(), attributes, List.of());
     }
 
@@ -356,14 +350,16 @@ final class ConvolutionMerge {
         attributes.put("kernel_shape", wholes(flat, height.size(), width.size()));
         attributes.put("strides", wholes(flat, height.stride(), width.stride()));
         attributes.put("dilations", wholes(flat, height.dilation(), width.dilation()));
-        attributes.put(
-                "pads",
-                new Attribute.Wholes(
-                        flat
-                                ? List.of((long) width.begin(), (long) width.end())
-                                : List.of((long) height.begin(), (long) width.begin(), (long) height.end(), (long)
-                                        width.end())));
+        attributes.put("pads", pads(flat, height, width));
         return Layer.of(name, "Conv", inputs, output, attributes);
+    }
+
+    private static Attribute pads(boolean flat, Axis height, Axis width) {
+        return new Attribute.Wholes(
+                flat
+                        ? List.of((long) width.begin(), (long) width.end())
+                        : List.of(
+                                (long) height.begin(), (long) width.begin(), (long) height.end(), (long) width.end()));
     }
 
     private static Attribute wholes(boolean flat, long height, long width) {

@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.awt.image.BufferedImage;
 import java.io.IOException;
-import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -29,10 +28,6 @@ import org.sentei.engine.Progress;
 import org.sentei.engine.RunException;
 import org.sentei.engine.recipe.RecipeException;
 import org.sentei.format.FormatException;
-import org.sentei.format.OnnxFile;
-import org.sentei.model.onnx.OnnxSession;
-import org.sentei.tensor.Floats;
-import org.sentei.tensor.Tensor;
 
 /** Training of small networks on drawn images: the command's work without its line. */
 @TestInstance(Lifecycle.PER_CLASS)
@@ -88,19 +83,8 @@ class ImageTrainingTest {
         ImageRecipe asked = ImageRecipe.parse("recipe", recipe(6, 0.05));
         LabelledImages images =
                 LabelledImages.read(data, asked.images().how(), asked.data().sizes(), OptionalLong.of(3));
-        try (OnnxFile file = OnnxFile.open(out.resolve("model.onnx"));
-                Arena arena = Arena.ofConfined();
-                OnnxSession session = OnnxSession.open(file.tapped(List.of(), List.of(), arena), 1)) {
-            Tensor batch = images.batch("image", images.test().pixels());
-            float[] scores = Floats.toArray(
-                    session.run(List.of(batch), List.of("scores")).get("scores"));
-            int right = 0;
-            for (int i = 0; i < images.test().count(); i++) {
-                right += Scores.best(scores, i, 3, "image", "") == images.test().label(i) ? 1 : 0;
-            }
-            assertThat((double) right / images.test().count())
-                    .isEqualTo(report.accuracy().test());
-        }
+        assertThat(TrainedImages.accuracy(out.resolve("model.onnx"), images))
+                .isEqualTo(report.accuracy().test());
     }
 
     @Test

@@ -4,11 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.IOException;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
-import java.util.List;
 import java.util.OptionalLong;
 import java.util.concurrent.CancellationException;
 import org.junit.jupiter.api.BeforeAll;
@@ -24,7 +22,6 @@ import org.sentei.engine.recipe.RecipeException;
 import org.sentei.format.OnnxFile;
 import org.sentei.model.graph.Layer;
 import org.sentei.model.graph.LayerGraph;
-import org.sentei.model.onnx.OnnxSession;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Floats;
 import org.sentei.tensor.Tensor;
@@ -83,21 +80,11 @@ class RoundedTrainingTest {
         RoundedRecipe asked = RoundedRecipe.parse("recipe", recipe(bits, epochs));
         LabelledImages images =
                 LabelledImages.read(data, asked.images().how(), asked.data().sizes(), OptionalLong.of(3));
-        try (OnnxFile file = OnnxFile.open(out.resolve("model.onnx"));
-                Arena arena = Arena.ofConfined();
-                OnnxSession session = OnnxSession.open(file.tapped(List.of(), List.of(), arena), 1)) {
-            Tensor batch = images.batch("image", images.test().pixels());
-            float[] scores = Floats.toArray(
-                    session.run(List.of(batch), List.of("scores")).get("scores"));
-            int right = 0;
-            for (int i = 0; i < images.test().count(); i++) {
-                right += Scores.best(scores, i, 3, "image", "") == images.test().label(i) ? 1 : 0;
-            }
-            // A number that lies between two integers may be rounded to the other one: one image at most.
-            assertThat((double) right / images.test().count())
-                    .isBetween(
-                            report.accuracy().trained() - 0.017,
-                            report.accuracy().trained() + 0.017);
+        // A number that lies between two integers may be rounded to the other one: one image at most.
+        assertThat(TrainedImages.accuracy(out.resolve("model.onnx"), images))
+                .isBetween(
+                        report.accuracy().trained() - 0.017, report.accuracy().trained() + 0.017);
+        try (OnnxFile file = OnnxFile.open(out.resolve("model.onnx"))) {
             LayerGraph graph = file.layers();
             int high = (1 << (bits - 1)) - 1;
             for (Layer layer : graph.layers()) {
