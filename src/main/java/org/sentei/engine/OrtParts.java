@@ -5,14 +5,14 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import org.sentei.format.OnnxFile;
-import org.sentei.model.graph.IntegerExecutor;
+import org.sentei.model.graph.FloatParts;
 import org.sentei.model.graph.LayerGraph;
 import org.sentei.model.onnx.OnnxSession;
 import org.sentei.tensor.DType;
 import org.sentei.tensor.Tensor;
 
 /** Float parts of a graph of integers, in ONNX Runtime. */
-final class OrtParts implements IntegerExecutor.FloatParts {
+final class OrtParts implements FloatParts {
     private final OnnxFile file;
     private final int threads;
 
@@ -22,7 +22,7 @@ final class OrtParts implements IntegerExecutor.FloatParts {
     }
 
     @Override
-    public IntegerExecutor.Part open(LayerGraph part) {
+    public FloatParts.Part open(LayerGraph part) {
         Arena arena = Arena.ofConfined();
         try {
             return new Opened(arena, OnnxSession.open(file.runnable(part, List.of(), arena), threads));
@@ -32,7 +32,7 @@ final class OrtParts implements IntegerExecutor.FloatParts {
         }
     }
 
-    private record Opened(Arena arena, OnnxSession session) implements IntegerExecutor.Part {
+    private record Opened(Arena arena, OnnxSession session) implements FloatParts.Part {
         @Override
         public Map<String, Tensor> run(List<Tensor> inputs, Collection<String> wanted) {
             return session.run(inputs, wanted);

@@ -15,6 +15,7 @@ import org.sentei.format.OnnxFile;
 import org.sentei.kernel.Backend;
 import org.sentei.method.quantize.OrtGraphs;
 import org.sentei.model.graph.Attribute;
+import org.sentei.model.graph.FloatParts;
 import org.sentei.model.graph.IntegerExecutor;
 import org.sentei.model.graph.Layer;
 import org.sentei.model.graph.LayerGraph;
@@ -73,7 +74,7 @@ public final class IntegerGraphs {
         public List<Map<String, Tensor>> run(Backend backend, OrtGraphs samples) {
             int[] opened = new int[1];
             OrtParts floats = new OrtParts(samples.file(), 1);
-            IntegerExecutor.FloatParts counted = part -> {
+            FloatParts counted = part -> {
                 opened[0]++;
                 return floats.open(part);
             };

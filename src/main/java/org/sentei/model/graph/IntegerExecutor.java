@@ -47,24 +47,6 @@ import org.sentei.tensor.Tensor;
  * device and NCHW outside.
  */
 public final class IntegerExecutor implements AutoCloseable {
-    /** Runs parts of the graph in float. */
-    public interface FloatParts {
-        /** Makes a part ready to run; it is asked for once. */
-        Part open(LayerGraph part);
-    }
-
-    /** A part of the graph in float. */
-    public interface Part extends AutoCloseable {
-        /** What comes out for the part's inputs. */
-        Map<String, Tensor> run(List<Tensor> inputs, Collection<String> wanted);
-
-        /** The type of an output. */
-        DType dtype(String output);
-
-        @Override
-        void close();
-    }
-
     private final LayerGraph graph;
     private final Backend backend;
     private final IntegerPlan plan;
@@ -119,7 +101,7 @@ public final class IntegerExecutor implements AutoCloseable {
                         IntegerImage from = images.get(x);
                         images.put(y, from.as(moved(layer, from.shape()), plan.order(y), scope));
                     }
-                    case InFloat(Part part, LayerGraph of) -> {
+                    case InFloat(FloatParts.Part part, LayerGraph of) -> {
                         List<Tensor> fed = of.inputs().stream()
                                 .map(port -> real(port.name(), reals, images))
                                 .toList();

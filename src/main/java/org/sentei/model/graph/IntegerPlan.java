@@ -35,7 +35,7 @@ final class IntegerPlan implements AutoCloseable {
     private final LayerGraph graph;
     private final Backend backend;
     private final Scope weights;
-    private final List<IntegerExecutor.Part> opened = new ArrayList<>();
+    private final List<FloatParts.Part> opened = new ArrayList<>();
     private final List<Step> steps = new ArrayList<>();
     private final Map<String, Rounding> roundings = new HashMap<>();
     private final Set<String> done = new HashSet<>();
@@ -73,9 +73,9 @@ final class IntegerPlan implements AutoCloseable {
 
     record Moved(Layer layer, String x, String y) implements Step {}
 
-    record InFloat(IntegerExecutor.Part part, LayerGraph graph) implements Step {}
+    record InFloat(FloatParts.Part part, LayerGraph graph) implements Step {}
 
-    IntegerPlan(LayerGraph graph, Backend backend, IntegerExecutor.FloatParts floats) {
+    IntegerPlan(LayerGraph graph, Backend backend, FloatParts floats) {
         this.graph = graph;
         this.backend = backend;
         this.weights = new Scope(backend);
@@ -104,13 +104,13 @@ final class IntegerPlan implements AutoCloseable {
     @Override
     public void close() {
         try (weights) {
-            opened.forEach(IntegerExecutor.Part::close);
+            opened.forEach(FloatParts.Part::close);
         }
     }
 
     // ---- what runs where
 
-    private void plan(IntegerExecutor.FloatParts floats) {
+    private void plan(FloatParts floats) {
         graph.inputs().forEach(input -> types.put(input.name(), input.dtype()));
         for (Layer layer : graph.layers()) {
             if (layer.is("QuantizeLinear")) {
@@ -545,7 +545,7 @@ final class IntegerPlan implements AutoCloseable {
         return table;
     }
 
-    private void flush(List<Layer> pending, IntegerExecutor.FloatParts floats) {
+    private void flush(List<Layer> pending, FloatParts floats) {
         if (pending.isEmpty()) {
             return;
         }
@@ -587,7 +587,7 @@ final class IntegerPlan implements AutoCloseable {
                 outputs,
                 layers,
                 constants);
-        IntegerExecutor.Part open = floats.open(part);
+        FloatParts.Part open = floats.open(part);
         outputs.forEach(output -> types.put(output.name(), open.dtype(output.name())));
         opened.add(open);
         steps.add(new InFloat(open, part));
