@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.SplittableRandom;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.sentei.tensor.DType;
 
 /** The conformance check itself: a backend that is wrong in one way must not pass. */
@@ -20,7 +21,8 @@ class ConformanceCatchesTest {
         THE_INPUT_CHANGES("input"),
         THE_GAP_IS_WRITTEN("outside"),
         THE_GUARD_IS_WRITTEN("outside"),
-        RUNS_DIFFER("differs between two runs");
+        RUNS_DIFFER("differs between two runs"),
+        ONE_NAN_IN_TWO_FORMS("differs between two runs");
 
         private final String complaint;
 
@@ -52,6 +54,7 @@ class ConformanceCatchesTest {
                 case THE_GAP_IS_WRITTEN -> poke(y, y.cols(), 0);
                 case THE_GUARD_IS_WRITTEN -> poke(y, -1, 0);
                 case RUNS_DIFFER -> poke(y, 0, runs % 2 == 0 ? 0.5f : Math.nextUp(0.5f));
+                case ONE_NAN_IN_TWO_FORMS -> poke(y, 0, Float.intBitsToFloat(runs % 2 == 0 ? 0x7fc00000 : 0xffc00001));
             }
         }
 
@@ -108,7 +111,32 @@ class ConformanceCatchesTest {
     }
 
     @ParameterizedTest
-    @EnumSource
+    @ValueSource(floats = {Float.NaN, 0.5f})
+    void aNanIsOneValueWhateverItsBits(float first) {
+        OpCase.Fill values =
+                (random, packed, rows, cols) -> packed.copyFrom(MemorySegment.ofArray(new float[] {first, 3}));
+        try (Backend faulty = new FaultyBackend(Fault.ONE_NAN_IN_TWO_FORMS);
+                Backend reference = AvailableBackends.open("reference")) {
+            for (Tolerance tolerance : List.of(new Tolerance.Rounding(4), new Tolerance.Exact())) {
+                OpCase opCase = new OpCase(
+                        Activate.class,
+                        "two",
+                        tolerance,
+                        List.of(
+                                new OpCase.Operand("x", OpCase.Role.READ, DType.F32, 1, 2, 0, values),
+                                new OpCase.Operand("y", OpCase.Role.WRITE, DType.F32, 1, 2, 0, values)),
+                        views -> new Activate(Activate.Function.RELU, views.get(0), null, views.get(1)));
+                assertThat(new Conformance(faulty, reference)
+                                .check(opCase, 1)
+                                .failure()
+                                .isEmpty())
+                        .isEqualTo(Float.isNaN(first));
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(mode = EnumSource.Mode.EXCLUDE, names = "ONE_NAN_IN_TWO_FORMS")
     void everyFaultIsCaughtAndTheRightBackendPasses(Fault fault) {
         OpCase.Fill ramp = (random, packed, rows, cols) -> {
             for (long i = 0; i < rows * cols; i++) {
