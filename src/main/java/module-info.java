@@ -3,6 +3,7 @@
  *
  * <p>What is {@code requires static} is optional at run time: ONNX Runtime for ONNX models, DJL's tokenizer for calibration
  * on text and its PyTorch engine for training, LWJGL for OpenCL devices, JCuda for NVIDIA GPUs, picocli for the command line.
+ * OpenBLAS, which the cpu backend loads as a file, is read from the class path.
  */
 module org.sentei {
     requires com.fasterxml.jackson.databind;

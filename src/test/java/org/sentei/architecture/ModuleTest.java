@@ -2,6 +2,8 @@ package org.sentei.architecture;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
@@ -15,6 +17,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.sentei.kernel.Backends;
 
 /** The jar as a module: what it provides, and that it runs on the module path. */
 class ModuleTest {
@@ -46,7 +49,12 @@ class ModuleTest {
         Process process = new ProcessBuilder(
                         Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                         "--module-path",
-                        modulePath(),
+                        CLASSES.toAbsolutePath()
+                                + File.pathSeparator
+                                + libraries(
+                                        "slf4j-api|commons-numbers|jackson-|snakeyaml|protobuf-java|picocli|onnxruntime"),
+                        "--class-path",
+                        libraries("openblas"),
                         "--add-modules",
                         "info.picocli",
                         "--enable-native-access=org.sentei",
@@ -60,16 +68,25 @@ class ModuleTest {
         assertThat(process.waitFor(2, TimeUnit.MINUTES)).isTrue();
         String report = Files.readString(output, StandardCharsets.UTF_8);
         assertThat(process.exitValue()).as(report + Files.readString(errors)).isZero();
-        assertThat(report).contains("\"reference\"").contains("\"cpu\"");
+        JsonNode backends = new ObjectMapper().readTree(report).get("backends");
+        for (String name : List.of("reference", "cpu")) {
+            assertThat(backends)
+                    .as(report)
+                    .anyMatch(backend -> backend.get("name").asText().equals(name)
+                            && backend.get("available").asBoolean() == isAvailable(name));
+        }
     }
 
-    /** Our classes and the libraries that module-info names, with what these need. */
-    private static String modulePath() {
+    /** Whether this build has it at all: without a compiler there is no native library. */
+    private static boolean isAvailable(String backend) {
+        return Backends.find(backend).unavailableBecause().isEmpty();
+    }
+
+    /** Libraries of the class path by how their names begin. */
+    private static String libraries(String names) {
         String classPath = System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"));
-        String libraries = "slf4j-api|commons-numbers|jackson-|snakeyaml|protobuf-java|picocli|onnxruntime|openblas";
         return Arrays.stream(classPath.split(File.pathSeparator))
-                .filter(entry -> entry.equals(CLASSES.toAbsolutePath().toString())
-                        || Path.of(entry).getFileName().toString().matches("(" + libraries + ").*\\.jar"))
+                .filter(entry -> Path.of(entry).getFileName().toString().matches("(" + names + ").*\\.jar"))
                 .collect(Collectors.joining(File.pathSeparator));
     }
 }

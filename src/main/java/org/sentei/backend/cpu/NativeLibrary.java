@@ -105,7 +105,8 @@ final class NativeLibrary implements HostAllocator {
         for (String file : OPENBLAS_FILES) {
             if (resources.getResource(openBlasResource(file)) == null) {
                 return Optional.of("OpenBLAS (" + file + ") is not on the class path; add the dependency"
-                        + " org.bytedeco:openblas with classifier " + openBlasPlatform());
+                        + " org.bytedeco:openblas with classifier " + openBlasPlatform()
+                        + ", beside a module path too");
             }
         }
         return Optional.empty();
