@@ -4,8 +4,9 @@
 #
 #   bench/peers/easier.sh FASHION_MNIST_FOLDER OUT [NET:SEED...]
 #
-# SENTEI names the command, bin/sentei otherwise; ORDERS are all four otherwise, dense first. What OUT has already is not done
-# again. The table is that of docs/methods/easier.md.
+# SENTEI names the command, bin/sentei otherwise; ORDERS are all four otherwise, dense first. ROUNDS are another number of rounds, LINE
+# what takes an activation's place instead of the identity. What OUT has already is not done again. The tables are those of
+# docs/methods/easier.md.
 set -euo pipefail
 data=$1
 out=$2
@@ -21,8 +22,9 @@ dense() { # NAME NET SEED WIDTH DECAY
     "$sentei" train --recipe "$out/$1.yaml" --data "$data" --out "$out/$1" --resume 2> "$out/$1.err"
 }
 
-rounds() { # NAME DENSE SEED DECAY ORDER ROUNDS
+rounds() { # NAME DENSE SEED DECAY ORDER ROUNDS LINE
     "$sentei" recipes easier | sed "s/^seed: .*/seed: $3/; s/^    decay: .*/    decay: $4/; s/order: lowest /order: $5 /
+        s/linearise: identity/linearise: $7/
         s/    mode: fine-tune/    mode: fine-tune\n    layers: $6/; s/delta: 0.01 /delta: 1 /; s/merge: auto/merge: off/
         s/samples: 60000 /samples: 12000 /; s/valid: 5000 /valid: 2000 /" > "$out/$1.yaml"
     "$sentei" compress "$out/$2/model.onnx" --recipe "$out/$1.yaml" --data "$data" --out "$out/$1" --resume 2> "$out/$1.err"
@@ -39,12 +41,14 @@ for run in "${runs[@]}"; do
     esac
     name=$net-$seed
     for order in ${ORDERS:-dense lowest highest random}; do
-        [ ! -d "$out/$name-$order" ] || continue
-        date -u +"%T $name $order"
+        made=$name-$order
+        [ "$order" = dense ] || made=$made${ROUNDS:+-$ROUNDS}${LINE:+-$LINE}
+        [ ! -d "$out/$made" ] || continue
+        date -u +"%T $made"
         if [ "$order" = dense ]; then
-            dense "$name-dense" "$net" "$seed" "$width" "$decay"
+            dense "$made" "$net" "$seed" "$width" "$decay"
         else
-            rounds "$name-$order" "$name-dense" "$seed" "$decay" "$order" "$number"
+            rounds "$made" "$name-dense" "$seed" "$decay" "$order" "${ROUNDS:-$number}" "${LINE:-identity}"
         fi
     done
 done

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import sys
 
 
@@ -10,7 +11,7 @@ def main():
     print("| network | seed | activations | order | dense | after each round | lost | seconds |")
     print("|---|---|---|---|---|---|---|---|")
     for path in sorted(folder.glob("*-*/rounds.json")):
-        net, seed, order = path.parent.name.rsplit("-", 2)
+        net, seed, order = re.fullmatch(r"(.+)-(\d+)-((?:lowest|highest|random).*)", path.parent.name).groups()
         rounds = json.loads(path.read_text())["rounds"]
         seconds = json.loads((path.parent / "report.json").read_text())["seconds"]
         tests = [f"{100 * r['test']:.2f}" for r in rounds]
