@@ -97,9 +97,10 @@ public final class GpuBackend implements Backend {
 
     /** Memory that need not exist, for asking what an op is made of. */
     static final class Unplaced implements LaunchTable.Memory, Buffer {
+        /** Not 0, which is no matrix, and aligned as allocations are, which kernels are chosen by. */
         @Override
         public long handle(View view) {
-            return 1;
+            return 256;
         }
 
         @Override
