@@ -168,7 +168,8 @@ final class KernelCounts {
 
         /** The loop that multiplies most, on tensor cores or not, or else moves most global memory; null without one. */
         Code hot(boolean products) {
-            Comparator<Code> multiplies = Comparator.comparingLong(code -> 1000 * code.count("HMMA") + code.products());
+            Comparator<Code> multiplies =
+                    Comparator.comparingLong(code -> 1000 * code.tensorProducts() + code.products());
             Comparator<Code> moves = Comparator.comparingInt(Code::bytes);
             return loops().stream()
                     .max((products ? multiplies : moves)
@@ -179,6 +180,11 @@ final class KernelCounts {
 
         long products() {
             return count("FFMA") + count("DFMA");
+        }
+
+        /** Products of tensor cores, of floats or of integers. */
+        long tensorProducts() {
+            return count("HMMA") + count("IMMA");
         }
     }
 
@@ -294,7 +300,7 @@ final class KernelCounts {
         say("");
         say(
                 "| entry | registers | groups a multiprocessor | shared memory | spills | instructions | innermost loop: instructions"
-                        + " | bytes a thread | FFMA, DFMA, HMMA | run |");
+                        + " | bytes a thread | FFMA, DFMA, HMMA or IMMA | run |");
         say("|---|---:|---:|---:|---:|---:|---:|---:|---|---|");
         for (String entry : new TreeSet<>(needs.keySet())) {
             Need need = needs.get(entry);
@@ -310,7 +316,7 @@ final class KernelCounts {
                     hot == null ? "-" : hot.size(),
                     (hot == null ? code : hot).bytes(),
                     (hot == null ? code : hot).count("FFMA") + ", " + (hot == null ? code : hot).count("DFMA") + ", "
-                            + (hot == null ? code : hot).count("HMMA"),
+                            + (hot == null ? code : hot).tensorProducts(),
                     "not run on a GPU"));
         }
         notes();
@@ -327,7 +333,7 @@ final class KernelCounts {
         for (View view : op.reads()) {
             elements = Math.max(elements, view.elements());
         }
-        boolean tensor = code.count("HMMA") > 0;
+        boolean tensor = code.tensorProducts() > 0;
         Double instructions = main && !tensor ? warpInstructions(code, hot, launch, op, memory) : null;
         Double issue = instructions == null ? null : instructions / ISSUE;
         long flight = (long) needs.get(launch.entry()).resident()
