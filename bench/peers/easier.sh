@@ -4,8 +4,8 @@
 #
 #   bench/peers/easier.sh FASHION_MNIST_FOLDER OUT [NET:SEED...]
 #
-# SENTEI names the command, bin/sentei otherwise; ORDERS are all four otherwise, dense first. ROUNDS are another number of rounds, LINE
-# what takes an activation's place instead of the identity. What OUT has already is not done again. The tables are those of
+# SENTEI names the command, bin/sentei otherwise; ORDERS are all four otherwise, dense first. ROUNDS are another number of rounds,
+# LINE what takes an activation's place instead of the identity. What OUT has already is not done again. The tables are those of
 # docs/methods/easier.md.
 set -euo pipefail
 data=$1

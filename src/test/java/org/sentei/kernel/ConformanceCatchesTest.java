@@ -112,7 +112,7 @@ class ConformanceCatchesTest {
 
     @ParameterizedTest
     @ValueSource(floats = {Float.NaN, 0.5f})
-    void aNanIsOneValueWhateverItsBits(float first) {
+    void aNanIsOneValueWhereSumsAreRounded(float first) {
         OpCase.Fill values =
                 (random, packed, rows, cols) -> packed.copyFrom(MemorySegment.ofArray(new float[] {first, 3}));
         try (Backend faulty = new FaultyBackend(Fault.ONE_NAN_IN_TWO_FORMS);
@@ -130,7 +130,7 @@ class ConformanceCatchesTest {
                                 .check(opCase, 1)
                                 .failure()
                                 .isEmpty())
-                        .isEqualTo(Float.isNaN(first));
+                        .isEqualTo(Float.isNaN(first) && tolerance instanceof Tolerance.Rounding);
             }
         }
     }
